@@ -1,0 +1,408 @@
+r"""Random hierarchy models: a grammar whose every symbol expands, level by level, into a tuple of symbols.
+
+A datum is the string of leaves of a tree. The root is a class drawn uniformly; a node with symbol a at level l picks
+one of the m production rules of a,
+
+    a  ->  (x_1, ..., x_s),      with probability p_l(k | a),  k = 1 .. m   (uniform, or Zipf: p ~ k^-(1+z)),   (1)
+
+and its s children take the symbols x_1 .. x_s. Levels count from 0 (root, the class) to `depth` (leaves), so that
+`rules[l]` leads from level l to level l + 1. The rules are drawn at random subject to one condition: no s-tuple has two
+parents. Hence a string determines its tree, and its entropy is that of the choices made (N_l(a): expected number of
+nodes of level l with symbol a),
+
+    H = ln n + sum_l sum_a N_l(a) H[p_l(. | a)]      =  ln n + (number of inner nodes) ln m  for uniform rules.   (2)
+
+*Hierarchical filtering* at level k removes the correlations above that level: the s^k nodes of level k are drawn
+independently given the root, each from the marginal the full grammar gives it; levels 1 .. k-1 then have no nodes.
+
+Sources: Cagnetta et al., arXiv:2307.02129 (the model); Cagnetta et al., arXiv:2505.07067 (Zipf rules); Garnier-Brun et
+al., arXiv:2408.15138 (filtering).
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+Rules = Int[Array, "_parents _synonyms _branching"]
+RuleLogProbs = Float[Array, "_parents _synonyms"]
+
+
+class Derivation(eqx.Module):
+    """The tree behind a string: the symbol of every node, level by level, and whether each node is grammatical."""
+
+    levels: tuple[Int[Array, "*batch _nodes"], ...]
+    """Symbols of each level, root (1,) first; -1 where `parse` found no rule."""
+    valid: tuple[Bool[Array, "*batch _nodes"], ...]
+    """Whether the subtree below each node is derived from one symbol; always true in a sample."""
+
+    @property
+    def leaves(self) -> Int[Array, "*batch leaves"]:
+        """The datum itself: the symbols of the last level."""
+        return self.levels[-1]
+
+
+class RandomHierarchyModel(eqx.Module):
+    """A grammar of fixed depth with unambiguous random rules; see the head of this file."""
+
+    rules: tuple[Rules, ...]
+    """One table per level, root level first: `rules[l][a, k]` is the k-th tuple that symbol a of level l expands to."""
+    rule_log_probs: tuple[RuleLogProbs | None, ...]
+    """ln p_l(k | a) of equation (1), nats; None stands for uniform rules."""
+    vocabulary: tuple[int, ...] = eqx.field(static=True)
+    """Number of symbols at each level, root (the classes) first."""
+    filter_level: int = eqx.field(static=True)
+    """Level from which the grammar is kept: its nodes are independent given the class; 0 for the full grammar."""
+
+    def __init__(
+        self,
+        num_symbols: int | Sequence[int],
+        num_synonyms: int | Sequence[int],
+        branching: int | Sequence[int],
+        depth: int | None = None,
+        num_classes: int | None = None,
+        *,
+        zipf_exponent: float | Sequence[float | None] | None = None,
+        shared_rules: bool = False,
+        filter_level: int = 0,
+        key: Key[Array, ""],
+    ):
+        """Draw a grammar.
+
+        Args:
+          num_symbols: v, symbols of a level; a sequence gives levels 1 .. depth their own.
+          num_synonyms: m, rules per symbol; a sequence gives levels 0 .. depth-1 their own.
+          branching: s, children per node; a sequence likewise.
+          depth: L, number of rule levels; may be left out when one of the above is a sequence.
+          num_classes: n, symbols of the root; default as many as at level 1.
+          zipf_exponent: z in p(k) ~ k^-(1+z), k = 1 .. m; None for uniform rules, a sequence for chosen levels.
+          shared_rules: one rule table for all levels (all sizes must then agree, num_classes included).
+          filter_level: k in [1, depth] draws the nodes of level k independently given the class; 0 filters nothing.
+          key: random key for the rules.
+
+        Raises:
+          ValueError: if m rules for each symbol cannot all be distinct s-tuples, or the sizes contradict each other.
+        """
+        depth = _resolve_depth(depth, num_symbols, num_synonyms, branching, zipf_exponent)
+        below = _per_level("num_symbols", num_symbols, depth)
+        vocabulary = (below[0] if num_classes is None else num_classes, *below)
+        synonyms = _per_level("num_synonyms", num_synonyms, depth)
+        children = _per_level("branching", branching, depth)
+        zipf = _per_level("zipf_exponent", zipf_exponent, depth)
+        for level in range(depth):
+            _check_level(level, vocabulary[level], synonyms[level], children[level], vocabulary[level + 1])
+        sizes = list(zip(vocabulary[:-1], synonyms, children, vocabulary[1:], strict=True))
+        if shared_rules:
+            if len(set(sizes)) > 1:
+                raise ValueError(
+                    f"shared_rules needs the same sizes at every level, got (parents, synonyms, branching, symbols) = "
+                    f"{sizes}: leave num_classes out and pass integers"
+                )
+            self.rules = (draw_rules(key, *sizes[0]),) * depth
+        else:
+            keys = jax.random.split(key, depth)
+            self.rules = tuple(draw_rules(k, *size) for k, size in zip(keys, sizes, strict=True))
+        self.rule_log_probs = tuple(
+            None if z is None else _zipf_log_probs(z, n, m) for z, (n, m, _, _) in zip(zipf, sizes, strict=True)
+        )
+        self.vocabulary = vocabulary
+        self.filter_level = _check_filter_level(filter_level, depth)
+
+    @classmethod
+    def from_rules(
+        cls,
+        rules: Sequence[Rules | np.ndarray],
+        rule_log_probs: Sequence[RuleLogProbs | np.ndarray | None] | None = None,
+        *,
+        num_symbols: int | None = None,
+        filter_level: int = 0,
+    ) -> "RandomHierarchyModel":
+        """A grammar from given tables, root level first.
+
+        Args:
+          rules: integer arrays (parents, synonyms, branching); the symbols in table l are the parents of table l + 1.
+          rule_log_probs: ln p(k | a) per table, each row normalised; None (for all or for one table) is uniform.
+          num_symbols: size of the leaf alphabet; default: as many symbols as the last table has parents, or uses.
+          filter_level: as in the constructor.
+
+        Raises:
+          ValueError: if a symbol lies outside its alphabet, or a tuple has two parents, or probabilities do not add up.
+        """
+        rules = tuple(jnp.asarray(table, jnp.int32) for table in rules)
+        if not rules or any(table.ndim != 3 for table in rules):
+            raise ValueError(
+                f"rules must be tables (parents, synonyms, branching), got shapes {[r.shape for r in rules]}"
+            )
+        if num_symbols is None:
+            num_symbols = max(rules[-1].shape[0], int(np.max(rules[-1])) + 1)
+        vocabulary = (*(table.shape[0] for table in rules), num_symbols)
+        given = (None,) * len(rules) if rule_log_probs is None else rule_log_probs
+        log_probs = tuple(None if row is None else jnp.asarray(row, float) for row in given)
+        if len(log_probs) != len(rules):
+            raise ValueError(
+                f"{len(log_probs)} tables of rule_log_probs for {len(rules)} tables of rules: give one each"
+            )
+        for level, (table, row) in enumerate(zip(rules, log_probs, strict=True)):
+            _check_table(level, table, row, vocabulary[level + 1])
+        model = object.__new__(cls)  # the constructor draws rules; these are given
+        object.__setattr__(model, "rules", rules)
+        object.__setattr__(model, "rule_log_probs", log_probs)
+        object.__setattr__(model, "vocabulary", vocabulary)
+        object.__setattr__(model, "filter_level", _check_filter_level(filter_level, len(rules)))
+        return model
+
+    @property
+    def depth(self) -> int:
+        """L: number of levels of rules; the tree has depth + 1 levels of nodes."""
+        return len(self.rules)
+
+    @property
+    def num_classes(self) -> int:
+        """n: symbols of the root."""
+        return self.vocabulary[0]
+
+    @property
+    def num_symbols(self) -> int:
+        """v: symbols of the leaves."""
+        return self.vocabulary[-1]
+
+    @property
+    def synonyms(self) -> tuple[int, ...]:
+        """m at each level of rules."""
+        return tuple(table.shape[-2] for table in self.rules)
+
+    @property
+    def branching(self) -> tuple[int, ...]:
+        """s at each level of rules."""
+        return tuple(table.shape[-1] for table in self.rules)
+
+    @property
+    def num_nodes(self) -> tuple[int, ...]:
+        """Nodes of each level, root first; 0 at the levels that filtering removes."""
+        full = [math.prod(self.branching[:level]) for level in range(self.depth + 1)]
+        return tuple(0 if 0 < level < self.filter_level else count for level, count in enumerate(full))
+
+    @property
+    def num_leaves(self) -> int:
+        """d: length of a string."""
+        return self.num_nodes[-1]
+
+    def log_prob_of_rules(self, level: int) -> RuleLogProbs:
+        """ln p_l(k | a), nats, also where it is uniform."""
+        given = self.rule_log_probs[level]
+        if given is not None:
+            return given
+        synonyms = self.synonyms[level]
+        return jnp.full((self.vocabulary[level], synonyms), -math.log(synonyms))
+
+    @property
+    def transitions(self) -> tuple[Float[Array, "_branching _parents _symbols"], ...]:
+        """For each level of rules, the probability that child j of a parent a is the symbol x, its siblings summed."""
+
+        def transition(level: int) -> Array:
+            table, probs = self.rules[level], jnp.exp(self.log_prob_of_rules(level))
+            matrix = jnp.zeros((table.shape[2], table.shape[0], self.vocabulary[level + 1]), probs.dtype)
+            j, a = jnp.arange(table.shape[2])[:, None, None], jnp.arange(table.shape[0])[None, :, None]
+            return matrix.at[j, a, table.transpose(2, 0, 1)].add(probs[None])
+
+        return tuple(transition(level) for level in range(self.depth))
+
+    @property
+    def filtered_transition(self) -> Float[Array, "nodes classes symbols"]:
+        """p(symbol of node i of `filter_level` | class), the law that filtering draws these nodes from."""
+        result = jnp.eye(self.num_classes)[None]  # (1, n, n)
+        for step in self.transitions[: self.filter_level]:
+            product = jnp.einsum("iab,jbx->ijax", result, step)
+            result = product.reshape(-1, *product.shape[2:])
+        return result
+
+    @property
+    def entropy(self) -> float | Float[Array, ""]:
+        """Entropy of a derivation, nats, exact: equation (2). It is that of the string, which determines its tree.
+
+        Under filtering a string no longer determines its class; the value then is the entropy of class and tree.
+        """
+        if self.filter_level == 0 and all(row is None for row in self.rule_log_probs):
+            choices = zip(self.num_nodes, self.synonyms, strict=False)
+            return math.log(self.num_classes) + sum(nodes * math.log(m) for nodes, m in choices)
+        total, counts = jnp.log(self.num_classes), jnp.full(self.num_classes, 1 / self.num_classes)
+        for level in range(self.depth):
+            if level < self.filter_level - 1:
+                continue
+            if level == self.filter_level - 1:
+                law = self.filtered_transition
+                total += jnp.sum(_entropy(law)) / self.num_classes
+                counts = jnp.sum(law, (0, 1)) / self.num_classes
+            else:
+                total += counts @ _entropy(jnp.exp(self.log_prob_of_rules(level)))
+                counts = jnp.einsum("a,jax->x", counts, self.transitions[level])
+        return total
+
+    def sample(self, key: Key[Array, ""]) -> Derivation:
+        """Draw one datum with its whole tree."""
+        root_key, *keys = jax.random.split(key, self.depth + 1)
+        levels = [jax.random.randint(root_key, (1,), 0, self.num_classes, jnp.int32)]
+        for level, k in enumerate(keys):
+            levels.append(self._sample_children(level, levels, k))
+        return Derivation(tuple(levels), tuple(jnp.ones(x.shape, bool) for x in levels))
+
+    def _sample_children(self, level: int, levels: list[Array], key: Key[Array, ""]) -> Int[Array, " children"]:
+        if level < self.filter_level - 1:
+            return jnp.zeros(0, jnp.int32)
+        if level == self.filter_level - 1:
+            law = self.filtered_transition[:, levels[0][0]]  # (nodes, symbols)
+            return jax.random.categorical(key, jnp.log(law)).astype(jnp.int32)
+        parents, log_probs = levels[-1], self.rule_log_probs[level]
+        if log_probs is None:
+            choice = jax.random.randint(key, parents.shape, 0, self.synonyms[level], jnp.int32)
+        else:
+            choice = jax.random.categorical(key, log_probs[parents])
+        return self.rules[level][parents, choice].reshape(-1)
+
+    def parse(self, leaves: Int[Array, " leaves"]) -> Derivation:
+        """Read the tree off a string, bottom up.
+
+        A node is valid if its children are and form the tuple of some rule; otherwise its symbol is -1. A symbol
+        outside the alphabet (the mask, say) is an invalid leaf. Under filtering the class is not determined: the root
+        is -1, and valid if at least one class can give the string.
+
+        Raises:
+          ValueError: if the string does not have `num_leaves` symbols.
+        """
+        if leaves.shape != (self.num_leaves,):
+            raise ValueError(f"a string of this grammar has {self.num_leaves} leaves, got shape {leaves.shape}")
+        levels, valid = [leaves], [(leaves >= 0) & (leaves < self.num_symbols)]
+        for level in reversed(range(self.filter_level, self.depth)):
+            symbols, found = _match(self.rules[level], levels[0].reshape(-1, self.branching[level]))
+            levels.insert(0, symbols)
+            valid.insert(0, found & valid[0].reshape(-1, self.branching[level]).all(-1))
+        if self.filter_level:
+            law = self.filtered_transition
+            possible = law[jnp.arange(law.shape[0]), :, jnp.maximum(levels[0], 0)] > 0  # (nodes, classes)
+            classes = jnp.any(possible.all(0)) & valid[0].all()
+            levels = [jnp.full(1, -1, leaves.dtype), *[jnp.zeros(0, leaves.dtype)] * (self.filter_level - 1), *levels]
+            valid = [classes[None], *[jnp.zeros(0, bool)] * (self.filter_level - 1), *valid]
+        return Derivation(tuple(levels), tuple(valid))
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def draw_rules(key: Key[Array, ""], num_parents: int, num_synonyms: int, branching: int, num_symbols: int) -> Rules:
+    """Draw distinct tuples, uniformly without replacement out of num_symbols^branching, and deal them to the parents.
+
+    Small tuple spaces are permuted. In large ones tuples are drawn with replacement, and every tuple that a
+    lower-numbered slot holds already is drawn anew until none is left; nothing is enumerated. This is uniform: the
+    procedure never looks at what a tuple is, only at whether two are equal, so its law is invariant under every
+    permutation of the tuple space, and these act transitively on ordered sets of distinct tuples.
+    """
+    count = num_parents * num_synonyms
+    if num_symbols**branching < 4 * count:
+        codes = jax.random.permutation(key, num_symbols**branching)[:count]
+        tuples = jnp.stack(jnp.unravel_index(codes, (num_symbols,) * branching), -1)
+    else:
+        tuples = _draw_distinct(key, count, branching, num_symbols)
+    return tuples.reshape(num_parents, num_synonyms, branching).astype(jnp.int32)
+
+
+def _draw_distinct(key: Key[Array, ""], count: int, branching: int, num_symbols: int) -> Int[Array, "count branching"]:
+    def redraw(state):
+        key, tuples, repeated = state
+        key, draw_key = jax.random.split(key)
+        fresh = jax.random.randint(draw_key, tuples.shape, 0, num_symbols, jnp.int32)
+        tuples = jnp.where(repeated[:, None], fresh, tuples)
+        return key, tuples, _is_repeated(tuples)
+
+    start = key, jnp.zeros((count, branching), jnp.int32), jnp.ones(count, bool)
+    return jax.lax.while_loop(lambda state: state[2].any(), redraw, start)[1]
+
+
+def _is_repeated(tuples: Int[Array, "count branching"]) -> Bool[Array, " count"]:
+    """True where a lower-numbered row holds the same tuple."""
+    order = jnp.lexsort(tuples.T)  # stable: equal rows stay in order
+    ordered = tuples[order]
+    same = jnp.all(ordered[1:] == ordered[:-1], -1)
+    return jnp.zeros(len(tuples), bool).at[order[1:]].set(same)
+
+
+def _match(table: Rules, tuples: Int[Array, "nodes branching"]) -> tuple[Int[Array, " nodes"], Bool[Array, " nodes"]]:
+    """The parent of each tuple, -1 and False where no rule gives it."""
+    flat = table.reshape(-1, table.shape[-1])
+    equal = jnp.ones((len(tuples), len(flat)), bool)
+    for j in range(table.shape[-1]):
+        equal &= tuples[:, None, j] == flat[None, :, j]
+    found = equal.any(-1)
+    parents = (jnp.argmax(equal, -1) // table.shape[1]).astype(tuples.dtype)
+    return jnp.where(found, parents, -1), found
+
+
+def _zipf_log_probs(exponent: float, num_parents: int, num_synonyms: int) -> RuleLogProbs:
+    log_weights = -(1 + exponent) * jnp.log(jnp.arange(1.0, num_synonyms + 1))
+    return jnp.broadcast_to(jax.nn.log_softmax(log_weights), (num_parents, num_synonyms))
+
+
+def _entropy(probs: Float[Array, "*rows k"]) -> Float[Array, "*rows"]:
+    return jnp.sum(jax.scipy.special.entr(probs), -1)
+
+
+def _resolve_depth(depth, *sizes) -> int:
+    lengths = {len(size) for size in sizes if isinstance(size, Sequence)}
+    if depth is None:
+        if len(lengths) != 1:
+            raise ValueError(f"depth is not given and the per-level sizes have lengths {sorted(lengths)}: pass depth")
+        depth = lengths.pop()
+    if depth < 1:
+        raise ValueError(f"depth = {depth}: a hierarchy needs at least one level of rules")
+    return depth
+
+
+def _per_level(name: str, value, depth: int) -> tuple:
+    if not isinstance(value, Sequence):
+        return (value,) * depth
+    if len(value) != depth:
+        raise ValueError(f"{name} = {value} has {len(value)} entries for depth = {depth}: give one per level")
+    return tuple(value)
+
+
+def _check_level(level: int, parents: int, synonyms: int, branching: int, symbols: int) -> None:
+    for name, value, least in (("symbols", parents, 1), ("synonyms", synonyms, 1), ("children", branching, 2)):
+        if value < least:
+            raise ValueError(f"level {level} has {value} {name}: at least {least} needed")
+    needed, existing = parents * synonyms, symbols**branching
+    if needed > existing:
+        raise ValueError(
+            f"level {level}: {parents} symbols with {synonyms} synonyms need {needed} distinct {branching}-tuples, only "
+            f"{existing} of {symbols} symbols exist: lower num_synonyms or raise branching or num_symbols"
+        )
+
+
+def _check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_symbols: int) -> None:
+    if isinstance(table, jax.core.Tracer):
+        return
+    flat = np.asarray(table).reshape(-1, table.shape[2])
+    if flat.min() < 0 or flat.max() >= num_symbols:
+        raise ValueError(
+            f"table {level} uses symbols {flat.min()} .. {flat.max()}, but the next level has {num_symbols} symbols "
+            f"(0 .. {num_symbols - 1})"
+        )
+    tuples, counts = np.unique(flat, axis=0, return_counts=True)
+    if counts.max() > 1:
+        repeated = tuple(int(x) for x in tuples[counts.argmax()])
+        raise ValueError(f"table {level} holds the tuple {repeated} {counts.max()} times: every tuple has one parent")
+    if log_probs is None or isinstance(log_probs, jax.core.Tracer):
+        return
+    if log_probs.shape != table.shape[:2]:
+        raise ValueError(f"rule_log_probs of table {level} has shape {log_probs.shape}, expected {table.shape[:2]}")
+    sums = np.exp(np.asarray(log_probs, np.float64)).sum(-1)
+    if not np.allclose(sums, 1, atol=1e-5):
+        worst = int(np.nanargmax(np.abs(sums - 1)))
+        raise ValueError(f"rules of symbol {worst} in table {level} have total probability {sums[worst]}: normalise")
+
+
+def _check_filter_level(filter_level: int, depth: int) -> int:
+    if not 0 <= filter_level <= depth:
+        raise ValueError(f"filter_level = {filter_level} is outside [0, depth = {depth}]")
+    return filter_level

@@ -1,0 +1,205 @@
+"""Belief propagation against enumerated joint tables, against its own gradient, and at the edges of float32."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from hierarchical import RandomHierarchyModel
+from tests.grammars import CASES, enumerated
+from tests.references import enumeration
+from theory import batched_cavity_marginals, batched_log_evidence, batched_marginals, batched_posterior_sample
+from theory import cavity_marginals, log_evidence, marginals, posterior_sample
+
+BATCH = 6
+EXTREME = (3, 4)  # the rows of `soft_and_hard_evidence` with contrasts of e^-500
+
+
+def soft_and_hard_evidence(rhm, seed, dtype=np.float64):
+    """Gaussian log-likelihoods; masked sites; hard zeros that the grammar allows; contrasts of e^-500; contradictions."""
+    rng = np.random.default_rng(seed)
+    evidence = rng.normal(size=(BATCH, rhm.num_leaves, rhm.num_symbols))
+    datum = np.asarray(rhm.sample(jax.random.key(seed)).leaves)
+    known = np.eye(rhm.num_symbols, dtype=bool)[datum]
+    evidence[1, rng.random(rhm.num_leaves) < 0.5] = 0.0
+    evidence[2] = np.where(known | (rng.random(known.shape) < 0.5), evidence[2], -np.inf)
+    evidence[3] = np.where(known, 0.0, -500 * rng.random(known.shape))
+    evidence[4] = np.where(np.roll(known, 1, -1), 0.0, -500.0)  # every leaf insists on a wrong symbol
+    evidence[5] = -1e4 + evidence[5]
+    return evidence.astype(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-5)])
+@pytest.mark.parametrize("name", CASES)
+def test_marginals_and_log_evidence_match_enumeration(name, dtype, tolerance):
+    rhm, data = enumerated(name)
+    evidence = soft_and_hard_evidence(rhm, 0, dtype)
+    tables, logs = batched_marginals(rhm, jnp.asarray(evidence)), batched_log_evidence(rhm, jnp.asarray(evidence))
+    assert logs.dtype == dtype and all(table.dtype == dtype for table in tables)
+    for i, one in enumerate(evidence.astype(np.float64)):
+        # a logarithm of some hundreds has an absolute rounding error of some hundred units in the last place of 1
+        allowed = max(tolerance, 2000 * np.finfo(dtype).eps) if i in EXTREME else tolerance
+        log_p, weights = enumeration.posterior(data, one)
+        np.testing.assert_allclose(logs[i], log_p, rtol=tolerance, atol=tolerance)
+        for got, want in zip(tables, enumeration.marginals(data, weights, rhm.vocabulary), strict=True):
+            np.testing.assert_allclose(got[i], want, atol=allowed)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cavity_is_the_marginal_with_the_evidence_below_erased(name):
+    rhm, data = enumerated(name)
+    evidence = soft_and_hard_evidence(rhm, 1)
+    cavities = batched_cavity_marginals(rhm, jnp.asarray(evidence))
+    for level, nodes in enumerate(rhm.num_nodes):
+        for node in range(nodes):
+            below = slice(node * rhm.num_leaves // nodes, (node + 1) * rhm.num_leaves // nodes)
+            for i, one in enumerate(evidence):
+                erased = one.copy()
+                erased[below] = 0.0
+                _, weights = enumeration.posterior(data, erased)
+                want = enumeration.marginals(data, weights, rhm.vocabulary)[level][node]
+                np.testing.assert_allclose(cavities[level][i, node], want, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["zipf", "per-level", "filtered-2"])
+def test_leaf_marginals_are_the_gradient_of_the_log_evidence(name):
+    rhm, _ = enumerated(name)
+    evidence = jnp.asarray(soft_and_hard_evidence(rhm, 2))
+    gradient = jax.jit(jax.grad(lambda e: batched_log_evidence(rhm, e).sum()))(evidence)
+    np.testing.assert_allclose(gradient, batched_marginals(rhm, evidence)[-1], atol=1e-12)
+
+
+def test_gradient_with_respect_to_rule_probabilities_is_the_expected_use_of_each_rule():
+    rhm, data = enumerated("zipf")
+    evidence = jnp.asarray(soft_and_hard_evidence(rhm, 3)[0])
+    level = 0
+
+    def log_p(row):
+        return log_evidence(eqx.tree_at(lambda g: g.rule_log_probs, rhm, (row, None)), evidence)
+
+    gradient = jax.grad(log_p)(rhm.rule_log_probs[level])
+    _, weights = enumeration.posterior(data, np.asarray(evidence))
+    use = np.zeros(gradient.shape)
+    table = np.asarray(rhm.rules[level])
+    for weight, (_, levels) in zip(weights, [(w, lv) for w, lv in data], strict=True):
+        a = levels[level][0]
+        use[a, (table[a] == levels[level + 1]).all(-1).argmax()] += weight
+    np.testing.assert_allclose(gradient, use, atol=1e-12)
+
+
+def test_gradients_of_hard_zeros_are_finite():
+    rhm, _ = enumerated("uniform")
+    evidence = jnp.asarray(soft_and_hard_evidence(rhm, 4)[2:3])
+    gradient = jax.grad(lambda e: batched_log_evidence(rhm, e).sum())(evidence)
+    assert jnp.isfinite(gradient).all() and (gradient[evidence == -jnp.inf] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["uniform", "zipf", "per-level", "filtered-1", "filtered-2"])
+def test_posterior_samples_follow_the_enumerated_posterior(name):
+    rhm, data = enumerated(name)
+    one = soft_and_hard_evidence(rhm, 5)[1]
+    draws = 20_000
+    repeated = jnp.broadcast_to(jnp.asarray(one), (draws, *one.shape))
+    sample = batched_posterior_sample(jax.random.key(6), rhm, repeated)
+    _, weights = enumeration.posterior(data, one)
+    law = {}
+    for weight, (_, levels) in zip(weights, data, strict=True):
+        law[sum(levels, ())] = law.get(sum(levels, ()), 0.0) + weight
+    index = {row: i for i, row in enumerate(law)}
+    rows = np.concatenate([np.asarray(level) for level in sample.levels], 1)
+    counts = np.bincount([index[tuple(row)] for row in rows.tolist()], minlength=len(index))
+    expected = draws * np.array(list(law.values()))
+    few = expected < 5
+    observed, expected = np.append(counts[~few], counts[few].sum()), np.append(expected[~few], expected[few].sum())
+    keep = expected > 0
+    assert (observed[~keep] == 0).all()
+    assert stats.chisquare(observed[keep], expected[keep]).pvalue > 1e-3
+    assert all(level.all() for level in sample.valid)
+
+
+@pytest.mark.parametrize("name", ["uniform", "per-level", "filtered-1"])
+def test_one_datum_is_a_batch_of_one(name):
+    rhm, _ = enumerated(name)
+    evidence = jnp.asarray(soft_and_hard_evidence(rhm, 7))
+    for single, batched in [(marginals, batched_marginals), (cavity_marginals, batched_cavity_marginals)]:
+        for one, many in zip(single(rhm, evidence[2]), batched(rhm, evidence), strict=True):
+            np.testing.assert_allclose(one, many[2], atol=1e-14)
+    assert posterior_sample(jax.random.key(8), rhm, evidence[0]).leaves.shape == (rhm.num_leaves,)
+
+
+def test_impossible_evidence_is_reported():
+    rules = [np.array([[[0, 1]], [[1, 0]]])] * 2
+    rhm = RandomHierarchyModel.from_rules(rules)
+    evidence = jnp.where(jax.nn.one_hot(jnp.array([0, 0, 1, 0]), 2, dtype=bool), 0.0, -jnp.inf)
+    nothing = jnp.full((4, 2), -jnp.inf)
+    for bad in (evidence, nothing):
+        assert log_evidence(rhm, bad) == -jnp.inf
+        assert all((table == 0).all() for table in marginals(rhm, bad))
+        assert not any(level.any() for level in posterior_sample(jax.random.key(9), rhm, bad).valid)
+        assert jnp.isfinite(jax.grad(lambda e: log_evidence(rhm, e))(bad)).all()
+
+
+def test_zero_noise_gives_the_parse():
+    rhm = RandomHierarchyModel(6, 3, 2, 5, key=jax.random.key(10))
+    datum = rhm.sample(jax.random.key(11))
+    evidence = jnp.where(jax.nn.one_hot(datum.leaves, 6, dtype=bool), 0.0, -jnp.inf)
+    for table, level in zip(marginals(rhm, evidence), datum.levels, strict=True):
+        np.testing.assert_allclose(table, jax.nn.one_hot(level, 6), atol=1e-12)
+    np.testing.assert_allclose(log_evidence(rhm, evidence), -rhm.entropy, rtol=1e-12)
+
+
+def test_no_evidence_gives_the_prior():
+    rhm = RandomHierarchyModel(5, 3, 2, 3, zipf_exponent=0.5, num_classes=4, key=jax.random.key(12))
+    tables = marginals(rhm, jnp.zeros((8, 5)))
+    belief = np.full((1, 4), 0.25)
+    for table, law in zip(tables, [*rhm.transitions, None], strict=True):
+        np.testing.assert_allclose(table, belief, atol=1e-12)
+        if law is not None:
+            belief = np.einsum("na,jax->njx", belief, np.asarray(law)).reshape(-1, 5)
+
+
+def test_saturated_rules_make_the_leaves_independent():
+    rhm = RandomHierarchyModel(3, 3, 2, 3, key=jax.random.key(13))  # m = v^(s-1): every pair is a rule
+    evidence = jax.random.normal(jax.random.key(14), (8, 3))
+    flat = evidence.at[3].set(0.0)
+    np.testing.assert_allclose(marginals(rhm, flat)[-1][3], np.full(3, 1 / 3), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_depth_twenty_does_not_underflow(dtype):
+    rhm = RandomHierarchyModel(3, 2, 2, 20, key=jax.random.key(15))
+    leaves = rhm.sample(jax.random.key(16)).leaves
+    evidence = jnp.where(jax.nn.one_hot(leaves, 3, dtype=bool), 0.0, -jnp.inf).astype(dtype)
+    np.testing.assert_allclose(log_evidence(rhm, evidence), -rhm.entropy, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_float32_is_never_silently_wrong(seed):
+    """Floors from 1e-6 to e^-500 on unobserved symbols, 5% of the leaves replaced: leaf error below 1e-3 everywhere."""
+    rhm = RandomHierarchyModel(8, 3, 2, 7, key=jax.random.key(100 + seed))
+    keys = jax.random.split(jax.random.key(200 + seed), 4)
+    leaves = jax.vmap(rhm.sample)(jax.random.split(keys[0], 250)).leaves
+    wrong = jax.random.bernoulli(keys[1], 0.05, leaves.shape)
+    leaves = jnp.where(wrong, jax.random.randint(keys[2], leaves.shape, 0, 8, jnp.int32), leaves)
+    floor = -jnp.exp(jax.random.uniform(keys[3], (250, 1, 1), minval=jnp.log(13.8), maxval=jnp.log(500.0)))
+    exact = jnp.where(jax.nn.one_hot(leaves, 8, dtype=bool), 0.0, floor)
+    single = exact.astype(jnp.float32)
+    for low, high in zip(
+        batched_marginals(rhm, single), batched_marginals(rhm, single.astype(jnp.float64)), strict=True
+    ):
+        np.testing.assert_allclose(low, high, atol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_bad_evidence_is_refused(bad):
+    rhm, _ = enumerated("uniform")
+    evidence = jnp.zeros((4, 3)).at[1, 2].set(bad)
+    with pytest.raises(RuntimeError, match="NaN or \\+inf"):
+        jax.block_until_ready(marginals(rhm, evidence))
+
+
+def test_evidence_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"\(4, 3\) for this grammar, got \(5, 3\)"):
+        log_evidence(enumerated("uniform")[0], jnp.zeros((5, 3)))
