@@ -1,5 +1,19 @@
-"""The laws of the data: grammars, mixtures, and real text."""
+"""The laws of the data: grammars, and real text as tokens."""
 
+from .byte_pair import BytePairTokenizer as BytePairTokenizer
+from .byte_pair import TokenCorpus as TokenCorpus
+from .byte_pair import TokenWindows as TokenWindows
+from .byte_pair import tokenize as tokenize
+from .byte_pair import train_tokenizer as train_tokenizer
+from .corpus import HeldOutSplit as HeldOutSplit
+from .corpus import Text as Text
+from .corpus import hold_out as hold_out
+from .corpus import load_text as load_text
 from .grammar import Derivation as Derivation
 from .grammar import RandomHierarchyModel as RandomHierarchyModel
 from .grammar import draw_rules as draw_rules
+from .ngram import BitsPerCharacter as BitsPerCharacter
+from .ngram import CharacterNGram as CharacterNGram
+from .ngram import bits_per_character as bits_per_character
+from .ngram import evaluate_ngram as evaluate_ngram
+from .ngram import fit_ngram as fit_ngram

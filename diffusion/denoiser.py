@@ -1,0 +1,125 @@
+r"""One interface for exact, empirical and learned denoisers: (x_t, t) -> the posterior of every site of x_0.
+
+Everything downstream (forward-backward, measures, experiments) takes an `AbstractDenoiser` and does not ask which kind
+it is. Denoisers that know the joint posterior, not only its marginals, are `AbstractJointDenoiser`s: they can undo all
+noise in one exact draw.
+
+A network enters by one door, `NetworkDenoiser`. Its output f(x_t, t), logits (batch, sites, v), is read as the *cavity*:
+what the other sites say about a site. The site's own evidence is known exactly and is added, not learned:
+
+    ln p(x_0^i = x | x_t) = f_i(x) + ln q(x_t^i | x_0^i = x) + const.                                              (1)
+
+Under masking this is the usual carry-over of visible tokens; under uniform noise it makes f the target of the D3PM loss.
+Gradients of the cross-entropy of (1) therefore train the cavity, whatever the process.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+
+from .process import AbstractProcess
+
+BatchCorrupted = Shaped[Array, "batch sites *vector"]
+Times = Float[Array, " batch"]
+LogProbs = Float[Array, "batch sites v"]
+
+
+class AbstractDenoiser(eqx.Module):
+    """Maps noised strings to the posterior of each site. Takes a batch: networks and exact inference need it inside."""
+
+    process: eqx.AbstractVar[AbstractProcess]
+
+    @abc.abstractmethod
+    def __call__(self, x_t: BatchCorrupted, t: Times) -> LogProbs:
+        """ln p(x_0^i = x | x_t), nats, normalised over x. Rows that are all `-inf` mean that x_t is impossible."""
+
+
+class AbstractJointDenoiser(AbstractDenoiser):
+    """A denoiser that can draw whole strings from p(x_0 | x_t)."""
+
+    @abc.abstractmethod
+    def posterior_sample(self, key: Key[Array, ""], x_t: BatchCorrupted, t: Times) -> Int[Array, "batch sites"]:
+        """One exact draw for each row of `x_t`, independent of each other."""
+
+
+class NetworkDenoiser(AbstractDenoiser):
+    """A network behind the interface, equation (1)."""
+
+    process: AbstractProcess
+    apply: Callable[[PyTree, Array, Array], Array]
+    """(params, x_t, t) -> logits (batch, sites, v); a module without parameters, or a plain function."""
+    params: PyTree
+    blind: bool = eqx.field(static=True, default=False)
+    """Whether the output at a site is independent of that site, as `TreeUNet`'s is. A network that sees the site must
+    be trained on the sum (1); a blind one can be trained on its cavity at every site, see `train`."""
+
+    def cavity(self, x_t: BatchCorrupted, t: Times) -> LogProbs:
+        """The network's own output, normalised: ln p(x_0^i | x_t at the other sites)."""
+        return jax.nn.log_softmax(self.apply(self.params, x_t, t).astype(t.dtype))
+
+    def __call__(self, x_t, t):
+        evidence = jax.vmap(self.process.log_likelihood)(x_t, t)
+        return jax.nn.log_softmax(self.cavity(x_t, t) + evidence)
+
+
+class _FlaxApply(eqx.Module):
+    definition: Any = eqx.field(static=True)
+
+    def __call__(self, params, x_t, t):
+        return nnx.merge(self.definition, params)(x_t, t)
+
+
+class _EquinoxApply(eqx.Module):
+    rest: PyTree
+
+    def __call__(self, params, x_t, t):
+        return jax.vmap(eqx.combine(params, self.rest))(x_t, t)
+
+
+class _FunctionApply(eqx.Module):
+    function: Callable = eqx.field(static=True)
+
+    def __call__(self, params, x_t, t):
+        return self.function(params, x_t, t)
+
+
+def from_flax(
+    network: nnx.Module, process: AbstractProcess, num_sites: int, *, blind: bool = False
+) -> NetworkDenoiser:
+    """A Flax (nnx) network called as `network(x_t, t)` on batches. Split once: later calls cost no Python."""
+    definition, params = nnx.split(network)
+    return _checked(NetworkDenoiser(process, _FlaxApply(definition), params, blind), num_sites)
+
+
+def from_equinox(network: eqx.Module, process: AbstractProcess, num_sites: int) -> NetworkDenoiser:
+    """An Equinox network called as `network(x_t, t)` on one string (sites, ...) and its scalar time; it is vmapped."""
+    params, rest = eqx.partition(network, eqx.is_inexact_array)
+    return _checked(NetworkDenoiser(process, _EquinoxApply(rest), params), num_sites)
+
+
+def from_function(function: Callable, params: PyTree, process: AbstractProcess, num_sites: int) -> NetworkDenoiser:
+    """A plain function `function(params, x_t, t)` on batches; `params` is any pytree of arrays."""
+    return _checked(NetworkDenoiser(process, _FunctionApply(function), params), num_sites)
+
+
+def _checked(denoiser: NetworkDenoiser, num_sites: int) -> NetworkDenoiser:
+    """Trace the network once, without running it, so that a wrong shape is told where it was made."""
+    process, batch = denoiser.process, 2
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
+    x0 = jax.ShapeDtypeStruct((batch, num_sites), jnp.int32)
+    t = jax.ShapeDtypeStruct((batch,), jnp.float32)
+    x_t = jax.eval_shape(jax.vmap(process.corrupt), keys, x0, t)
+    got = eqx.filter_eval_shape(denoiser.apply, denoiser.params, x_t, t)
+    expected = (batch, num_sites, process.num_symbols)
+    if getattr(got, "shape", None) != expected:
+        raise ValueError(
+            f"the network maps x_t {x_t.shape} and t {t.shape} to {got}; expected logits of shape (batch, sites, "
+            f"symbols) = {expected}: give its last layer {process.num_symbols} outputs per site"
+        )
+    return denoiser

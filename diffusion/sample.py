@@ -1,0 +1,103 @@
+r"""Samplers: from x_t back to a clean string, with any denoiser.
+
+| sampler       | steps                                     | exact when the denoiser is                            |
+|---------------|-------------------------------------------|-------------------------------------------------------|
+| OneShot       | one joint draw from p(x_0 | x_t)          | always (needs an `AbstractJointDenoiser`)             |
+| Ancestral     | `num_steps` kernels, equally spaced in t  | in the limit of many steps (each site always is)      |
+| RandomOrder   | reveal k masked sites, look again, repeat | for k = 1: the chain rule in a random order           |
+
+All three have the same law for the exact denoiser (RandomOrder and Ancestral in their limits), which the tests use.
+Times may differ from row to row, and must be positive for `Ancestral`.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key
+
+from .denoiser import AbstractDenoiser, AbstractJointDenoiser, BatchCorrupted, Times
+from .process import AbstractChannel, Masking
+
+
+class AbstractSampler(eqx.Module):
+    """How to undo noise."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, key: Key[Array, ""], denoiser: AbstractDenoiser, x_t: BatchCorrupted, t: Times
+    ) -> Int[Array, "batch sites"]:
+        """One clean string for each row of `x_t`."""
+
+
+class OneShot(AbstractSampler):
+    """Exact, in one draw of the whole string."""
+
+    def __call__(self, key, denoiser, x_t, t):
+        if not isinstance(denoiser, AbstractJointDenoiser):
+            raise ValueError(f"{type(denoiser).__name__} knows only the posterior of each site: use Ancestral")
+        return denoiser.posterior_sample(key, x_t, t)
+
+
+class Ancestral(AbstractSampler):
+    """Run the process backwards in `num_steps` steps, equally spaced in t from each row's time to 0."""
+
+    num_steps: int = eqx.field(static=True, default=64)
+
+    def __check_init__(self):
+        _check_positive("num_steps", self.num_steps)
+
+    def __call__(self, key, denoiser, x_t, t):
+        process = denoiser.process
+        if not isinstance(process, AbstractChannel):
+            raise ValueError(f"{type(process).__name__} is not a channel and has no reverse: use OneShot")
+        fractions = jnp.linspace(1, 0, self.num_steps + 1, dtype=t.dtype)
+
+        def step(x, step_input):
+            key, now, then = step_input
+            row_keys = jax.random.split(key, len(t))
+            return jax.vmap(process.reverse_step)(row_keys, denoiser(x, now * t), x, now * t, then * t), None
+
+        keys = jax.random.split(key, self.num_steps)
+        x, _ = jax.lax.scan(step, x_t, (keys, fractions[:-1], fractions[1:]))
+        return jax.vmap(process.decode)(x)
+
+
+class RandomOrder(AbstractSampler):
+    """For masking: reveal `tokens_per_step` masked sites at a time, in a random order."""
+
+    tokens_per_step: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        _check_positive("tokens_per_step", self.tokens_per_step)
+
+    def __call__(self, key, denoiser, x_t, t):
+        mask = denoiser.process.num_symbols
+        if not isinstance(denoiser.process, Masking):
+            raise ValueError(f"RandomOrder reveals masks; {type(denoiser.process).__name__} has none: use Ancestral")
+        order_key, draw_key = jax.random.split(key)
+        num_steps = -(-x_t.shape[1] // self.tokens_per_step)
+        # position of each site in its row's order, masked sites first
+        priority = jax.random.uniform(order_key, x_t.shape) + (x_t != mask)
+        rank = jnp.argsort(jnp.argsort(priority, -1), -1)
+
+        def step(x, step_input):
+            number, key = step_input
+            drawn = jax.random.categorical(key, denoiser(x, t)).astype(x.dtype)
+            return jnp.where((x == mask) & (rank // self.tokens_per_step == number), drawn, x), None
+
+        steps = jnp.arange(num_steps), jax.random.split(draw_key, num_steps)
+        return jax.lax.scan(step, x_t, steps)[0]
+
+
+def default_sampler(denoiser: AbstractDenoiser) -> AbstractSampler:
+    """The most exact sampler a denoiser allows: one joint draw, one token at a time, or 64 ancestral steps."""
+    if isinstance(denoiser, AbstractJointDenoiser):
+        return OneShot()
+    return RandomOrder() if isinstance(denoiser.process, Masking) else Ancestral()
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} = {value}: at least 1 needed")

@@ -1,0 +1,181 @@
+"""Text as tokens: byte pairs, exactly invertible, with the length of every token in characters.
+
+Byte-pair encoding starts from the 256 bytes and repeatedly adds the most frequent pair of neighbours as a new token
+(Sennrich, Haddow & Birch, arXiv:1508.07909; on bytes: Radford et al. 2019), so *every* text can be written in it and
+read back. A token may end inside a character of several bytes. A character is therefore counted in the token that
+holds its first byte, and for any model of tokens
+
+    bits per character = (sum of nats over tokens) / (ln 2 * sum of `token_characters` over the same tokens)         (1)
+
+is exact on a whole passage, whatever the vocabulary: the number that vocabularies, and models without one, share.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int32, Int64
+
+from .corpus import HeldOutSplit
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+NUM_BYTES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class BytePairTokenizer:
+    """Byte-pair code of any UTF-8 text; `json` is all of its state, and what a checkpoint stores.
+
+    Raises:
+      ValueError: if `json` does not describe a byte-level byte-pair tokenizer.
+    """
+
+    json: str
+
+    def __post_init__(self):
+        if not {bytes([byte]) for byte in range(NUM_BYTES)} <= set(self.token_bytes):
+            raise ValueError("this tokenizer lacks some of the 256 bytes: make it with `train_tokenizer`")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens; their ids are 0 .. vocab_size - 1."""
+        return len(self.token_bytes)
+
+    @functools.cached_property
+    def token_bytes(self) -> tuple[bytes, ...]:
+        """The bytes of each token."""
+        tokens = sorted(self._backend.get_vocab().items(), key=lambda item: item[1])
+        byte_of = _byte_alphabet()
+        if not all(letter in byte_of for token, _ in tokens for letter in token):
+            raise ValueError("this tokenizer is not of the byte-level kind: make it with `train_tokenizer`")
+        return tuple(bytes(byte_of[letter] for letter in token) for token, _ in tokens)
+
+    @functools.cached_property
+    def token_characters(self) -> Int32[np.ndarray, " v"]:
+        """Characters that begin in each token (UTF-8 bytes other than 10xxxxxx), for equation (1)."""
+        return np.array([sum(byte >> 6 != 0b10 for byte in token) for token in self.token_bytes], np.int32)
+
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
+        """Token ids of a text, in any script."""
+        return self.encode_passages([text])[0]
+
+    def encode_passages(self, passages: Sequence[str]) -> tuple[Int32[np.ndarray, " _"], ...]:
+        """Token ids of each passage, encoded in parallel."""
+        return tuple(np.array(code.ids, np.int32) for code in self._backend.encode_batch_fast(list(passages)))
+
+    def decode(self, tokens: Int[np.ndarray, " tokens"]) -> str:
+        """The text of token ids: exactly the encoded one. Bytes that are no UTF-8, as a model may write, become U+FFFD.
+
+        Raises:
+          ValueError: if an id is not in [0, vocab_size), as a mask symbol is not.
+        """
+        if len(tokens) and not 0 <= np.min(tokens) <= np.max(tokens) < self.vocab_size:
+            raise ValueError(
+                f"token ids from {np.min(tokens)} to {np.max(tokens)}, but the vocabulary ends at "
+                f"{self.vocab_size - 1}: replace masked sites before decoding"
+            )
+        return b"".join(self.token_bytes[token] for token in tokens).decode("utf-8", errors="replace")
+
+    @functools.cached_property
+    def _backend(self) -> "Tokenizer":
+        library = _import_tokenizers()
+        try:
+            return library.Tokenizer.from_str(self.json)
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"this string is no saved tokenizer ({error}): use the `json` of one") from error
+
+
+class TokenWindows(NamedTuple):
+    """Equally long contiguous pieces of a text, one a row.
+
+    Windows of one held-out block resemble each other. For an error bar, first add what belongs to one block:
+    `np.bincount(held_out_block, cost)`; errors over single windows come out too small (by half on a Bible).
+    """
+
+    train: Int32[np.ndarray, "num_windows length"]
+    held_out: Int32[np.ndarray, "num_held_out length"]
+    held_out_block: Int64[np.ndarray, " num_held_out"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenCorpus:
+    """Token ids of the training passages and of the held-out blocks of a text."""
+
+    tokenizer: BytePairTokenizer
+    train: tuple[Int32[np.ndarray, " _"], ...]
+    held_out: tuple[Int32[np.ndarray, " _"], ...]
+
+    def windows(self, length: int) -> TokenWindows:
+        """Non-overlapping windows of `length` tokens, in the order of the text.
+
+        A window never crosses a join of passages; the tokens left over at the end of a passage are not used.
+
+        Raises:
+          ValueError: if no training passage, or no held-out block, is `length` tokens long.
+        """
+        train, _ = _cut(self.train, length, "training passage")
+        held_out, block = _cut(self.held_out, length, "held-out block")
+        return TokenWindows(train, held_out, block)
+
+
+def train_tokenizer(passages: Sequence[str], vocab_size: int) -> BytePairTokenizer:
+    """Learn a byte-pair vocabulary; the same passages give the same tokenizer.
+
+    Args:
+      passages: training text only, so that held-out text has no part in the vocabulary.
+      vocab_size: tokens wanted, at least 256. A short text may hold fewer pairs that occur twice: see the result's
+        `vocab_size`.
+
+    Raises:
+      ValueError: if vocab_size < 256.
+      ImportError: if the package `tokenizers` is not installed.
+    """
+    if vocab_size < NUM_BYTES:
+        raise ValueError(f"vocab_size = {vocab_size}: the {NUM_BYTES} bytes need a token each, ask for as many or more")
+    library = _import_tokenizers()
+    byte_level = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = library.Tokenizer(library.models.BPE())
+    tokenizer.pre_tokenizer = byte_level
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=2, show_progress=False, initial_alphabet=byte_level.alphabet()
+    )
+    tokenizer.train_from_iterator(passages, trainer)
+    return BytePairTokenizer(tokenizer.to_str())
+
+
+def tokenize(split: HeldOutSplit, tokenizer: BytePairTokenizer) -> TokenCorpus:
+    """Encode each passage of a text on its own."""
+    return TokenCorpus(tokenizer, tokenizer.encode_passages(split.train), tokenizer.encode_passages(split.held_out))
+
+
+def _cut(
+    passages: Sequence[Int32[np.ndarray, " _"]], length: int, kind: str
+) -> tuple[Int32[np.ndarray, "n length"], Int64[np.ndarray, " n"]]:
+    """Windows, and the index of the passage that each comes from."""
+    longest = max(map(len, passages))
+    if not 1 <= length <= longest:
+        raise ValueError(
+            f"length = {length}, but the longest {kind} has {longest} tokens: ask for 1 to {longest}, "
+            "use a longer text, or hold out longer blocks"
+        )
+    windows = [tokens[: len(tokens) // length * length].reshape(-1, length) for tokens in passages]
+    return np.concatenate(windows), np.repeat(np.arange(len(windows)), [len(rows) for rows in windows])
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The byte behind each letter in which the library spells tokens: itself if Latin-1 prints it, else 256, 257 ..."""
+    printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(NUM_BYTES) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(NUM_BYTES + i): byte for i, byte in enumerate(others)}
+
+
+def _import_tokenizers():
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise ImportError('byte-pair tokens need the package tokenizers: pip install "phasetree[text]"') from error
+    return tokenizers

@@ -1,0 +1,129 @@
+"""One run, one folder: data, configuration, figure and provenance, each written whole or not at all.
+
+    RESULTS/
+      config.json       the configuration and seed: the identity of the run
+      stages/NAME.nc    what each finished stage of the run found; a repeated run reads these instead of computing
+      checkpoints/      of the training stages
+      data.nc           the result: named dimensions, opened by anything that reads netCDF
+      figure.png, figure.pdf
+      report.md         table and closing sentence, as printed
+      provenance.json   versions, device, dtype, commit, wall time
+
+Files are written under a temporary name and renamed. `data.nc` depends on the configuration alone, not on when or in
+how many pieces it was computed; what does depend on that is in `provenance.json`.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import jax
+import xarray as xr
+from matplotlib.figure import Figure
+
+
+class ResultError(RuntimeError):
+    """A result folder that cannot be used; the message says why and what to do."""
+
+
+class ResultFolder:
+    """The folder of one run; making it checks that it is writable and not another run's."""
+
+    def __init__(self, folder: str | os.PathLike, experiment: str, config: Any):
+        """Open or create `folder` for `config`, a dataclass.
+
+        Raises:
+          ResultError: if it cannot be written, or holds a run of another configuration.
+        """
+        self.path = pathlib.Path(folder)
+        self.started = time.time()
+        identity = json.loads(json.dumps({"experiment": experiment, **dataclasses.asdict(config)}, default=str))
+        try:
+            (self.path / "stages").mkdir(parents=True, exist_ok=True)
+            self._claim(identity)
+        except OSError as error:
+            raise ResultError(f"cannot write to {self.path}: {error.strerror}; choose another folder with --out") from error
+
+    def _claim(self, identity: dict) -> None:
+        file = self.path / "config.json"
+        if not file.exists():
+            self.write("config.json", lambda part: part.write_text(json.dumps(identity, indent=1) + "\n"))
+            return
+        try:
+            found = json.loads(file.read_text())
+        except ValueError as error:
+            raise ResultError(f"{file} is damaged: delete {self.path}, or choose another folder with --out") from error
+        differing = [key for key in {**found, **identity} if found.get(key) != identity.get(key)]
+        if differing:
+            listed = "; ".join(f"{key} = {found.get(key)} there, {identity.get(key)} here" for key in differing)
+            raise ResultError(f"{self.path} holds another run ({listed}): choose another folder with --out, or delete it")
+
+    def write(self, name: str, write: Callable[[pathlib.Path], Any]) -> pathlib.Path:
+        """Let `write` fill a temporary file, then give it its name."""
+        target = self.path / name
+        part = target.with_name(f".{os.getpid()}.{target.name}")
+        try:
+            write(part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    def stage(self, name: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+        """The result of a stage: read if an earlier run finished it, else computed and kept.
+
+        Raises:
+          ResultError: if the stage's file is damaged.
+        """
+        file = self.path / "stages" / f"{name}.nc"
+        if not file.exists():
+            dataset = compute()
+            self.write(f"stages/{name}.nc", lambda part: _save(dataset, part))
+        try:
+            return xr.load_dataset(file, engine="h5netcdf")
+        except (OSError, ValueError) as error:
+            raise ResultError(f"{file} is damaged: delete it, and the next run computes that stage again") from error
+
+    def finish(self, dataset: xr.Dataset, figure: Figure, report: str) -> None:
+        """Write the result of the whole run."""
+        dataset = dataset.assign_attrs(config=(self.path / "config.json").read_text())
+        self.write("data.nc", lambda part: _save(dataset, part))
+        self.write("figure.png", lambda part: figure.savefig(part, format="png", dpi=200))
+        self.write("figure.pdf", lambda part: figure.savefig(part, format="pdf"))
+        self.write("report.md", lambda part: part.write_text(report + "\n"))
+        details = json.dumps(provenance(time.time() - self.started), indent=1)
+        self.write("provenance.json", lambda part: part.write_text(details + "\n"))
+
+
+def provenance(wall_seconds: float) -> dict[str, Any]:
+    """Where and with what a result was computed. `wall_seconds` covers the last, possibly resumed, run only."""
+    packages = ("phasetree", "jax", "jaxlib", "numpy", "flax", "optax", "equinox", "orbax-checkpoint")
+    return {
+        "versions": {name: metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "dtype": "float64 for theory, float32 for networks" if jax.config.jax_enable_x64 else "float32",
+        "commit": _commit(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "wall_seconds": round(wall_seconds, 1),
+    }
+
+
+def _save(dataset: xr.Dataset, file: pathlib.Path) -> None:
+    dataset.to_netcdf(file, engine="h5netcdf")
+
+
+def _commit() -> str | None:
+    root = pathlib.Path(__file__).parent.parent
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

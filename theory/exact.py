@@ -1,0 +1,71 @@
+r"""Denoisers that are known exactly: the grammar's by belief propagation, a finite training set's by Bayes' rule.
+
+    grammar      p(x_0 | x_t) of the random hierarchy model: marginals and joint draws by message passing
+    empirical    p(x_0 = x^k | x_t) = w_k ~ prod_i q(x_t^i | x_0^i = x^k_i) over the n strings x^k of a training set,
+
+the latter being what a network of unlimited capacity learns from n strings: it memorises. Both are joint denoisers, so
+forward-backward undoes all noise in one exact draw.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffusion.denoiser import AbstractJointDenoiser
+from diffusion.process import AbstractProcess
+from hierarchical import RandomHierarchyModel
+
+from .belief_propagation import batched_marginals, batched_posterior_sample
+from .messages import finite, log_sum
+
+
+class GrammarDenoiser(AbstractJointDenoiser):
+    """The posterior under the grammar that made the data."""
+
+    rhm: RandomHierarchyModel
+    process: AbstractProcess
+
+    def __check_init__(self):
+        _check_alphabet(self.rhm.num_symbols, self.process, "grammar")
+
+    def __call__(self, x_t, t):
+        return jnp.log(batched_marginals(self.rhm, _evidence(self.process, x_t, t))[-1])
+
+    def posterior_sample(self, key, x_t, t):
+        return batched_posterior_sample(key, self.rhm, _evidence(self.process, x_t, t)).leaves
+
+
+class EmpiricalDenoiser(AbstractJointDenoiser):
+    """The posterior when the data are known to be one of `strings`. Costs O(strings * sites) per row."""
+
+    strings: Int[Array, "n sites"]
+    process: AbstractProcess
+
+    def __call__(self, x_t, t):
+        weights = self.log_weights(x_t, t)  # (batch, n)
+        symbols = jax.nn.one_hot(self.strings, self.process.num_symbols, dtype=weights.dtype)  # (n, sites, v)
+        return jnp.log(jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols))
+
+    def posterior_sample(self, key, x_t, t):
+        return self.strings[jax.random.categorical(key, self.log_weights(x_t, t))]
+
+    def log_weights(self, x_t, t) -> Float[Array, "batch n"]:
+        """ln p(x_0 = x^k | x_t), nats; all `-inf` in a row that no training string can have become."""
+        evidence = _evidence(self.process, x_t, t)  # (batch, sites, v)
+        # a site at a time, so that no (batch, n, sites) array is formed
+        total, _ = jax.lax.scan(
+            lambda total, site: (total + site[0][:, site[1]], None),
+            jnp.zeros((len(x_t), len(self.strings)), evidence.dtype),
+            (evidence.transpose(1, 0, 2), self.strings.T),
+        )
+        return total - finite(log_sum(total, axis=1))[:, None]
+
+
+def _evidence(process: AbstractProcess, x_t, t) -> Float[Array, "batch sites v"]:
+    return jax.vmap(process.log_likelihood)(x_t, t)
+
+
+def _check_alphabet(num_symbols: int, process: AbstractProcess, what: str) -> None:
+    if process.num_symbols != num_symbols:
+        raise ValueError(f"the {what} has {num_symbols} symbols, the process {process.num_symbols}: make them agree")
