@@ -65,15 +65,15 @@ class Checkpoints:
 
 def _check_fingerprint(file: pathlib.Path, fingerprint: dict[str, Any]) -> None:
     if not file.exists():
-        if any(file.parent.iterdir()):
+        part = file.with_suffix(".part")  # left behind where a run was killed while writing it
+        if any(entry != part for entry in file.parent.iterdir()):
             raise CheckpointError(f"{file.parent} is not empty and holds no run of this program: choose another folder")
-        part = file.with_suffix(".part")
         part.write_text(json.dumps(fingerprint, indent=1))
         part.replace(file)
         return
     try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
+        found = dict(json.loads(file.read_text()))
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{file} is damaged: delete {file.parent} to start again") from error
     differing = [key for key in {**found, **fingerprint} if found.get(key) != fingerprint.get(key)]
     if differing:

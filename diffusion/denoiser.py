@@ -4,12 +4,12 @@ Everything downstream (forward-backward, measures, experiments) takes an `Abstra
 it is. Denoisers that know the joint posterior, not only its marginals, are `AbstractJointDenoiser`s: they can undo all
 noise in one exact draw.
 
-A network enters by one door, `NetworkDenoiser`. Its output f(x_t, t), logits (batch, sites, v), is read as the *cavity*:
-what the other sites say about a site. The site's own evidence is known exactly and is added, not learned:
+A network enters by one door, `NetworkDenoiser`. Its output f(x_t, t), logits (batch, sites, v), is read as the
+*cavity*: what the other sites say about a site. The site's own evidence is known exactly and is added, not learned:
 
     ln p(x_0^i = x | x_t) = f_i(x) + ln q(x_t^i | x_0^i = x) + const.                                              (1)
 
-Under masking this is the usual carry-over of visible tokens; under uniform noise it makes f the target of the D3PM loss.
+Under masking this is the usual carry-over of visible tokens; under uniform noise f is the target of the D3PM loss.
 Gradients of the cross-entropy of (1) therefore train the cavity, whatever the process.
 """
 
@@ -65,14 +65,17 @@ class NetworkDenoiser(AbstractDenoiser):
 
     def __call__(self, x_t, t):
         evidence = jax.vmap(self.process.log_likelihood)(x_t, t)
-        return jax.nn.log_softmax(self.cavity(x_t, t) + evidence)
+        impossible = jnp.all(evidence == -jnp.inf, -1, keepdims=True)  # log_softmax would make such rows NaN
+        posterior = jax.nn.log_softmax(self.cavity(x_t, t) + jnp.where(impossible, 0.0, evidence))
+        return jnp.where(impossible, -jnp.inf, posterior)
 
 
 class _FlaxApply(eqx.Module):
     definition: Any = eqx.field(static=True)
+    rest: PyTree  # what is not trained: statistics, the state of random streams
 
     def __call__(self, params, x_t, t):
-        return nnx.merge(self.definition, params)(x_t, t)
+        return nnx.merge(self.definition, params, self.rest)(x_t, t)
 
 
 class _EquinoxApply(eqx.Module):
@@ -89,12 +92,14 @@ class _FunctionApply(eqx.Module):
         return self.function(params, x_t, t)
 
 
-def from_flax(
-    network: nnx.Module, process: AbstractProcess, num_sites: int, *, blind: bool = False
-) -> NetworkDenoiser:
-    """A Flax (nnx) network called as `network(x_t, t)` on batches. Split once: later calls cost no Python."""
-    definition, params = nnx.split(network)
-    return _checked(NetworkDenoiser(process, _FlaxApply(definition), params, blind), num_sites)
+def from_flax(network: nnx.Module, process: AbstractProcess, num_sites: int, *, blind: bool = False) -> NetworkDenoiser:
+    """A Flax (nnx) network called as `network(x_t, t)` on batches. Split once: later calls cost no Python.
+
+    Its `nnx.Param`s are trained; all other state stays as it is now (a running mean is not updated, a dropout layer
+    that is not switched off drops the same units in every call).
+    """
+    definition, params, rest = nnx.split(network, nnx.Param, ...)
+    return _checked(NetworkDenoiser(process, _FlaxApply(definition, rest), params, blind), num_sites)
 
 
 def from_equinox(network: eqx.Module, process: AbstractProcess, num_sites: int) -> NetworkDenoiser:

@@ -24,6 +24,7 @@ from .process import AbstractProcess, Masking
 
 Hidden = Float[Array, "batch nodes width"]
 Logits = Float[Array, "batch sites v"]
+Rows = Float[Array, "rows _width"]
 
 
 class Block(nnx.Module):
@@ -83,7 +84,8 @@ class TreeUNet(nnx.Module):
         downward = jnp.zeros_like(upward)
         for blocks, below in zip(self.down, reversed(children), strict=True):
             states = [
-                downward + block(jnp.concatenate([downward, *_siblings(below, j)], -1)) for j, block in enumerate(blocks)
+                downward + block(jnp.concatenate([downward, *_siblings(below, j)], -1))
+                for j, block in enumerate(blocks)
             ]
             downward = jnp.stack(states, 2).reshape(below.shape[0], -1, below.shape[3])
         return self.readout(self.norm(downward))
@@ -93,7 +95,7 @@ class Transformer(nnx.Module):
     """Pre-norm transformer; every layer also mixes each site with its neighbours, a seven-wide convolution.
 
     Local mixing is what lets a small model leave the unigram plateau on text. It is written as shifted copies and one
-    matrix product, which is fast on every backend.
+    matrix product, and activations are kept as one row per site, (batch sites, width): the fast forms on a CPU.
     """
 
     def __init__(
@@ -117,10 +119,12 @@ class Transformer(nnx.Module):
         self.readout = nnx.Linear(width, num_symbols, rngs=rngs)
 
     def __call__(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> Logits:
-        h = self.embedding(x_t, t) + self.position[...][None]
+        embedded = self.embedding(x_t, t) + self.position[...][None]
+        batch, sites, width = embedded.shape
+        h = embedded.reshape(batch * sites, width)
         for layer in self.layers:
-            h = layer(h)
-        return self.readout(self.norm(h))
+            h = layer(h, sites)
+        return self.readout(self.norm(h)).reshape(batch, sites, -1)
 
 
 class TransformerLayer(nnx.Module):
@@ -135,21 +139,23 @@ class TransformerLayer(nnx.Module):
         self.out = nnx.Linear(width, width, use_bias=False, rngs=rngs)
         self.feed_forward = Block(width, 4 * width, width, rngs=rngs)
 
-    def __call__(self, h: Hidden) -> Hidden:
-        h = h + self.mix(self._neighbours(self.mix_norm(h)))
-        h = h + self.out(self._attended(self.qkv(self.attention_norm(h))))
+    def __call__(self, h: Rows, sites: int) -> Rows:
+        h = h + self.mix(self._neighbours(self.mix_norm(h), sites))
+        h = h + self.out(self._attended(self.qkv(self.attention_norm(h)), sites))
         return h + self.feed_forward(h)
 
-    def _neighbours(self, h: Hidden) -> Hidden:
-        """Sites i - reach .. i + reach side by side, zeros beyond the ends."""
-        padded = jnp.pad(h, ((0, 0), (self.reach, self.reach), (0, 0)))
-        return jnp.concatenate([padded[:, i : i + h.shape[1]] for i in range(2 * self.reach + 1)], -1)
+    def _neighbours(self, h: Rows, sites: int) -> Rows:
+        """Sites i - reach .. i + reach of the same string side by side, zeros beyond its ends."""
+        strings = h.reshape(-1, sites, h.shape[1])
+        padded = jnp.pad(strings, ((0, 0), (self.reach, self.reach), (0, 0)))
+        return jnp.concatenate([padded[:, i : i + sites] for i in range(2 * self.reach + 1)], -1).reshape(len(h), -1)
 
-    def _attended(self, qkv: Hidden) -> Hidden:
-        batch, sites, triple = qkv.shape
-        heads = qkv.reshape(batch, sites, 3, self.num_heads, -1)
-        mixed = jax.nn.dot_product_attention(heads[:, :, 0], heads[:, :, 1], heads[:, :, 2])
-        return mixed.reshape(batch, sites, triple // 3)
+    def _attended(self, qkv: Rows, sites: int) -> Rows:
+        heads = qkv.reshape(-1, sites, 3, self.num_heads, qkv.shape[1] // (3 * self.num_heads))
+        query, key, value = jnp.einsum("bsnhd->nbhsd", heads)
+        scores = jnp.einsum("bhqd,bhkd->bhqk", query, key) * query.shape[-1] ** -0.5
+        weights = jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32))).astype(value.dtype)
+        return jnp.einsum("bhqk,bhkd->bqhd", weights, value).reshape(len(qkv), -1)
 
 
 def _concatenated(children: Float[Array, "batch parents s width"]) -> Hidden:

@@ -39,7 +39,8 @@ class AbstractProcess(eqx.Module):
     """A noise process on strings of the symbols 0 .. num_symbols - 1, each site on its own."""
 
     num_symbols: eqx.AbstractVar[int]
-    max_time: eqx.AbstractClassVar[float]
+    max_time: ClassVar[float]
+    """The largest t, at which nothing of x_0 is left, or next to nothing."""
 
     @abc.abstractmethod
     def corrupt(self, key: Key[Array, ""], x0: Int[Array, " sites"], t: Time) -> Corrupted:
@@ -122,7 +123,8 @@ class UniformNoise(AbstractChannel):
 
     def log_likelihood(self, x_t, t):
         t = jnp.asarray(t)
-        return jnp.log(jnp.where(_is_symbol(x_t, self.num_symbols), 1 - t, 0.0) + t / self.num_symbols)
+        evidence = jnp.log(jnp.where(_is_symbol(x_t, self.num_symbols), 1 - t, 0.0) + t / self.num_symbols)
+        return jnp.where(((x_t >= 0) & (x_t < self.num_symbols))[:, None], evidence, -jnp.inf)
 
     def prior(self, key, num_sites):
         return jax.random.randint(key, (num_sites,), 0, self.num_symbols, jnp.int32)

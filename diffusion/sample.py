@@ -65,7 +65,11 @@ class Ancestral(AbstractSampler):
 
 
 class RandomOrder(AbstractSampler):
-    """For masking: reveal `tokens_per_step` masked sites at a time, in a random order."""
+    """For masking: reveal `tokens_per_step` masked sites at a time, in a random order.
+
+    The denoiser is told the masked fraction of the moment as its time, whatever `t` was: the posterior is the same, and
+    at t = 1, where every site is masked, a string that is partly revealed would be impossible.
+    """
 
     tokens_per_step: int = eqx.field(static=True, default=1)
 
@@ -79,12 +83,13 @@ class RandomOrder(AbstractSampler):
         order_key, draw_key = jax.random.split(key)
         num_steps = -(-x_t.shape[1] // self.tokens_per_step)
         # position of each site in its row's order, masked sites first
-        priority = jax.random.uniform(order_key, x_t.shape) + (x_t != mask)
+        priority = jax.random.uniform(order_key, x_t.shape, t.dtype) + (x_t != mask).astype(t.dtype)
         rank = jnp.argsort(jnp.argsort(priority, -1), -1)
 
         def step(x, step_input):
             number, key = step_input
-            drawn = jax.random.categorical(key, denoiser(x, t)).astype(x.dtype)
+            masked_fraction = jnp.mean((x == mask).astype(t.dtype), -1)
+            drawn = jax.random.categorical(key, denoiser(x, masked_fraction)).astype(x.dtype)
             return jnp.where((x == mask) & (rank // self.tokens_per_step == number), drawn, x), None
 
         steps = jnp.arange(num_steps), jax.random.split(draw_key, num_steps)

@@ -16,10 +16,10 @@ Everything from drawing the data to the update happens inside one compiled chunk
 batch is sharded and the parameters replicated; XLA inserts the mean over devices.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -123,37 +123,45 @@ def train(
       data: where strings come from.
       config: how.
       folder: where checkpoints go; if it holds some, training continues there. None: no checkpoints.
-      fingerprint: what else identifies the run (sizes, seed), so that a folder of another run is refused.
+      fingerprint: what identifies the run beyond `config`, `key` and the number of parameters (the grammar, say), so
+        that a folder of another run is refused.
       report: called after every chunk with the steps done and the mean loss of the chunk.
 
     Raises:
       ValueError: if the batch cannot be shared out over the devices.
-      NonFiniteLossError: if the loss is not finite.
+      NonFiniteLossError: if the loss or a parameter is not finite.
       CheckpointError: if `folder` belongs to another run or is damaged.
     """
     mesh = _mesh(config.batch_size)
     state = jax.device_put(_initial(denoiser.params, config), NamedSharding(mesh, PartitionSpec()))
-    checkpoints = None
-    if folder is not None:
-        checkpoints = Checkpoints(folder, {**dataclasses.asdict(config), **(fingerprint or {})})
-        state = checkpoints.latest(state) or state
-    while (done := int(state.step)) < config.steps:
-        stop = min(done + config.steps_per_chunk, config.steps)
-        state = _chunk(state, jnp.int32(stop), key, denoiser, data, config, mesh)
-        loss = float(np.mean(np.asarray(state.losses[done:stop])))
-        if not np.isfinite(loss):
-            raise NonFiniteLossError(f"the loss became {loss} between steps {done} and {stop}: lower learning_rate")
-        report(stop, loss)
-        if checkpoints and (stop % config.steps_per_checkpoint < stop - done or stop == config.steps):
-            checkpoints.save(stop, state)
-    if checkpoints:
-        checkpoints.close()
+    with contextlib.ExitStack() as stack:
+        checkpoints = None
+        if folder is not None:
+            identity = {**_identity(key, denoiser.params, config), **(fingerprint or {})}
+            checkpoints = stack.enter_context(contextlib.closing(Checkpoints(folder, identity)))
+            state = checkpoints.latest(state) or state
+        while (done := int(state.step)) < config.steps:
+            stop = min(done + config.steps_per_chunk, config.steps)
+            state = _chunk(state, jnp.int32(stop), key, denoiser, data, config, mesh)
+            loss = float(np.mean(np.asarray(state.losses[done:stop])))
+            if not (np.isfinite(loss) and _is_finite(state.params)):
+                raise NonFiniteLossError(
+                    f"the loss ({loss}) or its gradient is no longer finite between steps {done} and {stop}: lower "
+                    f"learning_rate"
+                )
+            report(stop, loss)
+            if checkpoints and (stop % config.steps_per_checkpoint < stop - done or stop == config.steps):
+                checkpoints.save(stop, state)
     return Trained(eqx.tree_at(lambda d: d.params, denoiser, state.average), state.losses)
 
 
 def draw_times(key: Key[Array, ""], size: int, max_time: float) -> Float[Array, " size"]:
-    """Times uniform on (0, max_time), one in each of `size` equal strata: the same law, a quieter mean."""
-    return max_time * (jnp.arange(size, dtype=jnp.float32) + jax.random.uniform(key, (size,), jnp.float32)) / size
+    """Times uniform on (0, max_time], one in each of `size` equal strata: the same law, a quieter mean.
+
+    Never 0, where Gaussian evidence does not exist.
+    """
+    uniform = jax.random.uniform(key, (size,), jnp.float32)  # in [0, 1)
+    return max_time * (jnp.arange(1, size + 1, dtype=jnp.float32) - uniform) / size
 
 
 def posterior_loss(
@@ -186,7 +194,7 @@ def _loss(params: PyTree, key: Key[Array, ""], denoiser: NetworkDenoiser, data, 
     return posterior_loss(denoiser(x_t, t), x0, site_weights(denoiser.process, x_t)).mean()
 
 
-@partial(jax.jit, static_argnums=(5, 6))
+@eqx.filter_jit
 def _chunk(state: TrainState, stop, key, denoiser, data, config: TrainConfig, mesh) -> TrainState:
     """Steps `state.step` .. `stop`; their number is traced, so a shorter last chunk compiles nothing."""
     optimizer = _optimizer(config)
@@ -219,6 +227,17 @@ def _optimizer(config: TrainConfig) -> optax.GradientTransformation:
 def _initial(params: PyTree, config: TrainConfig) -> TrainState:
     losses = jnp.full(config.steps, jnp.nan, jnp.float32)
     return TrainState(jnp.int32(0), params, params, _optimizer(config).init(params), losses)
+
+
+def _identity(key: Key[Array, ""], params: PyTree, config: TrainConfig) -> dict:
+    """What a folder of checkpoints is held against: another key or network is another run."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return {**dataclasses.asdict(config), "key": jax.random.key_data(key).tolist(), "parameters": count}
+
+
+def _is_finite(params: PyTree) -> bool:
+    """A loss may be finite where its gradient is not: then the parameters tell, before they are saved or returned."""
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(params))
 
 
 def _mesh(batch_size: int) -> jax.sharding.Mesh:

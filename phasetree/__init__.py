@@ -1,1 +1,1 @@
-"""."""
+"""The workbench: experiments, results and the command line."""

@@ -49,7 +49,9 @@ class ResultFolder:
             (self.path / "stages").mkdir(parents=True, exist_ok=True)
             self._claim(identity)
         except OSError as error:
-            raise ResultError(f"cannot write to {self.path}: {error.strerror}; choose another folder with --out") from error
+            raise ResultError(
+                f"cannot write to {self.path}: {error.strerror}; choose another folder with --out"
+            ) from error
 
     def _claim(self, identity: dict) -> None:
         file = self.path / "config.json"
@@ -63,7 +65,9 @@ class ResultFolder:
         differing = [key for key in {**found, **identity} if found.get(key) != identity.get(key)]
         if differing:
             listed = "; ".join(f"{key} = {found.get(key)} there, {identity.get(key)} here" for key in differing)
-            raise ResultError(f"{self.path} holds another run ({listed}): choose another folder with --out, or delete it")
+            raise ResultError(
+                f"{self.path} holds another run ({listed}): choose another folder with --out, or delete it"
+            )
 
     def write(self, name: str, write: Callable[[pathlib.Path], Any]) -> pathlib.Path:
         """Let `write` fill a temporary file, then give it its name."""
@@ -91,9 +95,13 @@ class ResultFolder:
         except (OSError, ValueError) as error:
             raise ResultError(f"{file} is damaged: delete it, and the next run computes that stage again") from error
 
+    @property
+    def config(self) -> str:
+        """The configuration as JSON, to go with a result: `dataset.assign_attrs(config=folder.config)`."""
+        return (self.path / "config.json").read_text()
+
     def finish(self, dataset: xr.Dataset, figure: Figure, report: str) -> None:
         """Write the result of the whole run."""
-        dataset = dataset.assign_attrs(config=(self.path / "config.json").read_text())
         self.write("data.nc", lambda part: _save(dataset, part))
         self.write("figure.png", lambda part: figure.savefig(part, format="png", dpi=200))
         self.write("figure.pdf", lambda part: figure.savefig(part, format="pdf"))

@@ -1,5 +1,7 @@
 """Theory: what exact inference, mean field and density evolution say must be seen."""
 
+from . import density_evolution as density_evolution
+from . import mean_field as mean_field
 from .belief_propagation import batched_cavity_marginals as batched_cavity_marginals
 from .belief_propagation import batched_log_evidence as batched_log_evidence
 from .belief_propagation import batched_marginals as batched_marginals

@@ -7,9 +7,10 @@ the latter being what a network of unlimited capacity learns from n strings: it 
 forward-backward undoes all noise in one exact draw.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from diffusion.denoiser import AbstractJointDenoiser
@@ -42,10 +43,22 @@ class EmpiricalDenoiser(AbstractJointDenoiser):
     strings: Int[Array, "n sites"]
     process: AbstractProcess
 
+    def __check_init__(self):
+        if self.strings.shape[0] == 0:
+            raise ValueError("the training set is empty: give at least one string")
+        if not isinstance(self.strings, Tracer):
+            low, high = int(np.min(self.strings)), int(np.max(self.strings))
+            if low < 0 or high >= self.process.num_symbols:
+                raise ValueError(
+                    f"the training set has symbols {low} .. {high}, the process 0 .. {self.process.num_symbols - 1}: "
+                    f"make them agree"
+                )
+
     def __call__(self, x_t, t):
         weights = self.log_weights(x_t, t)  # (batch, n)
         symbols = jax.nn.one_hot(self.strings, self.process.num_symbols, dtype=weights.dtype)  # (n, sites, v)
-        return jnp.log(jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols))
+        probs = jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols, precision="highest")  # TF32 would cost digits
+        return jnp.log(probs)
 
     def posterior_sample(self, key, x_t, t):
         return self.strings[jax.random.categorical(key, self.log_weights(x_t, t))]

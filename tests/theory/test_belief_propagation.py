@@ -10,8 +10,16 @@ from scipy import stats
 from hierarchical import RandomHierarchyModel
 from tests.grammars import CASES, enumerated
 from tests.references import enumeration
-from theory import batched_cavity_marginals, batched_log_evidence, batched_marginals, batched_posterior_sample
-from theory import cavity_marginals, log_evidence, marginals, posterior_sample
+from theory import (
+    batched_cavity_marginals,
+    batched_log_evidence,
+    batched_marginals,
+    batched_posterior_sample,
+    cavity_marginals,
+    log_evidence,
+    marginals,
+    posterior_sample,
+)
 
 BATCH = 6
 EXTREME = (3, 4)  # the rows of `soft_and_hard_evidence` with contrasts of e^-500

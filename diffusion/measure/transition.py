@@ -1,0 +1,52 @@
+r"""The transition locator: at which noise does a retention curve cross half-way? One function for every curve.
+
+Half-way is the mean of perfect retention and chance, (1 + 1/v) / 2 for v equally likely symbols. The crossing is that of
+the piecewise linear curve through the mean retentions; its error comes from a bootstrap over the rows (independent data
+or grammars; the noise levels of one row stay together, so correlations between them are kept).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from .estimate import Estimate
+
+
+def halfway(num_symbols: int) -> float:
+    """The retention half-way between 1 and chance, 1 / num_symbols."""
+    return (1 + 1 / num_symbols) / 2
+
+
+def locate_transition(
+    key: Key[Array, ""],
+    noise_times: Float[Array, " times"],
+    retention: Float[Array, "rows times"],
+    threshold: float,
+    *,
+    num_resamples: int = 400,
+) -> Estimate:
+    """The noise time at which the mean retention first falls through `threshold`, with its bootstrap standard error.
+
+    Args:
+      noise_times: increasing, in the unit of the process.
+      retention: one row per independent datum or grammar. A single row (a deterministic curve) has error 0.
+
+    Returns:
+      Times in the unit of `noise_times`; NaN where the curve does not cross inside the grid.
+    """
+    rows = len(retention)
+    times = jnp.asarray(noise_times, retention.dtype)
+    drawn = jax.random.randint(key, (num_resamples, rows), 0, rows)
+    counts = jax.vmap(lambda row: jnp.bincount(row, length=rows))(drawn).astype(retention.dtype)
+    crossings = jax.vmap(_crossing, (None, 0, None))(times, counts @ retention / rows, threshold)
+    value = _crossing(times, retention.mean(0), threshold)
+    return Estimate(value, jnp.std(crossings) if rows > 1 else jnp.zeros_like(value))
+
+
+def _crossing(times: Float[Array, " times"], curve: Float[Array, " times"], threshold: float) -> Float[Array, ""]:
+    """Linear interpolation at the first pair of points above and below."""
+    falls = (curve[:-1] >= threshold) & (curve[1:] < threshold)
+    i = jnp.argmax(falls)
+    drop = jnp.where(falls.any(), curve[i] - curve[i + 1], 1)
+    crossing = times[i] + (times[i + 1] - times[i]) * (curve[i] - threshold) / drop
+    return jnp.where(falls.any(), crossing, jnp.nan)

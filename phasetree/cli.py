@@ -1,0 +1,106 @@
+"""The command line: `phasetree EXPERIMENT [options]`, `phasetree list`.
+
+An experiment is a module of `phasetree.experiments` with a frozen config, `PRESETS`, `run`, `plot` and `report`. Its
+options are the config's fields, explained by their docstrings. Only the chosen experiment is imported.
+"""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+import sys
+
+EXPERIMENTS = {
+    "transition": "the noise at which each level of a random hierarchy is lost: trained, exact, theory",
+    "text-demo": "train on a real text, noise and regenerate passages, bits per character",
+}
+
+USAGE = """usage: phasetree EXPERIMENT [options]
+       phasetree EXPERIMENT --help     every option, with its unit
+       phasetree list                  the experiments
+
+Every run writes one folder (--out, default results/EXPERIMENT-PRESET-seedN) with data, figure, configuration and
+provenance. The same command again resumes a run that was interrupted, or prints a finished one."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status (0 done, 1 the run failed, 2 wrong usage, 130 interrupted)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "list"):
+        print(USAGE if arguments[:1] != ["list"] else "\n".join(f"{k:12} {v}" for k, v in EXPERIMENTS.items()))
+        return 0 if arguments else 2
+    name, *options = arguments
+    if name not in EXPERIMENTS:
+        print(f"phasetree: no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}", file=sys.stderr)
+        return 2
+    _prepare_jax()
+    try:
+        return _run(name, options)
+    except KeyboardInterrupt:
+        print("\nphasetree: interrupted; the same command again continues from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _prepare_jax() -> None:
+    """float64 for theory, and compiled programs kept between runs (PHASETREE_CACHE=off turns that off)."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    cache = os.environ.get("PHASETREE_CACHE", str(pathlib.Path.home() / ".cache" / "phasetree"))
+    if cache != "off":
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _run(name: str, options: list[str]) -> int:
+    from diffusion import CheckpointError, NonFiniteLossError
+    from phasetree.results import ResultError, ResultFolder
+
+    module = importlib.import_module("phasetree.experiments." + name.replace("-", "_"))
+    try:
+        config, out = _parse(name, module.PRESETS, options)
+        folder = ResultFolder(out or f"results/{name}-{config.preset}-seed{config.seed}", name, config)
+        dataset = module.run(config, folder)
+    except (ResultError, CheckpointError, NonFiniteLossError, ValueError, OSError, ImportError) as error:
+        print(f"phasetree {name}: {error}", file=sys.stderr)
+        return 1
+    report = module.report(dataset)
+    folder.finish(dataset, module.plot(dataset), report)
+    _show(report)
+    print(f"\nwritten to {folder.path}/: data.nc, figure.png, figure.pdf, report.md, config.json, provenance.json")
+    return 0
+
+
+def _parse(name: str, presets: dict, options: list[str]):
+    """The config of the chosen preset with the given options on top, and the output folder."""
+    import tyro
+
+    chosen = _option("--preset", options) or "default"
+    if chosen not in presets:
+        raise ValueError(f"--preset {chosen}: choose one of {', '.join(presets)}")
+    preset = presets[chosen]
+    fields = [("config", type(preset), preset), ("out", pathlib.Path | None, None)]
+    command = dataclasses.make_dataclass(
+        "Command",
+        [(field, tyro.conf.OmitArgPrefixes[kind], dataclasses.field(default=value)) for field, kind, value in fields],
+        frozen=True,
+    )
+    parsed = tyro.cli(command, args=options, prog=f"phasetree {name}", description=type(preset).__doc__)
+    return parsed.config, parsed.out
+
+
+def _option(flag: str, options: list[str]) -> str | None:
+    for word, following in zip(options, [*options[1:], None], strict=True):
+        if word == flag:
+            return following
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def _show(report: str) -> None:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(report))

@@ -1,0 +1,1 @@
+"""Experiments: one module each, with a frozen config, `PRESETS`, `run`, `plot` and `report`."""

@@ -1,0 +1,320 @@
+"""At which noise is each level of a hierarchy lost? Trained, exact and empirical denoisers beside theory.
+
+A grammar is drawn and a diffusion model trained on its strings. Then one experiment runs with three denoisers, the
+trained network, exact belief propagation and the Bayes denoiser of a finite training set (which memorises): fresh data
+are noised to time t, denoised, parsed, and each level of the tree compared with the original. Theory is laid beside:
+the exact posterior's belief in the truth (no sampling), its average over grammars of the same sizes, the infinite-depth
+threshold by density evolution, or annealed mean field for the epsilon-process. One locator reads the transition off
+every curve.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from flax import nnx
+from jaxtyping import Array, Float, Key
+from tqdm import tqdm
+
+from diffusion import (
+    AbstractDenoiser,
+    EpsilonBelief,
+    FreshStrings,
+    GaussianProcess,
+    Masking,
+    NetworkDenoiser,
+    TrainConfig,
+    TreeUNet,
+    UniformNoise,
+    batched_forward_backward,
+    from_flax,
+    train,
+)
+from diffusion.measure import level_retention
+from diffusion.process import AbstractProcess
+from diffusion.train import draw_times, posterior_loss, site_weights
+from hierarchical import Derivation, RandomHierarchyModel
+from phasetree.experiments.transition_figure import plot as plot
+from phasetree.experiments.transition_figure import report as report
+from phasetree.results import ResultFolder
+from theory import batched_cavity_marginals, batched_marginals, density_evolution, mean_field
+from theory.exact import EmpiricalDenoiser, GrammarDenoiser
+
+PROCESSES: dict[str, Callable[[int], AbstractProcess]] = {
+    "masking": Masking,
+    "uniform": UniformNoise,
+    "gaussian": GaussianProcess,
+    "epsilon": EpsilonBelief,
+}
+# first and last noise time of the grid
+TIMES = {"masking": (0.05, 0.95), "uniform": (0.05, 0.95), "gaussian": (0.1, 2.0), "epsilon": (0.05, 0.99)}
+EVALUATION = 4096  # strings on which losses are compared
+
+
+@dataclasses.dataclass(frozen=True)
+class TransitionConfig:
+    """Find the noise at which the class, and every level below it, is lost; compare with exact theory."""
+
+    preset: Literal["quick", "default", "paper", "paper-trained"] = "default"
+    """Starting point for all other options. quick: about a minute; default: under five on two cores; paper: the published
+    sizes, v = 32, m = 8, L = 9, exact inference and theory without training; paper-trained: v = 16, m = 4, trained."""
+    num_symbols: int = 8
+    """v, symbols of every level."""
+    num_synonyms: int = 3
+    """m, production rules per symbol."""
+    branching: int = 2
+    """s, children per node."""
+    depth: int = 4
+    """L, levels of rules; strings have s^L symbols."""
+    process: Literal["masking", "uniform", "gaussian", "epsilon"] = "masking"
+    """Noise: t is the masked or replaced fraction, the OU time (gaussian), or eps. Epsilon is no channel: theory and
+    exact inference only."""
+    num_times: int = 19
+    """Noise levels."""
+    num_data: int = 2048
+    """Strings noised and denoised at every noise level."""
+    num_grammars: int = 1
+    """Grammars to train on, each with a network of its own."""
+    ensemble: int = 32
+    """Grammars over which exact inference is averaged."""
+    training_set: int = 512
+    """n, strings that the empirical denoiser knows; 0 leaves it out."""
+    width: int = 128
+    """Width of the tree U-Net; 0 trains nothing."""
+    train: TrainConfig = TrainConfig(steps=3000)
+    """Training."""
+    seed: int = 0
+    """Everything random follows from it."""
+
+    def __post_init__(self):
+        for name in ("num_times", "num_data", "num_grammars", "ensemble"):
+            if getattr(self, name) < 2 - (name == "num_grammars"):
+                raise ValueError(f"{name} = {getattr(self, name)} is too small for a curve with errors: raise it")
+        for name in ("training_set", "width"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: give a positive number, or 0 to leave it out")
+
+
+PRESETS = {
+    "quick": TransitionConfig("quick", depth=3, num_data=512, width=64, train=TrainConfig(steps=1000)),
+    "default": TransitionConfig(),
+    "paper": TransitionConfig("paper", 32, 8, 2, 9, num_data=512, ensemble=12, width=0),
+    "paper-trained": TransitionConfig("paper-trained", 16, 4, 2, 4, width=192, train=TrainConfig(steps=10_000)),
+}
+
+
+class Run:
+    """One run of the experiment: the configuration made concrete, and a method for each stage."""
+
+    def __init__(self, config: TransitionConfig, folder: ResultFolder):
+        self.config, self.folder = config, folder
+        self.process = PROCESSES[config.process](config.num_symbols)
+        self.times = np.linspace(*TIMES[config.process], config.num_times)
+        self.keys = functools.partial(_named_key, config.seed)
+
+    def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
+        config = self.config
+        return RandomHierarchyModel(config.num_symbols, config.num_synonyms, config.branching, config.depth, key=key)
+
+    def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[NetworkDenoiser, xr.Dataset]:
+        """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
+        config = self.config
+        network = TreeUNet(self.process, rhm.branching, config.width, rngs=nnx.Rngs(config.seed + number))
+        denoiser = from_flax(network, self.process, rhm.num_leaves, blind=True)
+        bayes = self.folder.stage(f"bayes-{number}", lambda: self._bayes_losses(number, rhm))
+        floor = float(bayes.cavity_loss.mean())
+        with tqdm(total=config.train.steps, desc=f"training, Bayes loss {floor:.4f}", unit="step") as bar:
+
+            def report(step: int, loss: float) -> None:
+                bar.set_postfix_str(f"loss {loss:.4f}")
+                bar.update(step - bar.n)
+
+            result = train(
+                self.keys("train", number),
+                denoiser,
+                FreshStrings(rhm),
+                config.train,
+                folder=self.folder.path / "checkpoints" / str(number),
+                fingerprint=_sizes(config, number),
+                report=report,
+            )
+            bar.update(config.train.steps - bar.n)
+        x0, x_t, t = self._evaluation_data(number, rhm)
+        losses = posterior_loss(result.denoiser(x_t, t), x0, site_weights(self.process, x_t))
+        training = xr.Dataset(
+            {
+                "training_loss": ("step", np.asarray(result.losses)),
+                "bayes_training_loss": floor,
+                "bayes_loss": float(bayes.posterior_loss.mean()),
+                "excess_loss": float(np.mean(losses - bayes.posterior_loss.values)),
+                "excess_loss_stderr": float(np.std(losses - bayes.posterior_loss.values) / EVALUATION**0.5),
+            },
+            attrs={"unit": "nats per site"},
+        )
+        return result.denoiser, training
+
+    def _evaluation_data(self, number: int, rhm: RandomHierarchyModel):
+        data_key, time_key, noise_key = jax.random.split(self.keys("evaluation", number), 3)
+        x0 = FreshStrings(rhm).batch(data_key, EVALUATION)
+        t = draw_times(time_key, EVALUATION, self.process.max_time)
+        return x0, jax.vmap(self.process.corrupt)(jax.random.split(noise_key, EVALUATION), x0, t), t
+
+    def _bayes_losses(self, number: int, rhm: RandomHierarchyModel) -> xr.Dataset:
+        x0, x_t, t = self._evaluation_data(number, rhm)
+        posterior = posterior_loss(GrammarDenoiser(rhm, self.process)(x_t, t), x0, site_weights(self.process, x_t))
+        cavities = batched_cavity_marginals(rhm, jax.vmap(self.process.log_likelihood)(x_t, t))[-1]
+        cavity = posterior_loss(jnp.log(cavities), x0, jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype))
+        return xr.Dataset({"posterior_loss": ("datum", posterior), "cavity_loss": ("datum", cavity)})
+
+    def measured(self, kind: str, number: int, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser) -> xr.Dataset:
+        """Retention of every level by forward-backward: the same data and noise whatever the denoiser."""
+        config = self.config
+        x0 = FreshStrings(rhm).batch(self.keys("data", number), config.num_data)
+        if isinstance(denoiser, EmpiricalDenoiser):
+            chosen = jax.random.randint(self.keys("chosen", number), (config.num_data,), 0, len(denoiser.strings))
+            x0 = denoiser.strings[chosen]
+
+        def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
+            return _regenerated_retention(key, rhm, denoiser, x0[rows], t)
+
+        return self._sweep(kind, number, rhm, config.num_data, retention)
+
+    def predicted(self, name: str, number: int, rhm: RandomHierarchyModel, num_data: int) -> xr.Dataset:
+        """Expected retention, without sampling the regenerated string: the posterior's belief in the truth."""
+        data = jax.vmap(rhm.sample)(jax.random.split(self.keys("data", number), num_data))
+
+        def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
+            return _believed_retention(key, rhm, self.process, jax.tree.map(lambda x: x[rows], data), t)
+
+        return self._sweep(name, number, rhm, num_data, retention)
+
+    def _sweep(self, name: str, number: int, rhm: RandomHierarchyModel, num_data: int, retention: Callable):
+        """Evaluate every noise level on all data, in pieces that bound the memory, with a progress bar."""
+
+        def compute() -> xr.Dataset:
+            pieces = list(_pieces(num_data, rhm))
+            found = np.zeros((num_data, len(self.times), rhm.depth + 1), np.float32)
+            work = [(i, j) for i in range(len(self.times)) for j in range(len(pieces))]
+            for i, j in tqdm(work, desc=f"{name} {number}", unit="call", leave=False, disable=name == "ensemble"):
+                key = self.keys(f"noise {number}", i * len(pieces) + j)
+                found[:, i][pieces[j]] = retention(key, jnp.asarray(self.times[i]), pieces[j])
+            return xr.Dataset({"retention": (("datum", "time", "level"), found)})
+
+        return self.folder.stage(f"{name}-{number}", compute)
+
+    def ensemble(self) -> xr.DataArray:
+        """Expected retention of many grammars of the same sizes, one row each."""
+        rows = []
+        for number in tqdm(range(self.config.ensemble), desc="exact inference on other grammars", unit="grammar"):
+            rhm = self.grammar(self.keys("ensemble grammar", number))
+            rows.append(self.predicted("ensemble", number, rhm, 64).retention.mean("datum"))
+        return xr.concat(rows, "row")
+
+    def infinite_depth(self) -> xr.Dataset:
+        """The threshold of an infinitely deep hierarchy; NaN if the class is lost, or kept, at every noise."""
+        config = self.config
+        sizes = config.num_symbols, config.num_synonyms, config.branching
+        if config.process == "epsilon":
+            return xr.Dataset({"threshold": mean_field.critical_noise(*sizes), "stderr": 0.0})
+        if not mean_field.transition_exists(*sizes):
+            return xr.Dataset({"threshold": np.nan, "stderr": np.nan})
+        result = density_evolution.critical_noise(self.keys("density evolution", 0), *sizes, self.process)
+        return xr.Dataset({"threshold": float(result.value), "stderr": float(result.stderr)})
+
+
+def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
+    """Run all stages, skipping those that `folder` holds already.
+
+    Returns:
+      Retention of `curve` (trained, exact, empirical: measured; predicted, ensemble: theory) in dims (curve, row, time,
+      level), NaN where a curve has fewer rows; training losses; the infinite-depth threshold.
+    """
+    this = Run(config, folder)
+    curves: dict[str, list[xr.DataArray]] = {}
+    training = []
+    for number in range(config.num_grammars):
+        rhm = this.grammar(this.keys("grammar", number))
+        denoisers: dict[str, AbstractDenoiser] = {"exact": GrammarDenoiser(rhm, this.process)}
+        if config.width and config.process != "epsilon":
+            denoisers["trained"], losses = this.trained(number, rhm)
+            training.append(losses)
+        if config.training_set:
+            strings = FreshStrings(rhm).batch(this.keys("training set", number), config.training_set)
+            denoisers["empirical"] = EmpiricalDenoiser(strings, this.process)
+        for kind, denoiser in denoisers.items():
+            curves.setdefault(kind, []).append(this.measured(kind, number, rhm, denoiser).retention)
+        curves.setdefault("predicted", []).append(this.predicted("predicted", number, rhm, config.num_data).retention)
+    rows = {kind: xr.concat(parts, "datum").rename(datum="row") for kind, parts in curves.items()}
+    rows["ensemble"] = this.ensemble()
+    if config.process == "epsilon":
+        rows["mean field"] = _mean_field(this)
+    threshold = folder.stage("infinite-depth", this.infinite_depth)
+    longest = max(part.sizes["row"] for part in rows.values())
+    dataset = xr.Dataset(
+        {
+            "retention": xr.concat(
+                [_padded(part, longest) for part in rows.values()], xr.Variable("curve", list(rows))
+            ),
+            "infinite_depth": threshold.threshold,
+            "infinite_depth_stderr": threshold.stderr,
+        }
+    )
+    if training:
+        dataset = dataset.merge(xr.concat(training, "grammar"))
+    dataset = dataset.assign_coords(time=this.times, level=np.arange(config.depth + 1))
+    return dataset.assign_attrs(config=folder.config)
+
+
+@eqx.filter_jit
+def _regenerated_retention(key, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser, x0, t) -> Array:
+    times = jnp.full(len(x0), t, jnp.float32)
+    return level_retention(rhm, x0, batched_forward_backward(key, denoiser, denoiser.process, x0, times))
+
+
+@eqx.filter_jit
+def _believed_retention(key, rhm: RandomHierarchyModel, process: AbstractProcess, data: Derivation, t) -> Array:
+    x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(key, len(data.leaves)), data.leaves, t)
+    tables = batched_marginals(rhm, jax.vmap(process.log_likelihood, (0, None))(x_t, t))
+    truths = [
+        jnp.take_along_axis(table, level[..., None], -1) for table, level in zip(tables, data.levels, strict=True)
+    ]
+    return jnp.stack([belief.mean((1, 2)) for belief in truths], -1)
+
+
+def _padded(rows: xr.DataArray, longest: int) -> xr.DataArray:
+    """Rows of NaN added, so that curves of unequal numbers of rows share one array."""
+    return rows.pad(row=(0, longest - rows.sizes["row"])).transpose("row", "time", "level")
+
+
+def _mean_field(this: Run) -> xr.DataArray:
+    config = this.config
+    sizes = config.num_symbols, config.num_synonyms, config.branching
+    beliefs = mean_field.level_beliefs(jnp.asarray(this.times), config.depth, *sizes).marginal
+    return xr.DataArray(np.asarray(beliefs, np.float32).T[None], dims=("row", "time", "level"))
+
+
+def _pieces(num_data: int, rhm: RandomHierarchyModel) -> Iterator[slice]:
+    """Rows that fit into about 200 MB of messages at a time."""
+    size = max(1, 2**23 // (rhm.num_leaves * rhm.num_symbols))
+    for start in range(0, num_data, size):
+        yield slice(start, min(start + size, num_data))
+
+
+def _named_key(seed: int, name: str, number: int) -> Key[Array, ""]:
+    """The random key of one purpose: its name is hashed into the seed, so that purposes never share one."""
+    words = np.frombuffer(name.encode().ljust(32, b"\0")[:32], np.uint32)
+    key = jax.random.key(seed)
+    for word in (*words.tolist(), number):
+        key = jax.random.fold_in(key, word)
+    return key
+
+
+def _sizes(config: TransitionConfig, number: int) -> dict:
+    names = ("num_symbols", "num_synonyms", "branching", "depth", "process", "width", "seed")
+    return {"grammar": number, **{name: getattr(config, name) for name in names}}

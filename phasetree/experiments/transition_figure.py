@@ -1,0 +1,168 @@
+"""Figure, table and closing sentence of the experiment `transition`."""
+
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from diffusion.measure import Estimate, halfway, locate_transition
+from phasetree.style import COLORS, new_figure, with_error
+
+AXIS = {
+    "masking": "masked fraction $t$",
+    "uniform": "replaced fraction $t$",
+    "gaussian": "Ornstein-Uhlenbeck time $t$",
+    "epsilon": r"noise $\epsilon$",
+}
+
+
+def transitions(dataset: xr.Dataset) -> dict[str, list[Estimate]]:
+    """The transition of every curve at every level, root first: {curve: estimates}."""
+    config = _config(dataset)
+    times = jnp.asarray(dataset.time.values)
+    threshold = halfway(config.num_symbols)
+    found = {}
+    for name in dataset.curve.values:
+        rows = dataset.retention.sel(curve=name).dropna("row", how="all").values
+        key = jax.random.key(config.seed)
+        found[str(name)] = [
+            locate_transition(key, times, jnp.asarray(rows[:, :, level], float), threshold)
+            for level in range(config.depth + 1)
+        ]
+    return found
+
+
+def plot(dataset: xr.Dataset) -> Figure:
+    """Retention against noise, theory as lines and measurements as points; training loss above, if any."""
+    trained = "training_loss" in dataset
+    figure, axes = new_figure(rows=2 if trained else 1)
+    if trained:
+        _plot_training(axes[0], dataset)
+    _plot_retention(axes[-1], dataset, _config(dataset))
+    return figure
+
+
+def _plot_training(axis, dataset: xr.Dataset) -> None:
+    losses = dataset.training_loss.values.reshape(-1, dataset.sizes["step"])[0]
+    window = max(1, len(losses) // 100)
+    smooth = losses[: len(losses) // window * window].reshape(-1, window).mean(1)
+    floor = float(np.ravel(dataset.bayes_training_loss)[0])
+    axis.plot(window * (np.arange(len(smooth)) + 0.5), smooth, color=COLORS["trained"], label="network")
+    axis.axhline(floor, color=COLORS["exact"], linestyle="--", label="Bayes (exact)")
+    axis.set(xlabel="training step", ylabel="loss (nats per site)", ylim=(0.97 * floor, 1.35 * floor))
+    axis.legend()
+
+
+def _plot_retention(axis, dataset: xr.Dataset, config) -> None:
+    shades = np.linspace(1, 0.35, config.depth + 1)
+    theory = "mean field" if "mean field" in dataset.curve else "predicted"
+    for level in range(config.depth + 1):
+        label = "class" if level == 0 else "leaves" if level == config.depth else None
+        curve = dataset.retention.sel(curve=theory).isel(level=level).mean("row")
+        axis.plot(dataset.time, curve, color=COLORS["exact"], alpha=shades[level], linewidth=1.6 - 0.2 * level)
+        if label:
+            axis.annotate(label, (dataset.time[-1], float(curve[-1])), xytext=(2, 0), textcoords="offset points",
+                          fontsize=6, va="center")  # fmt: skip
+        for name, marker in (("trained", "o"), ("exact", "x"), ("empirical", "^")):
+            if name not in dataset.curve or (name == "exact" and "trained" in dataset.curve):
+                continue
+            if name == "empirical" and level:
+                continue
+            _points(axis, dataset, name, level, marker, label=name if level == 0 else None)
+    axis.plot([], [], color=COLORS["exact"], label="mean field" if theory == "mean field" else "exact posterior")
+    if np.isfinite(dataset.infinite_depth):
+        axis.axvline(float(dataset.infinite_depth), color=COLORS["theory"], linestyle=":", label="infinite depth")
+    axis.axhline(halfway(config.num_symbols), color="0.8", linewidth=0.6, zorder=0)
+    axis.set(xlabel=AXIS[config.process], ylabel="retention", ylim=(0, 1.03))
+    axis.legend(loc="upper right", fontsize=6)
+
+
+def _points(axis, dataset: xr.Dataset, name: str, level: int, marker: str, label: str | None) -> None:
+    rows = dataset.retention.sel(curve=name).isel(level=level).dropna("row", how="all")
+    error = rows.std("row", ddof=1) / rows.sizes["row"] ** 0.5
+    axis.errorbar(dataset.time, rows.mean("row"), error, fmt=marker, color=COLORS[name], markersize=2.2,
+                  linewidth=0.6, label=label, alpha=1 if level == 0 else 0.6)  # fmt: skip
+
+
+def report(dataset: xr.Dataset) -> str:
+    """Markdown table of the transitions, loss against Bayes, and one closing sentence."""
+    config, found = _config(dataset), transitions(dataset)
+    names = {
+        "predicted": "exact posterior (theory)",
+        "mean field": "mean field (theory)",
+        "exact": "exact BP (measured)",
+        "trained": "trained (measured)",
+        "empirical": f"empirical, n = {config.training_set} (measured)",
+        "ensemble": f"exact posterior, {config.ensemble} other grammars",
+    }
+    shown = [name for name in names if name in found]
+    lines = [
+        f"Noise at which each level crosses half-way, {halfway(config.num_symbols):.4g} "
+        f"({_sizes(config)}, {config.process}, seed {config.seed}):",
+        "",
+        "| level | " + " | ".join(names[name] for name in shown) + " |",
+        "|---" * (len(shown) + 1) + "|",
+    ]
+    for level in range(config.depth + 1):
+        title = {0: "0 (class)", config.depth: f"{level} (leaves)"}.get(level, str(level))
+        lines.append(f"| {title} | " + " | ".join(with_error(found[name][level]) for name in shown) + " |")
+    return "\n".join([*lines, "", *_training_lines(dataset), _closing_sentence(dataset, found, config)])
+
+
+def _training_lines(dataset: xr.Dataset) -> list[str]:
+    if "excess_loss" not in dataset:
+        return []
+    lines = []
+    for number, (excess, error, bayes) in enumerate(
+        zip(*(np.ravel(dataset[name]) for name in ("excess_loss", "excess_loss_stderr", "bayes_loss")), strict=True)
+    ):
+        lines.append(
+            f"Grammar {number}: trained loss {excess:.4f} +- {error:.4f} nats per site above Bayes ({bayes:.4f}), "
+            f"{100 * excess / bayes:.2f} +- {100 * error / bayes:.2f}%."
+        )
+    difference = _largest_difference(dataset)
+    return [*lines, f"Largest |retention(trained) - retention(exact)| of any level: {difference}.", ""]
+
+
+def _largest_difference(dataset: xr.Dataset) -> str:
+    curves = [dataset.retention.sel(curve=name) for name in ("trained", "exact")]
+    means = [curve.mean("row") for curve in curves]
+    errors = [curve.std("row", ddof=1) / curve.count("row") ** 0.5 for curve in curves]
+    gap, error = abs(means[0] - means[1]).values, np.hypot(*(e.values for e in errors))
+    time, level = np.unravel_index(gap.argmax(), gap.shape)
+    where = f"at t = {float(dataset.time[time]):.3g}, level {level}"
+    return f"{gap[time, level]:.4f} +- {error[time, level]:.4f} {where}"
+
+
+def _closing_sentence(dataset: xr.Dataset, found: dict[str, list[Estimate]], config) -> str:
+    theory = "mean field" if "mean field" in found else "predicted"
+    measured = "trained" if "trained" in found else "exact"
+    parts = [f"{measured if measured == 'trained' else 'exact BP'} {with_error(found[measured][0])}"]
+    if measured == "trained":
+        parts.append(f"exact BP {with_error(found['exact'][0])}")
+    parts.append(f"{'mean field' if theory == 'mean field' else 'exact posterior'} {with_error(found[theory][0])}")
+    threshold = Estimate(jnp.asarray(float(dataset.infinite_depth)), jnp.asarray(float(dataset.infinite_depth_stderr)))
+    if np.isfinite(threshold.value):
+        method = "mean field" if config.process == "epsilon" else "density evolution"
+        parts.append(f"{method} (infinite depth) {with_error(threshold)}")
+    reference = found["exact" if measured == "trained" else theory][0]
+    other = "exact BP" if measured == "trained" else "theory"
+    gap = Estimate(found[measured][0].value - reference.value, jnp.hypot(found[measured][0].stderr, reference.stderr))
+    where = AXIS[config.process].split("$")[0].strip()
+    return (
+        f"Class lost at {where} {float(found[measured][0].value):.3f}: {', '.join(parts)}; {measured} minus {other} "
+        f"{with_error(gap)} ({_sizes(config)}, seed {config.seed})."
+    )
+
+
+def _config(dataset: xr.Dataset) -> SimpleNamespace:
+    return SimpleNamespace(**json.loads(dataset.attrs["config"]))
+
+
+def _sizes(config) -> str:
+    sizes = config.num_symbols, config.num_synonyms, config.branching, config.depth
+    return f"(v, m, s, L) = {sizes}"

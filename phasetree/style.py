@@ -1,0 +1,51 @@
+"""How results look: one figure style at column width, one palette, one way to write a number with its error."""
+
+import math
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from diffusion.measure import Estimate
+
+COLUMN = 3.4  # inches, one column of a two-column journal
+
+# Okabe and Ito's palette, distinguishable with any colour vision
+COLORS = {
+    "exact": "#0072B2",
+    "trained": "#D55E00",
+    "empirical": "#009E73",
+    "theory": "#000000",
+    "baseline": "#CC79A7",
+}
+
+SETTINGS = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+}
+
+
+def new_figure(rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of one column with panels one above the other; needs no display."""
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(COLUMN, 0.3 + 2.3 * rows), layout="constrained")
+        axes = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
+    return figure, axes
+
+
+def with_error(estimate: Estimate) -> str:
+    """A number with its standard error, to two digits of the error: '0.468 +- .0041' reads 0.4680 +- 0.0041."""
+    value, error = float(estimate.value), float(estimate.stderr)
+    if not math.isfinite(value):
+        return "not in range"
+    if not math.isfinite(error) or error == 0:
+        return f"{value:.4f}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"

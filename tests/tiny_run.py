@@ -1,0 +1,47 @@
+"""A training run of a few seconds, the same in every process that asks for it.
+
+`python -m tests.tiny_run FOLDER PAUSE` runs it with checkpoints, telling each chunk and then waiting PAUSE seconds;
+without arguments it prints, as JSON, the losses, the number of devices and what a batch of 12 strings gives.
+"""
+
+import json
+import sys
+import time
+
+import tests.conftest  # noqa: F401  (the settings of the tests, also in a process of its own)
+
+# isort: split
+import jax
+from flax import nnx
+
+from diffusion import FreshStrings, Masking, TrainConfig, TreeUNet, from_flax, train
+from tests.grammars import enumerated
+
+CONFIG = TrainConfig(steps=100, batch_size=16, warmup_steps=10, steps_per_chunk=10, steps_per_checkpoint=20)
+
+
+def denoiser(width=8):
+    process = Masking(3)
+    return from_flax(TreeUNet(process, (2, 2), width, rngs=nnx.Rngs(0)), process, 4, blind=True)
+
+
+def run(folder=None, config=CONFIG, width=8, seed=1, **options):
+    data = FreshStrings(enumerated("uniform")[0])
+    return train(jax.random.key(seed), denoiser(width), data, config, folder=folder, **options)
+
+
+def main():
+    if len(sys.argv) > 1:
+        folder, pause = sys.argv[1], float(sys.argv[2])
+        run(folder, report=lambda step, loss: (print(step, flush=True), time.sleep(pause)))
+        return
+    try:
+        run(config=TrainConfig(steps=1, batch_size=12))
+        message = None
+    except ValueError as error:
+        message = str(error)
+    print(json.dumps({"losses": run().losses.tolist(), "devices": jax.device_count(), "batch of 12": message}))
+
+
+if __name__ == "__main__":
+    main()
