@@ -1,9 +1,10 @@
 r"""Networks for strings: a U-Net in the shape of the tree, and a transformer with local mixing.
 
-The tree U-Net reads a noised site through its *belief*, the evidence normalised over symbols, softmax_x ln q(x_t^i | x_0^i = x).
-The posterior of x_0 depends on (x_t, t) through the evidence alone, so one network serves every process and is never
-told the time: under masking a belief is one-hot or flat, under uniform noise it is (1 - t) one-hot + t/v, under
-Gaussian noise it is soft. Networks compute in the dtype of their parameters and return logits (batch, sites, v).
+The tree U-Net reads a noised site through its *belief*, the evidence normalised over symbols,
+softmax_x ln q(x_t^i | x_0^i = x). The posterior of x_0 depends on (x_t, t) through the evidence alone, so one network
+serves every process and is never told the time: under masking a belief is one-hot or flat, under uniform noise it is
+(1 - t) one-hot + t/v, under Gaussian noise it is soft. Networks compute in the dtype of their parameters and return
+logits (batch, sites, v).
 
 The tree U-Net has the data flow of belief propagation. Upward, a node is a function of its children,
 downward, child j is a function of its parent's downward state and of its *siblings'* upward states:
@@ -52,7 +53,7 @@ class BeliefEmbedding(nnx.Module):
 
 
 class TokenEmbedding(nnx.Module):
-    """Sites as rows of a table, the mask symbol included: for masked tokens of large alphabets, where t adds nothing."""
+    """Sites as rows of a table, the mask symbol included: for masked tokens of large alphabets; t adds nothing."""
 
     def __init__(self, process: Masking, width: int, *, rngs: nnx.Rngs):
         self.table = nnx.Embed(process.num_symbols + 1, width, rngs=rngs)
@@ -62,7 +63,7 @@ class TokenEmbedding(nnx.Module):
 
 
 class TreeUNet(nnx.Module):
-    """Equation (1), with residual connections u = mean_j u_j + f and d_j = d + g. Blind: see `NetworkDenoiser.blind`."""
+    """Equation (1) with residual connections, u = mean_j u_j + f, d_j = d + g. Blind: see `NetworkDenoiser.blind`."""
 
     def __init__(self, process: AbstractProcess, branching: tuple[int, ...], width: int = 128, *, rngs: nnx.Rngs):
         """`branching` is that of the tree, top level first; its product is the number of sites."""

@@ -47,7 +47,9 @@ class TrainConfig:
     learning_rate: float = 2e-3
     """Peak of AdamW's rate: linear warm-up, then a cosine to 0."""
     warmup_steps: int = 200
+    """Steps over which the rate rises from 0."""
     weight_decay: float = 1e-4
+    """Of AdamW, per unit of learning rate."""
     clip_norm: float = 1.0
     """Largest norm of the gradient; larger ones are scaled down."""
     ema_decay: float = 0.995
@@ -57,6 +59,7 @@ class TrainConfig:
     steps_per_chunk: int = 100
     """Steps per compiled call; also how often progress is told."""
     steps_per_checkpoint: int = 500
+    """Steps between checkpoints: what a kill can cost at most."""
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "steps_per_chunk", "steps_per_checkpoint"):

@@ -27,6 +27,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
 
 Rules = Int[Array, "_parents _synonyms _branching"]
@@ -374,13 +375,13 @@ def _check_level(level: int, parents: int, synonyms: int, branching: int, symbol
     needed, existing = parents * synonyms, symbols**branching
     if needed > existing:
         raise ValueError(
-            f"level {level}: {parents} symbols with {synonyms} synonyms need {needed} distinct {branching}-tuples, only "
-            f"{existing} of {symbols} symbols exist: lower num_synonyms or raise branching or num_symbols"
+            f"level {level}: {parents} symbols with {synonyms} synonyms need {needed} distinct {branching}-tuples, "
+            f"only {existing} of {symbols} symbols exist: lower num_synonyms or raise branching or num_symbols"
         )
 
 
 def _check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_symbols: int) -> None:
-    if isinstance(table, jax.core.Tracer):
+    if isinstance(table, Tracer):
         return
     flat = np.asarray(table).reshape(-1, table.shape[2])
     if flat.min() < 0 or flat.max() >= num_symbols:
@@ -392,7 +393,7 @@ def _check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_s
     if counts.max() > 1:
         repeated = tuple(int(x) for x in tuples[counts.argmax()])
         raise ValueError(f"table {level} holds the tuple {repeated} {counts.max()} times: every tuple has one parent")
-    if log_probs is None or isinstance(log_probs, jax.core.Tracer):
+    if log_probs is None or isinstance(log_probs, Tracer):
         return
     if log_probs.shape != table.shape[:2]:
         raise ValueError(f"rule_log_probs of table {level} has shape {log_probs.shape}, expected {table.shape[:2]}")

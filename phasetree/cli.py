@@ -4,11 +4,11 @@ An experiment is a module of `phasetree.experiments` with a frozen config, `PRES
 options are the config's fields, explained by their docstrings. Only the chosen experiment is imported.
 """
 
-import dataclasses
 import importlib
 import os
 import pathlib
 import sys
+from typing import Annotated
 
 EXPERIMENTS = {
     "transition": "the noise at which each level of a random hierarchy is lost: trained, exact, theory",
@@ -80,14 +80,23 @@ def _parse(name: str, presets: dict, options: list[str]):
     if chosen not in presets:
         raise ValueError(f"--preset {chosen}: choose one of {', '.join(presets)}")
     preset = presets[chosen]
-    fields = [("config", type(preset), preset), ("out", pathlib.Path | None, None)]
-    command = dataclasses.make_dataclass(
-        "Command",
-        [(field, tyro.conf.OmitArgPrefixes[kind], dataclasses.field(default=value)) for field, kind, value in fields],
-        frozen=True,
+
+    out_help = "Folder of the run, default results/EXPERIMENT-PRESET-seedN. If it holds this run, the run continues."
+    out_type = Annotated[pathlib.Path | None, tyro.conf.arg(help=out_help, metavar="PATH")]
+
+    def command(config, out=None):
+        return config, out
+
+    command.__annotations__ = {"config": type(preset), "out": out_type}
+    command.__defaults__ = (preset, None)
+
+    return tyro.cli(
+        command,
+        args=options,
+        prog=f"phasetree {name}",
+        description=type(preset).__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
     )
-    parsed = tyro.cli(command, args=options, prog=f"phasetree {name}", description=type(preset).__doc__)
-    return parsed.config, parsed.out
 
 
 def _option(flag: str, options: list[str]) -> str | None:

@@ -117,7 +117,9 @@ def provenance(wall_seconds: float) -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "dtype": "float64 for theory, float32 for networks" if jax.config.jax_enable_x64 else "float32",
+        "dtype": "float64 for theory, float32 for networks"
+        if jax.dtypes.canonicalize_dtype(float) == "float64"
+        else "float32",
         "commit": _commit(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "wall_seconds": round(wall_seconds, 1),

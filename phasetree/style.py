@@ -1,6 +1,7 @@
 """How results look: one figure style at column width, one palette, one way to write a number with its error."""
 
 import math
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ COLORS = {
     "baseline": "#CC79A7",
 }
 
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
     "legend.fontsize": 7,

@@ -6,8 +6,8 @@ all evidence below it (`messages`, equation (1)), and at the root, over n equall
     ln p(y) = ln (1/n) sum_a exp u_root(a).
 
 One downward sweep gives the posterior of every node, or its cavity; a downward pass of draws gives exact joint samples
-of the whole tree. At every node the message is shifted so that its largest entry is 0, and the shifts add up to ln p(y):
-so no depth and no length of string costs precision.
+of the whole tree. At every node the message is shifted so that its largest entry is 0, and the shifts add up to
+ln p(y): so no depth and no length of string costs precision.
 
 Cost O(leaves * v * m * s) per datum. Messages of a level are held as (symbols, nodes, batch), batch last, because a
 rule then acts on contiguous rows; a single datum is a batch of one. The public functions take one datum, except where
@@ -15,6 +15,7 @@ they are named `batched`; each is one compiled sweep.
 """
 
 import math
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -116,7 +117,7 @@ def batched_posterior_sample(
     return Derivation(levels, tuple(jnp.broadcast_to(possible[:, None], level.shape) for level in levels))
 
 
-def _layers(rhm: RandomHierarchyModel, dtype) -> list[AbstractLayer]:
+def _layers(rhm: RandomHierarchyModel, dtype) -> Sequence[AbstractLayer]:
     """The layers between levels that have nodes, top first, in the precision of the evidence."""
     top = [IndependentLayer(jnp.log(rhm.filtered_transition).astype(dtype))] if rhm.filter_level else []
     return top + [

@@ -34,9 +34,12 @@ Symbols = Int[Array, " lanes"]
 
 
 class AbstractLayer(eqx.Module):
-    """How the children of a node depend on it. `lanes` are the parents, of all data; children come one after another."""
+    """How children depend on their parent. The lanes of all arguments are the parents, of all data."""
 
-    branching: eqx.AbstractVar[int]
+    @property
+    @abc.abstractmethod
+    def branching(self) -> int:
+        """Children of every parent."""
 
     @abc.abstractmethod
     def up(self, children: Children) -> Message:

@@ -1,8 +1,8 @@
 r"""The transition locator: at which noise does a retention curve cross half-way? One function for every curve.
 
-Half-way is the mean of perfect retention and chance, (1 + 1/v) / 2 for v equally likely symbols. The crossing is that of
-the piecewise linear curve through the mean retentions; its error comes from a bootstrap over the rows (independent data
-or grammars; the noise levels of one row stay together, so correlations between them are kept).
+Half-way is the mean of perfect retention and chance, (1 + 1/v) / 2 for v equally likely symbols. The crossing is that
+of the piecewise linear curve through the mean retentions; its error comes from a bootstrap over the rows (independent
+data or grammars; the noise levels of one row stay together, so correlations between them are kept).
 """
 
 import jax

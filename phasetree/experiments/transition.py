@@ -11,7 +11,7 @@ every curve.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
@@ -21,6 +21,7 @@ import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
+from tyro.conf import arg
 
 from diffusion import (
     AbstractDenoiser,
@@ -62,15 +63,16 @@ class TransitionConfig:
     """Find the noise at which the class, and every level below it, is lost; compare with exact theory."""
 
     preset: Literal["quick", "default", "paper", "paper-trained"] = "default"
-    """Starting point for all other options. quick: about a minute; default: under five on two cores; paper: the published
-    sizes, v = 32, m = 8, L = 9, exact inference and theory without training; paper-trained: v = 16, m = 4, trained."""
-    num_symbols: int = 8
+    """Where all other options start from. quick: a grammar of depth 3, about a minute; default: under five minutes on
+    two cores; paper: the published sizes v = 32, m = 8, L = 9, exact inference and theory without training;
+    paper-trained: v = 16, m = 4, with training."""
+    num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
     """v, symbols of every level."""
-    num_synonyms: int = 3
+    num_synonyms: Annotated[int, arg(aliases=("-m",))] = 3
     """m, production rules per symbol."""
-    branching: int = 2
+    branching: Annotated[int, arg(aliases=("-s",))] = 2
     """s, children per node."""
-    depth: int = 4
+    depth: Annotated[int, arg(aliases=("-L",))] = 4
     """L, levels of rules; strings have s^L symbols."""
     process: Literal["masking", "uniform", "gaussian", "epsilon"] = "masking"
     """Noise: t is the masked or replaced fraction, the OU time (gaussian), or eps. Epsilon is no channel: theory and
@@ -83,22 +85,27 @@ class TransitionConfig:
     """Grammars to train on, each with a network of its own."""
     ensemble: int = 32
     """Grammars over which exact inference is averaged."""
-    training_set: int = 512
+    training_set: Annotated[int, arg(aliases=("-n",))] = 512
     """n, strings that the empirical denoiser knows; 0 leaves it out."""
     width: int = 128
     """Width of the tree U-Net; 0 trains nothing."""
-    train: TrainConfig = TrainConfig(steps=3000)
-    """Training."""
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=3500))
+    """Training of each network."""
     seed: int = 0
     """Everything random follows from it."""
 
     def __post_init__(self):
+        jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name in ("num_times", "num_data", "num_grammars", "ensemble"):
             if getattr(self, name) < 2 - (name == "num_grammars"):
                 raise ValueError(f"{name} = {getattr(self, name)} is too small for a curve with errors: raise it")
         for name in ("training_set", "width"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: give a positive number, or 0 to leave it out")
+
+    def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
+        """A random grammar of these sizes."""
+        return RandomHierarchyModel(self.num_symbols, self.num_synonyms, self.branching, self.depth, key=key)
 
 
 PRESETS = {
@@ -117,10 +124,6 @@ class Run:
         self.process = PROCESSES[config.process](config.num_symbols)
         self.times = np.linspace(*TIMES[config.process], config.num_times)
         self.keys = functools.partial(_named_key, config.seed)
-
-    def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
-        config = self.config
-        return RandomHierarchyModel(config.num_symbols, config.num_synonyms, config.branching, config.depth, key=key)
 
     def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[NetworkDenoiser, xr.Dataset]:
         """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
@@ -167,7 +170,9 @@ class Run:
 
     def _bayes_losses(self, number: int, rhm: RandomHierarchyModel) -> xr.Dataset:
         x0, x_t, t = self._evaluation_data(number, rhm)
-        posterior = posterior_loss(GrammarDenoiser(rhm, self.process)(x_t, t), x0, site_weights(self.process, x_t))
+        posterior = posterior_loss(
+            GrammarDenoiser(rhm=rhm, process=self.process)(x_t, t), x0, site_weights(self.process, x_t)
+        )
         cavities = batched_cavity_marginals(rhm, jax.vmap(self.process.log_likelihood)(x_t, t))[-1]
         cavity = posterior_loss(jnp.log(cavities), x0, jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype))
         return xr.Dataset({"posterior_loss": ("datum", posterior), "cavity_loss": ("datum", cavity)})
@@ -212,9 +217,9 @@ class Run:
         """Expected retention of many grammars of the same sizes, one row each."""
         rows = []
         for number in tqdm(range(self.config.ensemble), desc="exact inference on other grammars", unit="grammar"):
-            rhm = self.grammar(self.keys("ensemble grammar", number))
-            rows.append(self.predicted("ensemble", number, rhm, 64).retention.mean("datum"))
-        return xr.concat(rows, "row")
+            rhm = self.config.grammar(self.keys("ensemble grammar", number))
+            rows.append(self.predicted("ensemble", number, rhm, 64).retention.mean("datum").values)
+        return xr.DataArray(np.stack(rows), dims=("row", "time", "level"))
 
     def infinite_depth(self) -> xr.Dataset:
         """The threshold of an infinitely deep hierarchy; NaN if the class is lost, or kept, at every noise."""
@@ -239,14 +244,14 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
     curves: dict[str, list[xr.DataArray]] = {}
     training = []
     for number in range(config.num_grammars):
-        rhm = this.grammar(this.keys("grammar", number))
-        denoisers: dict[str, AbstractDenoiser] = {"exact": GrammarDenoiser(rhm, this.process)}
+        rhm = config.grammar(this.keys("grammar", number))
+        denoisers: dict[str, AbstractDenoiser] = {"exact": GrammarDenoiser(rhm=rhm, process=this.process)}
         if config.width and config.process != "epsilon":
             denoisers["trained"], losses = this.trained(number, rhm)
             training.append(losses)
         if config.training_set:
             strings = FreshStrings(rhm).batch(this.keys("training set", number), config.training_set)
-            denoisers["empirical"] = EmpiricalDenoiser(strings, this.process)
+            denoisers["empirical"] = EmpiricalDenoiser(strings=strings, process=this.process)
         for kind, denoiser in denoisers.items():
             curves.setdefault(kind, []).append(this.measured(kind, number, rhm, denoiser).retention)
         curves.setdefault("predicted", []).append(this.predicted("predicted", number, rhm, config.num_data).retention)

@@ -1,7 +1,7 @@
-"""The random hierarchy model as a finite list: every derivation with its probability, in plain NumPy from the definition.
+"""The random hierarchy model as a finite list: every derivation with its probability, in plain NumPy.
 
-Shares no code with the library. `derivations` expands the root into all rules, then every node of the next level into all
-of its rules, and so on; `filtered` replaces the top by independent draws. Everything else is a sum over that list.
+Written from the definition; shares no code with the library. `derivations` expands the root into all rules, then every
+node of the next level into all of its rules, and so on; `filtered` replaces the top by independent draws. Everything else is a sum over that list.
 """
 
 import itertools
@@ -26,7 +26,7 @@ def _expand(datum, table, probs):
 
 
 def filtered(rules, rule_probs, level):
-    """All derivations of the grammar filtered at `level`: its nodes independent given the root, each with its marginal."""
+    """All derivations of the grammar filtered at `level`: its nodes are independent given the root."""
     num_classes = len(rules[0])
     above = derivations(rules[:level], rule_probs[:level])
     num_nodes, num_symbols = (
@@ -49,7 +49,7 @@ def filtered(rules, rule_probs, level):
 
 
 def posterior(data, log_likelihoods):
-    """ln p(y) and the normalised posterior weight of every derivation, summed in float64 with the maximum factored out."""
+    """ln p(y) and the normalised posterior weight of every derivation, in float64."""
     sites = np.arange(len(log_likelihoods))
     with np.errstate(divide="ignore"):
         logs = np.array([np.log(weight) + log_likelihoods[sites, levels[-1]].sum() for weight, levels in data])

@@ -26,7 +26,7 @@ EXTREME = (3, 4)  # the rows of `soft_and_hard_evidence` with contrasts of e^-50
 
 
 def soft_and_hard_evidence(rhm, seed, dtype=np.float64):
-    """Gaussian log-likelihoods; masked sites; hard zeros that the grammar allows; contrasts of e^-500; contradictions."""
+    """Gaussian log-likelihoods; masked sites; possible hard zeros; contrasts of e^-500; contradictions; tiny values."""
     rng = np.random.default_rng(seed)
     evidence = rng.normal(size=(BATCH, rhm.num_leaves, rhm.num_symbols))
     datum = np.asarray(rhm.sample(jax.random.key(seed)).leaves)
