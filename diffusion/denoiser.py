@@ -75,7 +75,8 @@ class _FlaxApply(eqx.Module):
     rest: PyTree  # what is not trained: statistics, the state of random streams
 
     def __call__(self, params, x_t, t):
-        return nnx.merge(self.definition, params, self.rest)(x_t, t)
+        with jax.numpy_dtype_promotion("standard"):  # Flax norms combine float32 statistics with bfloat16 scales
+            return nnx.merge(self.definition, params, self.rest)(x_t, t)
 
 
 class _EquinoxApply(eqx.Module):

@@ -3,7 +3,7 @@ r"""Samplers: from x_t back to a clean string, with any denoiser.
 | sampler       | steps                                     | exact when the denoiser is                            |
 |---------------|-------------------------------------------|-------------------------------------------------------|
 | OneShot       | one joint draw from p(x_0 | x_t)          | always (needs an `AbstractJointDenoiser`)             |
-| Ancestral     | `num_steps` kernels, equally spaced in t  | in the limit of many steps (each site always is)      |
+| Ancestral     | `num_steps` kernels, equally spaced in t  | for one step: each site; in the limit of many: all    |
 | RandomOrder   | reveal k masked sites, look again, repeat | for k = 1: the chain rule in a random order           |
 
 All three have the same law for the exact denoiser (RandomOrder and Ancestral in their limits), which the tests use.
@@ -41,7 +41,12 @@ class OneShot(AbstractSampler):
 
 
 class Ancestral(AbstractSampler):
-    """Run the process backwards in `num_steps` steps, equally spaced in t from each row's time to 0."""
+    """Run the process backwards in `num_steps` steps, equally spaced in t from each row's time to 0.
+
+    Sites are drawn independently within a step. Under masking, two of them may contradict each other in a way that an
+    exact denoiser calls impossible; then its rows are all `-inf`, and what is still masked becomes symbol 0. The same
+    holds for `RandomOrder` with several tokens per step. `parse` tells such strings.
+    """
 
     num_steps: int = eqx.field(static=True, default=64)
 

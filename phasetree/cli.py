@@ -113,3 +113,7 @@ def _show(report: str) -> None:
     from rich.markdown import Markdown
 
     Console().print(Markdown(report))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""The experiment `transition` and its command line, as a user runs it: in processes of their own."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+TINY = ["transition", "-v", "3", "-m", "2", "-L", "2", "-n", "20", "--width", "8", "--num-data", "200"]
+TINY += ["--num-times", "5", "--ensemble", "3", "--batch-size", "16"]
+TINY += ["--steps", "120", "--steps-per-chunk", "10", "--steps-per-checkpoint", "20"]
+    "transition",
+    "-v",
+    "3",
+    "-m",
+    "2",
+    "-L",
+    "2",
+    "--width",
+    "8",
+    "--steps",
+    "120",
+    "--steps-per-chunk",
+    "10",
+    "--steps-per-checkpoint",
+    "20",
+    "--batch-size",
+    "16",
+    "--num-data",
+    "200",
+    "--num-times",
+    "5",
+    "--ensemble",
+    "3",
+    "-n",
+    "20",
+]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """One compilation cache for all runs of this file."""
+    return {**os.environ, "PHASETREE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+def phasetree(environment, *arguments):
+    command = [sys.executable, "-m", "phasetree.cli", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def finished(environment, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    done = phasetree(environment, *TINY, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_run_leaves_data_figure_report_configuration_and_provenance(finished):
+    folder, printed = finished
+    for name in ("data.nc", "figure.png", "figure.pdf", "report.md", "config.json", "provenance.json"):
+        assert (folder / name).stat().st_size > 0
+    assert "Class lost at masked fraction" in printed and "seed 0" in printed
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["versions"]["jax"] and provenance["devices"] and provenance["dtype"].startswith("float64")
+    assert not [file for file in folder.rglob(".*")], "temporary files were left"
+
+
+def test_the_result_opens_with_labels(finished):
+    dataset = xr.load_dataset(finished[0] / "data.nc", engine="h5netcdf")
+    assert dataset.retention.dims == ("curve", "row", "time", "level")
+    assert set(dataset.curve.values) == {"trained", "exact", "empirical", "predicted", "ensemble"}
+    assert np.isfinite(dataset.training_loss).all() and json.loads(dataset.attrs["config"])["seed"] == 0
+
+
+def test_exact_sampling_agrees_with_the_exact_posterior(finished):
+    """E[1(kept)] = E[belief in the truth], level by level: paired over the data, five standard errors."""
+    retention = xr.load_dataset(finished[0] / "data.nc", engine="h5netcdf").retention
+    difference = (retention.sel(curve="exact") - retention.sel(curve="predicted")).mean("time").dropna("row")
+    error = difference.std("row", ddof=1) / difference.sizes["row"] ** 0.5
+    assert (abs(difference.mean("row")) < 5 * error).all()
+
+
+def test_running_again_prints_the_finished_result_and_changes_no_data(environment, finished):
+    folder, printed = finished
+    before = (folder / "data.nc").read_bytes()
+    again = phasetree(environment, *TINY, "--out", folder)
+    assert again.stdout == printed
+    assert (folder / "data.nc").read_bytes() == before
+
+
+def test_killed_three_times_at_random_it_finishes_with_the_same_file(environment, finished, tmp_path):
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "phasetree.cli", *TINY, "--out", str(folder)]
+    for seed in range(3):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.Random(seed).uniform(2, 12))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert phasetree(environment, *TINY, "--out", folder).returncode == 0
+    assert (folder / "data.nc").read_bytes() == (finished[0] / "data.nc").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["transition", "-v", "4", "-m", "5"], "only 16 of 4 symbols exist"),
+        (["transition", "--sed", "3"], "--seed"),
+        (["transition", "--preset", "huge"], "choose one of quick, default, paper, paper-trained"),
+        (["transitions"], "no experiment 'transitions'; there are: transition"),
+        (["transition", "--num-times", "1"], "num_times = 1 is too small"),
+    ],
+)
+def test_bad_usage_is_told_and_writes_nothing(environment, tmp_path, arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "phasetree.cli", *arguments],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
+    assert done.returncode != 0 and message in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_told(environment, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    done = phasetree(environment, *TINY, "--out", tmp_path / "file" / "below")
+    assert done.returncode == 1 and "cannot write to" in done.stderr and "--out" in done.stderr
+
+
+def test_the_folder_of_another_run_is_refused(environment, finished):
+    done = phasetree(environment, *TINY, "--seed", 1, "--out", finished[0])
+    assert done.returncode == 1 and "seed = 0 there, 1 here" in done.stderr
+
+
+def test_a_damaged_stage_is_named(environment, finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "damaged")
+    (folder / "stages" / "exact-0.nc").write_bytes(b"garbage")
+    done = phasetree(environment, *TINY, "--out", folder)
+    assert done.returncode == 1 and "exact-0.nc is damaged: delete it" in done.stderr
+
+
+def test_help_explains_every_option(environment):
+    shown = phasetree(environment, "transition", "--help").stdout
+    for option in ("--num-symbols", "-v", "--process", "--learning-rate", "--seed", "--out"):
+        assert option in shown
+    assert "transition" in phasetree(environment, "list").stdout
