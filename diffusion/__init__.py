@@ -23,6 +23,9 @@ from .process import VariancePreserving as VariancePreserving
 from .sample import Ancestral as Ancestral
 from .sample import OneShot as OneShot
 from .sample import RandomOrder as RandomOrder
+from .schedule import CosineSchedule as CosineSchedule
+from .schedule import LinearSchedule as LinearSchedule
+from .schedule import LogSNRSchedule as LogSNRSchedule
 from .train import FreshStrings as FreshStrings
 from .train import NonFiniteLossError as NonFiniteLossError
 from .train import TrainConfig as TrainConfig

@@ -159,7 +159,7 @@ class TransformerLayer(nnx.Module):
         return jnp.einsum("bhqk,bhkd->bqhd", weights, value).reshape(len(qkv), -1)
 
 
-def _concatenated(children: Float[Array, "batch parents s width"]) -> Hidden:
+def _concatenated(children: Float[Array, "batch parents s width"]) -> Float[Array, "batch parents s_width"]:
     return children.reshape(*children.shape[:2], -1)
 
 

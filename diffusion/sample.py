@@ -3,7 +3,7 @@ r"""Samplers: from x_t back to a clean string, with any denoiser.
 | sampler       | steps                                     | exact when the denoiser is                            |
 |---------------|-------------------------------------------|-------------------------------------------------------|
 | OneShot       | one joint draw from p(x_0 | x_t)          | always (needs an `AbstractJointDenoiser`)             |
-| Ancestral     | `num_steps` kernels, equally spaced in t  | for one step: each site; in the limit of many: all    |
+| Ancestral     | `num_steps` kernels, spread by a schedule | for one step: each site; in the limit of many: all    |
 | RandomOrder   | reveal k masked sites, look again, repeat | for k = 1: the chain rule in a random order           |
 
 All three have the same law for the exact denoiser (RandomOrder and Ancestral in their limits), which the tests use.
@@ -19,6 +19,7 @@ from jaxtyping import Array, Int, Key
 
 from .denoiser import AbstractDenoiser, AbstractJointDenoiser, BatchCorrupted, Times
 from .process import AbstractChannel, Masking
+from .schedule import AbstractSchedule, LinearSchedule
 
 
 class AbstractSampler(eqx.Module):
@@ -41,7 +42,7 @@ class OneShot(AbstractSampler):
 
 
 class Ancestral(AbstractSampler):
-    """Run the process backwards in `num_steps` steps, equally spaced in t from each row's time to 0.
+    """Run the process backwards in `num_steps` steps, from each row's time to 0.
 
     Sites are drawn independently within a step. Under masking, two of them may contradict each other in a way that an
     exact denoiser calls impossible; then its rows are all `-inf`, and what is still masked becomes symbol 0. The same
@@ -49,6 +50,8 @@ class Ancestral(AbstractSampler):
     """
 
     num_steps: int = eqx.field(static=True, default=64)
+    schedule: AbstractSchedule = LinearSchedule()
+    """Spreads the steps: each row runs through its own time times schedule(u) / schedule(1)."""
 
     def __check_init__(self):
         _check_positive("num_steps", self.num_steps)
@@ -57,7 +60,8 @@ class Ancestral(AbstractSampler):
         process = denoiser.process
         if not isinstance(process, AbstractChannel):
             raise ValueError(f"{type(process).__name__} is not a channel and has no reverse: use OneShot")
-        fractions = jnp.linspace(1, 0, self.num_steps + 1, dtype=t.dtype)
+        fractions = self.schedule(jnp.linspace(1, 0, self.num_steps + 1, dtype=t.dtype))
+        fractions = (fractions / fractions[0]).at[-1].set(0.0)
 
         def step(x, step_input):
             key, now, then = step_input

@@ -1,7 +1,7 @@
 r"""Training a denoiser: noise fresh data, compare with the clean symbols, descend.
 
-One step draws a batch of strings x_0, times t stratified over (0, 1) of the largest time, x_t ~ q(x_t | x_0), and
-descends the cross-entropy of the network, in nats per site. Two losses have the exact posterior as their minimum:
+One step draws a batch of strings x_0, times t (stratified, spread by a schedule) and x_t ~ q(x_t | x_0), and descends
+the cross-entropy of the network, in nats per site. Two losses have the exact posterior as their minimum:
 
     posterior loss      mean over noised sites of   -ln p_net(x_0^i | x_t),                                        (1)
     cavity loss         mean over all sites of      -ln c_net(x_0^i | x_t at the other sites).                     (2)
@@ -34,6 +34,7 @@ from hierarchical import RandomHierarchyModel
 from .checkpoint import Checkpoints
 from .denoiser import NetworkDenoiser
 from .process import AbstractProcess, Masking
+from .schedule import AbstractSchedule, default_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +115,7 @@ def train(
     data: FreshStrings | TrainingSet,
     config: TrainConfig,
     *,
+    schedule: AbstractSchedule | None = None,
     folder: str | os.PathLike | None = None,
     fingerprint: dict | None = None,
     report: Callable[[int, float], None] = lambda step, loss: None,
@@ -125,6 +127,7 @@ def train(
       denoiser: holds the network with its initial parameters.
       data: where strings come from.
       config: how.
+      schedule: spreads the times; default `default_schedule` of the process.
       folder: where checkpoints go; if it holds some, training continues there. None: no checkpoints.
       fingerprint: what identifies the run beyond `config`, `key` and the number of parameters (the grammar, say), so
         that a folder of another run is refused.
@@ -135,7 +138,7 @@ def train(
       NonFiniteLossError: if the loss or a parameter is not finite.
       CheckpointError: if `folder` belongs to another run or is damaged.
     """
-    mesh = _mesh(config.batch_size)
+    mesh, schedule = _mesh(config.batch_size), schedule or default_schedule(denoiser.process)
     state = jax.device_put(_initial(denoiser.params, config), NamedSharding(mesh, PartitionSpec()))
     with contextlib.ExitStack() as stack:
         checkpoints = None
@@ -145,7 +148,7 @@ def train(
             state = checkpoints.latest(state) or state
         while (done := int(state.step)) < config.steps:
             stop = min(done + config.steps_per_chunk, config.steps)
-            state = _chunk(state, jnp.int32(stop), key, denoiser, data, config, mesh)
+            state = _chunk(state, jnp.int32(stop), key, denoiser, data, schedule, config, mesh)
             loss = float(np.mean(np.asarray(state.losses[done:stop])))
             if not (np.isfinite(loss) and _is_finite(state.params)):
                 raise NonFiniteLossError(
@@ -158,13 +161,10 @@ def train(
     return Trained(eqx.tree_at(lambda d: d.params, denoiser, state.average), state.losses)
 
 
-def draw_times(key: Key[Array, ""], size: int, max_time: float) -> Float[Array, " size"]:
-    """Times uniform on (0, max_time], one in each of `size` equal strata: the same law, a quieter mean.
-
-    Never 0, where Gaussian evidence does not exist.
-    """
-    uniform = jax.random.uniform(key, (size,), jnp.float32)  # in [0, 1)
-    return max_time * (jnp.arange(1, size + 1, dtype=jnp.float32) - uniform) / size
+def draw_times(key: Key[Array, ""], size: int, schedule: AbstractSchedule) -> Float[Array, " size"]:
+    """Times at uniform progress u in (0, 1], one in each of `size` equal strata: the same law, a quieter mean."""
+    uniform = jax.random.uniform(key, (size,), jnp.float32)  # in [0, 1); so u is never 0, where evidence is certain
+    return schedule((jnp.arange(1, size + 1, dtype=jnp.float32) - uniform) / size)
 
 
 def posterior_loss(
@@ -184,10 +184,10 @@ def site_weights(process: AbstractProcess, x_t: Shaped[Array, "batch sites *vect
     return noised / jnp.maximum(jnp.sum(noised, -1, keepdims=True), 1)
 
 
-def _loss(params: PyTree, key: Key[Array, ""], denoiser: NetworkDenoiser, data, config: TrainConfig, shard) -> Array:
+def _loss(params: PyTree, key, denoiser: NetworkDenoiser, data, schedule, config: TrainConfig, shard) -> Array:
     data_key, time_key, noise_key = jax.random.split(key, 3)
     x0 = shard(data.batch(data_key, config.batch_size))
-    t = draw_times(time_key, config.batch_size, denoiser.process.max_time)
+    t = draw_times(time_key, config.batch_size, schedule)
     x_t = jax.vmap(denoiser.process.corrupt)(jax.random.split(noise_key, config.batch_size), x0, t)
     if config.bfloat16:
         params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
@@ -198,7 +198,7 @@ def _loss(params: PyTree, key: Key[Array, ""], denoiser: NetworkDenoiser, data, 
 
 
 @eqx.filter_jit
-def _chunk(state: TrainState, stop, key, denoiser, data, config: TrainConfig, mesh) -> TrainState:
+def _chunk(state: TrainState, stop, key, denoiser, data, schedule, config: TrainConfig, mesh) -> TrainState:
     """Steps `state.step` .. `stop`; their number is traced, so a shorter last chunk compiles nothing."""
     optimizer = _optimizer(config)
 
@@ -207,7 +207,7 @@ def _chunk(state: TrainState, stop, key, denoiser, data, config: TrainConfig, me
 
     def step(_, state: TrainState) -> TrainState:
         step_key = jax.random.fold_in(key, state.step)
-        loss, gradient = jax.value_and_grad(_loss)(state.params, step_key, denoiser, data, config, shard)
+        loss, gradient = jax.value_and_grad(_loss)(state.params, step_key, denoiser, data, schedule, config, shard)
         with jax.numpy_dtype_promotion("standard"):
             updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)

@@ -39,6 +39,7 @@ from diffusion import (
 )
 from diffusion.measure import level_retention
 from diffusion.process import AbstractProcess
+from diffusion.schedule import default_schedule
 from diffusion.train import draw_times, posterior_loss, site_weights
 from hierarchical import Derivation, RandomHierarchyModel
 from phasetree.experiments.transition_figure import plot as plot
@@ -165,7 +166,7 @@ class Run:
     def _evaluation_data(self, number: int, rhm: RandomHierarchyModel):
         data_key, time_key, noise_key = jax.random.split(self.keys("evaluation", number), 3)
         x0 = FreshStrings(rhm).batch(data_key, EVALUATION)
-        t = draw_times(time_key, EVALUATION, self.process.max_time)
+        t = draw_times(time_key, EVALUATION, default_schedule(self.process))
         return x0, jax.vmap(self.process.corrupt)(jax.random.split(noise_key, EVALUATION), x0, t), t
 
     def _bayes_losses(self, number: int, rhm: RandomHierarchyModel) -> xr.Dataset:

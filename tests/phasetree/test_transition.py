@@ -16,32 +16,6 @@ import xarray as xr
 TINY = ["transition", "-v", "3", "-m", "2", "-L", "2", "-n", "20", "--width", "8", "--num-data", "200"]
 TINY += ["--num-times", "5", "--ensemble", "3", "--batch-size", "16"]
 TINY += ["--steps", "120", "--steps-per-chunk", "10", "--steps-per-checkpoint", "20"]
-    "transition",
-    "-v",
-    "3",
-    "-m",
-    "2",
-    "-L",
-    "2",
-    "--width",
-    "8",
-    "--steps",
-    "120",
-    "--steps-per-chunk",
-    "10",
-    "--steps-per-checkpoint",
-    "20",
-    "--batch-size",
-    "16",
-    "--num-data",
-    "200",
-    "--num-times",
-    "5",
-    "--ensemble",
-    "3",
-    "-n",
-    "20",
-]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Benchmarks: one question per script, run as `python -m benchmarks.NAME`."""
