@@ -90,19 +90,19 @@ class RandomOrder(AbstractSampler):
         if not isinstance(denoiser.process, Masking):
             raise ValueError(f"RandomOrder reveals masks; {type(denoiser.process).__name__} has none: use Ancestral")
         order_key, draw_key = jax.random.split(key)
-        num_steps = -(-x_t.shape[1] // self.tokens_per_step)
+        most = jnp.max(jnp.sum(x_t == mask, -1))  # steps that the fullest row needs: none beyond are computed
+        num_steps = (most + self.tokens_per_step - 1) // self.tokens_per_step
         # position of each site in its row's order, masked sites first
         priority = jax.random.uniform(order_key, x_t.shape, t.dtype) + (x_t != mask).astype(t.dtype)
         rank = jnp.argsort(jnp.argsort(priority, -1), -1)
 
-        def step(x, step_input):
-            number, key = step_input
+        def step(number, x):
             masked_fraction = jnp.mean((x == mask).astype(t.dtype), -1)
-            drawn = jax.random.categorical(key, denoiser(x, masked_fraction)).astype(x.dtype)
-            return jnp.where((x == mask) & (rank // self.tokens_per_step == number), drawn, x), None
+            step_key = jax.random.fold_in(draw_key, number)
+            drawn = jax.random.categorical(step_key, denoiser(x, masked_fraction)).astype(x.dtype)
+            return jnp.where((x == mask) & (rank // self.tokens_per_step == number), drawn, x)
 
-        steps = jnp.arange(num_steps), jax.random.split(draw_key, num_steps)
-        return jax.lax.scan(step, x_t, steps)[0]
+        return jax.lax.fori_loop(0, num_steps, step, x_t)
 
 
 def default_sampler(denoiser: AbstractDenoiser) -> AbstractSampler:

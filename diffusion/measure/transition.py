@@ -1,15 +1,20 @@
 r"""The transition locator: at which noise does a retention curve cross half-way? One function for every curve.
 
-Half-way is the mean of perfect retention and chance, (1 + 1/v) / 2 for v equally likely symbols. The crossing is that
-of the piecewise linear curve through the mean retentions; its error comes from a bootstrap over the rows (independent
-data or grammars; the noise levels of one row stay together, so correlations between them are kept).
+Half-way is the mean of perfect retention and chance, (1 + 1/v) / 2 for v equally likely symbols. The mean curve is
+smoothed by a cubic through the 7 points around each noise level (Savitzky & Golay, Anal. Chem. 36, 1627, 1964: it cuts
+the variance to a third and leaves every cubic as it is), and crossed by linear interpolation. The error comes from a
+bootstrap over the rows: independent data or grammars. The noise levels of one row stay together, which keeps their
+correlations.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from .estimate import Estimate
+
+_POINTS, _DEGREE = 7, 3
 
 
 def halfway(num_symbols: int) -> float:
@@ -28,19 +33,33 @@ def locate_transition(
     """The noise time at which the mean retention first falls through `threshold`, with its bootstrap standard error.
 
     Args:
-      noise_times: increasing, in the unit of the process.
+      noise_times: increasing, evenly spaced, in the unit of the process.
       retention: one row per independent datum or grammar. A single row (a deterministic curve) has error 0.
 
     Returns:
       Times in the unit of `noise_times`; NaN where the curve does not cross inside the grid.
     """
-    rows = len(retention)
+    rows, num_times = retention.shape
     times = jnp.asarray(noise_times, retention.dtype)
+    smoothed = retention @ jnp.asarray(_smoothing(num_times), retention.dtype).T
     drawn = jax.random.randint(key, (num_resamples, rows), 0, rows)
     counts = jax.vmap(lambda row: jnp.bincount(row, length=rows))(drawn).astype(retention.dtype)
-    crossings = jax.vmap(_crossing, (None, 0, None))(times, counts @ retention / rows, threshold)
-    value = _crossing(times, retention.mean(0), threshold)
+    crossings = jax.vmap(_crossing, (None, 0, None))(times, counts @ smoothed / rows, threshold)
+    value = _crossing(times, smoothed.mean(0), threshold)
     return Estimate(value, jnp.std(crossings) if rows > 1 else jnp.zeros_like(value))
+
+
+def _smoothing(num_times: int) -> np.ndarray:
+    """The matrix that replaces each point by the least-squares cubic through the 7 nearest, at that point."""
+    matrix = np.eye(num_times)
+    if num_times < _POINTS:
+        return matrix
+    for i in range(num_times):
+        start = min(max(i - _POINTS // 2, 0), num_times - _POINTS)
+        powers = np.vander(np.arange(start, start + _POINTS) - i, _DEGREE + 1, increasing=True)
+        matrix[i] = 0
+        matrix[i, start : start + _POINTS] = np.linalg.pinv(powers)[0]  # the fitted polynomial's value at point i
+    return matrix
 
 
 def _crossing(times: Float[Array, " times"], curve: Float[Array, " times"], threshold: float) -> Float[Array, ""]:

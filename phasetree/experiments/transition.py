@@ -80,7 +80,7 @@ class TransitionConfig:
     exact inference only."""
     num_times: int = 19
     """Noise levels."""
-    num_data: int = 2048
+    num_data: int = 4096
     """Strings noised and denoised at every noise level."""
     num_grammars: int = 1
     """Grammars to train on, each with a network of its own."""
@@ -90,7 +90,7 @@ class TransitionConfig:
     """n, strings that the empirical denoiser knows; 0 leaves it out."""
     width: int = 128
     """Width of the tree U-Net; 0 trains nothing."""
-    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=3500))
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=4000, learning_rate=3e-3))
     """Training of each network."""
     seed: int = 0
     """Everything random follows from it."""

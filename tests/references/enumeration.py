@@ -1,7 +1,8 @@
 """The random hierarchy model as a finite list: every derivation with its probability, in plain NumPy.
 
 Written from the definition; shares no code with the library. `derivations` expands the root into all rules, then every
-node of the next level into all of its rules, and so on; `filtered` replaces the top by independent draws. Everything else is a sum over that list.
+node of the next level into all of its rules, and so on; `filtered` replaces the top by independent draws. Everything
+else is a sum over that list.
 """
 
 import itertools
