@@ -33,12 +33,14 @@ SETTINGS: dict[Any, Any] = {
 }
 
 
+in_style = mpl.rc_context(SETTINGS)
+"""Decorator of functions that draw: their figures take the settings above, nobody else's do."""
+
+
 def new_figure(rows: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of one column with panels one above the other; needs no display."""
-    with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(COLUMN, 0.3 + 2.3 * rows), layout="constrained")
-        axes = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
-    return figure, axes
+    figure = Figure(figsize=(COLUMN, 0.3 + 2.3 * rows), layout="constrained")
+    return figure, [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
 
 
 def with_error(estimate: Estimate) -> str:

@@ -78,7 +78,7 @@ class TransitionConfig:
     process: Literal["masking", "uniform", "gaussian", "epsilon"] = "masking"
     """Noise: t is the masked or replaced fraction, the OU time (gaussian), or eps. Epsilon is no channel: theory and
     exact inference only."""
-    num_times: int = 19
+    num_times: int = 17
     """Noise levels."""
     num_data: int = 4096
     """Strings noised and denoised at every noise level."""
@@ -88,9 +88,9 @@ class TransitionConfig:
     """Grammars over which exact inference is averaged."""
     training_set: Annotated[int, arg(aliases=("-n",))] = 512
     """n, strings that the empirical denoiser knows; 0 leaves it out."""
-    width: int = 128
+    width: int = 96
     """Width of the tree U-Net; 0 trains nothing."""
-    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=4000, learning_rate=3e-3))
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=5000))
     """Training of each network."""
     seed: int = 0
     """Everything random follows from it."""

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, halfway, locate_transition
-from phasetree.style import COLORS, new_figure, with_error
+from phasetree.style import COLORS, in_style, new_figure, with_error
 
 AXIS = {
     "masking": "masked fraction $t$",
@@ -36,6 +36,7 @@ def transitions(dataset: xr.Dataset) -> dict[str, list[Estimate]]:
     return found
 
 
+@in_style
 def plot(dataset: xr.Dataset) -> Figure:
     """Retention against noise, theory as lines and measurements as points; training loss above, if any."""
     trained = "training_loss" in dataset
@@ -78,7 +79,7 @@ def _plot_retention(axis, dataset: xr.Dataset, config) -> None:
         axis.axvline(float(dataset.infinite_depth), color=COLORS["theory"], linestyle=":", label="infinite depth")
     axis.axhline(halfway(config.num_symbols), color="0.8", linewidth=0.6, zorder=0)
     axis.set(xlabel=AXIS[config.process], ylabel="retention", ylim=(0, 1.03))
-    axis.legend(loc="upper right", fontsize=6)
+    axis.legend(loc="lower left", fontsize=6)
 
 
 def _points(axis, dataset: xr.Dataset, name: str, level: int, marker: str, label: str | None) -> None:

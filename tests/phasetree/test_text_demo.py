@@ -1,0 +1,227 @@
+"""Text: a bound that is exact where it must be, changed words marked, and runs that survive a kill."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from diffusion import CheckpointError, Masking, TrainConfig, from_function
+from phasetree.experiments import text_demo
+from phasetree.experiments.passages import (
+    fraction_of_words_changed,
+    mark_changes,
+    masked_costs,
+    stratified_numbers,
+)
+from phasetree.results import ResultFolder
+
+PROBABILITIES = np.array([0.5, 0.25, 0.15, 0.1])
+LENGTH = 8
+
+
+def unigram():
+    def logits(params, x_t, t):
+        return jnp.broadcast_to(params[None, None], (*x_t.shape, len(PROBABILITIES)))
+
+    return from_function(logits, jnp.log(jnp.asarray(PROBABILITIES, jnp.float32)), Masking(4), LENGTH)
+
+
+def test_cost_of_a_repeated_token_is_its_log_probability_at_any_noise():
+    windows = np.repeat(np.arange(4)[:, None], LENGTH, 1)
+    numbers = jnp.broadcast_to(jnp.arange(1, LENGTH + 1, dtype=jnp.int32)[None], (4, LENGTH))
+    costs = masked_costs(jax.random.key(0), unigram(), windows, numbers, batch_size=5)
+    np.testing.assert_allclose(costs, np.repeat(-LENGTH * np.log(PROBABILITIES)[:, None], LENGTH, 1), rtol=1e-5)
+
+
+def test_bound_of_a_unigram_denoiser_is_its_cross_entropy():
+    windows = np.random.default_rng(0).integers(0, 4, (200, LENGTH))
+    truth = -np.log(PROBABILITIES)[windows].sum(1)
+    numbers = stratified_numbers(jax.random.key(1), 200, LENGTH, 4)
+    error = masked_costs(jax.random.key(2), unigram(), windows, numbers).mean(1) - truth
+    assert abs(error.mean()) < 5 * error.std() / 200**0.5
+    whole = masked_costs(jax.random.key(3), unigram(), windows, jnp.full((200, 1), LENGTH, jnp.int32))
+    np.testing.assert_allclose(whole[:, 0], truth, rtol=1e-5)
+
+
+def test_bound_of_the_exact_denoiser_is_the_entropy():
+    """Two equal tokens, one of v: with one masked it is known, with both each costs ln v, so (2) gives ln v."""
+    v = 4
+    exact = from_function(lambda _, x_t, t: 50 * jax.nn.one_hot(x_t[:, ::-1], v, dtype=t.dtype), (), Masking(v), 2)
+    windows = np.repeat(np.arange(v)[:, None], 2, 1)
+    numbers = stratified_numbers(jax.random.key(0), v, 2, 2)
+    np.testing.assert_array_equal(numbers, np.tile([1, 2], (v, 1)))
+    costs = masked_costs(jax.random.key(1), exact, windows, numbers)
+    np.testing.assert_allclose(costs.mean(1), np.log(v), rtol=1e-5)
+
+
+def test_numbers_of_masks_are_uniform_and_stratified():
+    numbers = np.asarray(stratified_numbers(jax.random.key(0), 4000, 12, 4))
+    for column, values in enumerate(numbers.T):
+        count = np.bincount(values, minlength=13)
+        assert count.sum() == count[3 * column + 1 : 3 * column + 4].sum()
+        assert np.all(abs(count[3 * column + 1 : 3 * column + 4] - 4000 / 3) < 5 * (4000 * 2 / 9) ** 0.5)
+
+
+def test_changed_words_are_marked():
+    old = "In the beginning God created the heaven, and the earth."
+    new = "In the end God had created the heaven; and the_sea *earth."
+    assert mark_changes(old, new) == r"In the **end** God **had** created the **heaven;** and **the\_sea \*earth.**"
+    assert mark_changes(old, old) == old
+    # of 10 words, "beginning" and "the" are gone; the semicolon is no word
+    assert fraction_of_words_changed(old, new) == pytest.approx(2 / 10)
+    assert fraction_of_words_changed(old, "") == 1
+    assert fraction_of_words_changed("...", "!") == 0
+
+
+TINY = text_demo.TextDemoConfig(
+    vocabulary=1024,  # more than such a short text is given
+    window=16,
+    width=16,
+    layers=1,
+    heads=2,
+    train=TrainConfig(steps=40, batch_size=8, learning_rate=1e-2, steps_per_chunk=10, steps_per_checkpoint=10),
+    noise_levels=(0.3, 0.8),
+    strata=2,
+    passages=6,
+    trajectories=2,
+    tokens_per_step=4,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A small file of verses with some characters of several bytes, and a config for it."""
+    rng = np.random.default_rng(0)
+    words = np.array(
+        [
+            "der",
+            "Käfer",
+            "fliegt",
+            "über",
+            "das",
+            "grüne",
+            "Feld",
+            "und",
+            "ruht",
+            "—",
+            "nicht",
+            "lange",
+            ",",
+            "dann",
+            "weiter",
+            ".",
+        ]
+    )
+    file = tmp_path_factory.mktemp("text") / "käfer.txt"
+    file.write_text(" ".join(rng.choice(words, 2500)), encoding="utf-8")
+    return dataclasses.replace(TINY, file=file)
+
+
+def finished(config, path):
+    folder = ResultFolder(path, "text-demo", config)
+    dataset = text_demo.run(config, folder)
+    folder.finish(dataset, text_demo.plot(dataset), text_demo.report(dataset))
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """An uninterrupted run: its folder and its result."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, finished(tiny, folder)
+
+
+def test_results_and_report(whole):
+    folder, dataset = whole
+    assert float(dataset.bound) > 0 and float(dataset.bound_stderr) > 0
+    assert dataset.words_changed.dims == ("t", "passage", "trajectory")
+    report = (folder / "report.md").read_text()
+    assert f"{dataset.vocabulary} byte-pair tokens instead of 1024" in report
+    assert "trigram" in report and "t = 0.8: " in report and "**" in report
+    assert report.rstrip().endswith("of the words.")
+    assert (folder / "figure.png").stat().st_size > 0
+
+
+def test_killed_run_finishes_with_the_same_file(tiny, whole, tmp_path, monkeypatch):
+    folder, dataset = whole
+    with monkeypatch.context() as patch:
+        patch.setattr(text_demo, "train", stopped_after(text_demo.train, 20))
+        with pytest.raises(KeyboardInterrupt):
+            finished(tiny, tmp_path / "killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(text_demo, "regenerate", stopped_at_second_call(text_demo.regenerate))
+        with pytest.raises(KeyboardInterrupt):
+            finished(tiny, tmp_path / "killed")
+    monkeypatch.setattr(text_demo, "regenerate", stopped_at_second_call(text_demo.regenerate))  # one level is left
+    monkeypatch.setattr(text_demo, "masked_costs", None)  # that stage is done
+    xr.testing.assert_identical(finished(tiny, tmp_path / "killed"), dataset)
+    assert (tmp_path / "killed" / "data.nc").read_bytes() == (folder / "data.nc").read_bytes()
+
+
+def stopped_after(train, last: int):
+    def stopped(*arguments, report, **options):
+        def stop(step, loss):
+            report(step, loss)
+            if step > last:
+                raise KeyboardInterrupt
+
+        return train(*arguments, report=stop, **options)
+
+    return stopped
+
+
+def stopped_at_second_call(function):
+    calls = []
+
+    def stopped(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return stopped
+
+
+def test_held_out_characters_are_those_of_the_windows(tiny):
+    data = text_demo.prepare(tiny)
+    lengths = data.corpus.tokenizer.token_characters[data.windows.held_out].sum(1)
+    assert [len(text) for text in data.window_texts] == lengths.tolist()
+    for block in np.unique(data.windows.held_out_block):
+        texts = [data.window_texts[i] for i in np.flatnonzero(data.windows.held_out_block == block)]
+        assert data.split.held_out[block].startswith("".join(texts))
+
+
+def test_shortest_text_has_windows(tiny, tmp_path):
+    file = tmp_path / "short.txt"
+    file.write_text(tiny.file.read_text(encoding="utf-8")[:2000], encoding="utf-8")
+    data = text_demo.prepare(dataclasses.replace(tiny, file=file, window=64))
+    assert 1 < data.windows.train.shape[1] < 64
+    assert data.block.max() >= 1  # errors need two blocks
+
+
+def test_bad_input_is_named(tiny, tmp_path):
+    (tmp_path / "latin1.txt").write_bytes("Käfer ".encode("latin-1") * 1000)
+    for name, error, message in [
+        ("latin1.txt", ValueError, "is not UTF-8"),
+        ("nowhere.txt", FileNotFoundError, "no file .*nowhere.txt"),
+    ]:
+        config = dataclasses.replace(tiny, file=tmp_path / name)
+        with pytest.raises(error, match=message):
+            text_demo.run(config, ResultFolder(tmp_path / f"out-{name}", "text-demo", config))
+    with pytest.raises(ValueError, match=r"noise_levels = \(0\.0,\): give masked fractions in \(0, 1\]"):
+        dataclasses.replace(tiny, noise_levels=(0.0,))
+    with pytest.raises(ValueError, match="passages = 1: an error bar needs at least 2"):
+        dataclasses.replace(tiny, passages=1)
+    with pytest.raises(ValueError, match="strata = 0: must be at least 1"):
+        dataclasses.replace(tiny, strata=0)
+
+
+def test_changed_file_is_refused(tiny, whole):
+    characters = tiny.file.read_text(encoding="utf-8")
+    tiny.file.write_text("x" + characters[1:], encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"another run \(sha256"):
+        text_demo.run(tiny, ResultFolder(whole[0], "text-demo", tiny))
+    tiny.file.write_text(characters, encoding="utf-8")
