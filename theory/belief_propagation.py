@@ -121,9 +121,8 @@ def _layers(rhm: RandomHierarchyModel, dtype) -> Sequence[AbstractLayer]:
     """The layers between levels that have nodes, top first, in the precision of the evidence."""
     top = [IndependentLayer(jnp.log(rhm.filtered_transition).astype(dtype))] if rhm.filter_level else []
     return top + [
-        ProductionLayer(rhm.rules[level].transpose(1, 0, 2), rhm.log_prob_of_rules(level).astype(dtype).T, symbols)
-        for level, symbols in enumerate(rhm.vocabulary[1:])
-        if level >= rhm.filter_level
+        ProductionLayer(rhm.rules[level].transpose(1, 0, 2), rhm.log_prob_of_rules(level).astype(dtype).T)
+        for level in range(rhm.filter_level, rhm.depth)
     ]
 
 

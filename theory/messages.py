@@ -63,7 +63,6 @@ class ProductionLayer(AbstractLayer):
 
     rules: Int[Array, "synonyms parents branching"]
     log_probs: Float[Array, "synonyms parents"]
-    num_child_symbols: int = eqx.field(static=True)
 
     @property
     def branching(self) -> int:
