@@ -11,9 +11,9 @@ from .corpus import hold_out as hold_out
 from .corpus import load_text as load_text
 from .grammar import Derivation as Derivation
 from .grammar import RandomHierarchyModel as RandomHierarchyModel
-from .grammar import draw_rules as draw_rules
 from .ngram import BitsPerCharacter as BitsPerCharacter
 from .ngram import CharacterNGram as CharacterNGram
 from .ngram import bits_per_character as bits_per_character
 from .ngram import evaluate_ngram as evaluate_ngram
 from .ngram import fit_ngram as fit_ngram
+from .rules import draw_rules as draw_rules

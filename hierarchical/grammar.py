@@ -21,17 +21,14 @@ al., arXiv:2408.15138 (filtering).
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
 
-Rules = Int[Array, "_parents _synonyms _branching"]
-RuleLogProbs = Float[Array, "_parents _synonyms"]
+from .rules import RuleLogProbs, Rules, check_level, check_table, draw_rules, match, zipf_log_probs
 
 
 class Derivation(eqx.Module):
@@ -96,7 +93,7 @@ class RandomHierarchyModel(eqx.Module):
         children = _per_level("branching", branching, depth)
         zipf = _per_level("zipf_exponent", zipf_exponent, depth)
         for level in range(depth):
-            _check_level(level, vocabulary[level], synonyms[level], children[level], vocabulary[level + 1])
+            check_level(level, vocabulary[level], synonyms[level], children[level], vocabulary[level + 1])
         sizes = list(zip(vocabulary[:-1], synonyms, children, vocabulary[1:], strict=True))
         if shared_rules:
             if len(set(sizes)) > 1:
@@ -109,7 +106,7 @@ class RandomHierarchyModel(eqx.Module):
             keys = jax.random.split(key, depth)
             self.rules = tuple(draw_rules(k, *size) for k, size in zip(keys, sizes, strict=True))
         self.rule_log_probs = tuple(
-            None if z is None else _zipf_log_probs(z, n, m) for z, (n, m, _, _) in zip(zipf, sizes, strict=True)
+            None if z is None else zipf_log_probs(z, n, m) for z, (n, m, _, _) in zip(zipf, sizes, strict=True)
         )
         self.vocabulary = vocabulary
         self.filter_level = _check_filter_level(filter_level, depth)
@@ -149,7 +146,7 @@ class RandomHierarchyModel(eqx.Module):
                 f"{len(log_probs)} tables of rule_log_probs for {len(rules)} tables of rules: give one each"
             )
         for level, (table, row) in enumerate(zip(rules, log_probs, strict=True)):
-            _check_table(level, table, row, vocabulary[level + 1])
+            check_table(level, table, row, vocabulary[level + 1])
         model = object.__new__(cls)  # the constructor draws rules; these are given
         object.__setattr__(model, "rules", rules)
         object.__setattr__(model, "rule_log_probs", log_probs)
@@ -279,7 +276,7 @@ class RandomHierarchyModel(eqx.Module):
             raise ValueError(f"a string of this grammar has {self.num_leaves} leaves, got shape {leaves.shape}")
         levels, valid = [leaves], [(leaves >= 0) & (leaves < self.num_symbols)]
         for level in reversed(range(self.filter_level, self.depth)):
-            symbols, found = _match(self.rules[level], levels[0].reshape(-1, self.branching[level]))
+            symbols, found = match(self.rules[level], levels[0].reshape(-1, self.branching[level]))
             levels.insert(0, symbols)
             valid.insert(0, found & valid[0].reshape(-1, self.branching[level]).all(-1))
         if self.filter_level:
@@ -289,60 +286,6 @@ class RandomHierarchyModel(eqx.Module):
             levels = [jnp.full(1, -1, leaves.dtype), *[jnp.zeros(0, leaves.dtype)] * (self.filter_level - 1), *levels]
             valid = [classes[None], *[jnp.zeros(0, bool)] * (self.filter_level - 1), *valid]
         return Derivation(tuple(levels), tuple(valid))
-
-
-@partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def draw_rules(key: Key[Array, ""], num_parents: int, num_synonyms: int, branching: int, num_symbols: int) -> Rules:
-    """Draw distinct tuples, uniformly without replacement out of num_symbols^branching, and deal them to the parents.
-
-    Small tuple spaces are permuted. In large ones tuples are drawn with replacement, and every tuple that a
-    lower-numbered slot holds already is drawn anew until none is left; nothing is enumerated. This is uniform: the
-    procedure never looks at what a tuple is, only at whether two are equal, so its law is invariant under every
-    permutation of the tuple space, and these act transitively on ordered sets of distinct tuples.
-    """
-    count = num_parents * num_synonyms
-    if num_symbols**branching < 4 * count:
-        codes = jax.random.permutation(key, num_symbols**branching)[:count]
-        tuples = jnp.stack(jnp.unravel_index(codes, (num_symbols,) * branching), -1)
-    else:
-        tuples = _draw_distinct(key, count, branching, num_symbols)
-    return tuples.reshape(num_parents, num_synonyms, branching).astype(jnp.int32)
-
-
-def _draw_distinct(key: Key[Array, ""], count: int, branching: int, num_symbols: int) -> Int[Array, "count branching"]:
-    def redraw(state):
-        key, tuples, repeated = state
-        key, draw_key = jax.random.split(key)
-        fresh = jax.random.randint(draw_key, tuples.shape, 0, num_symbols, jnp.int32)
-        tuples = jnp.where(repeated[:, None], fresh, tuples)
-        return key, tuples, _is_repeated(tuples)
-
-    start = key, jnp.zeros((count, branching), jnp.int32), jnp.ones(count, bool)
-    return jax.lax.while_loop(lambda state: state[2].any(), redraw, start)[1]
-
-
-def _is_repeated(tuples: Int[Array, "count branching"]) -> Bool[Array, " count"]:
-    """True where a lower-numbered row holds the same tuple."""
-    order = jnp.lexsort(tuples.T)  # stable: equal rows stay in order
-    ordered = tuples[order]
-    same = jnp.all(ordered[1:] == ordered[:-1], -1)
-    return jnp.zeros(len(tuples), bool).at[order[1:]].set(same)
-
-
-def _match(table: Rules, tuples: Int[Array, "nodes branching"]) -> tuple[Int[Array, " nodes"], Bool[Array, " nodes"]]:
-    """The parent of each tuple, -1 and False where no rule gives it."""
-    flat = table.reshape(-1, table.shape[-1])
-    equal = jnp.ones((len(tuples), len(flat)), bool)
-    for j in range(table.shape[-1]):
-        equal &= tuples[:, None, j] == flat[None, :, j]
-    found = equal.any(-1)
-    parents = (jnp.argmax(equal, -1) // table.shape[1]).astype(tuples.dtype)
-    return jnp.where(found, parents, -1), found
-
-
-def _zipf_log_probs(exponent: float, num_parents: int, num_synonyms: int) -> RuleLogProbs:
-    log_weights = -(1 + exponent) * jnp.log(jnp.arange(1.0, num_synonyms + 1))
-    return jnp.broadcast_to(jax.nn.log_softmax(log_weights), (num_parents, num_synonyms))
 
 
 def _entropy(probs: Float[Array, "*rows k"]) -> Float[Array, "*rows"]:
@@ -366,41 +309,6 @@ def _per_level(name: str, value, depth: int) -> tuple:
     if len(value) != depth:
         raise ValueError(f"{name} = {value} has {len(value)} entries for depth = {depth}: give one per level")
     return tuple(value)
-
-
-def _check_level(level: int, parents: int, synonyms: int, branching: int, symbols: int) -> None:
-    for name, value, least in (("symbols", parents, 1), ("synonyms", synonyms, 1), ("children", branching, 2)):
-        if value < least:
-            raise ValueError(f"level {level} has {value} {name}: at least {least} needed")
-    needed, existing = parents * synonyms, symbols**branching
-    if needed > existing:
-        raise ValueError(
-            f"level {level}: {parents} symbols with {synonyms} synonyms need {needed} distinct {branching}-tuples, "
-            f"only {existing} of {symbols} symbols exist: lower num_synonyms or raise branching or num_symbols"
-        )
-
-
-def _check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_symbols: int) -> None:
-    if isinstance(table, Tracer):
-        return
-    flat = np.asarray(table).reshape(-1, table.shape[2])
-    if flat.min() < 0 or flat.max() >= num_symbols:
-        raise ValueError(
-            f"table {level} uses symbols {flat.min()} .. {flat.max()}, but the next level has {num_symbols} symbols "
-            f"(0 .. {num_symbols - 1})"
-        )
-    tuples, counts = np.unique(flat, axis=0, return_counts=True)
-    if counts.max() > 1:
-        repeated = tuple(int(x) for x in tuples[counts.argmax()])
-        raise ValueError(f"table {level} holds the tuple {repeated} {counts.max()} times: every tuple has one parent")
-    if log_probs is None or isinstance(log_probs, Tracer):
-        return
-    if log_probs.shape != table.shape[:2]:
-        raise ValueError(f"rule_log_probs of table {level} has shape {log_probs.shape}, expected {table.shape[:2]}")
-    sums = np.exp(np.asarray(log_probs, np.float64)).sum(-1)
-    if not np.allclose(sums, 1, atol=1e-5):
-        worst = int(np.nanargmax(np.abs(sums - 1)))
-        raise ValueError(f"rules of symbol {worst} in table {level} have total probability {sums[worst]}: normalise")
 
 
 def _check_filter_level(filter_level: int, depth: int) -> int:

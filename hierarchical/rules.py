@@ -1,0 +1,108 @@
+"""One table of production rules: drawn at random, given probabilities, checked, and read backwards.
+
+A table `rules[a, k]` lists the k-th tuple that symbol a expands to. All its tuples are distinct, so that each has one
+parent at most; a random table is a uniform draw of distinct tuples out of the v^s there are, dealt to the parents.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, Key
+
+Rules = Int[Array, "_parents _synonyms _branching"]
+RuleLogProbs = Float[Array, "_parents _synonyms"]
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def draw_rules(key: Key[Array, ""], num_parents: int, num_synonyms: int, branching: int, num_symbols: int) -> Rules:
+    """Draw distinct tuples, uniformly without replacement out of num_symbols^branching, and deal them to the parents.
+
+    Small tuple spaces are permuted. In large ones tuples are drawn with replacement, and every tuple that a
+    lower-numbered slot holds already is drawn anew until none is left; nothing is enumerated. This is uniform: the
+    procedure never looks at what a tuple is, only at whether two are equal, so its law is invariant under every
+    permutation of the tuple space, and these act transitively on ordered sets of distinct tuples.
+    """
+    count = num_parents * num_synonyms
+    if num_symbols**branching < 4 * count:
+        codes = jax.random.permutation(key, num_symbols**branching)[:count]
+        tuples = jnp.stack(jnp.unravel_index(codes, (num_symbols,) * branching), -1)
+    else:
+        tuples = _draw_distinct(key, count, branching, num_symbols)
+    return tuples.reshape(num_parents, num_synonyms, branching).astype(jnp.int32)
+
+
+def _draw_distinct(key: Key[Array, ""], count: int, branching: int, num_symbols: int) -> Int[Array, "count branching"]:
+    def redraw(state):
+        key, tuples, repeated = state
+        key, draw_key = jax.random.split(key)
+        fresh = jax.random.randint(draw_key, tuples.shape, 0, num_symbols, jnp.int32)
+        tuples = jnp.where(repeated[:, None], fresh, tuples)
+        return key, tuples, _is_repeated(tuples)
+
+    start = key, jnp.zeros((count, branching), jnp.int32), jnp.ones(count, bool)
+    return jax.lax.while_loop(lambda state: state[2].any(), redraw, start)[1]
+
+
+def _is_repeated(tuples: Int[Array, "count branching"]) -> Bool[Array, " count"]:
+    """True where a lower-numbered row holds the same tuple."""
+    order = jnp.lexsort(tuples.T)  # stable: equal rows stay in order
+    ordered = tuples[order]
+    same = jnp.all(ordered[1:] == ordered[:-1], -1)
+    return jnp.zeros(len(tuples), bool).at[order[1:]].set(same)
+
+
+def match(table: Rules, tuples: Int[Array, "nodes branching"]) -> tuple[Int[Array, " nodes"], Bool[Array, " nodes"]]:
+    """The parent of each tuple, -1 and False where no rule gives it."""
+    flat = table.reshape(-1, table.shape[-1])
+    equal = jnp.ones((len(tuples), len(flat)), bool)
+    for j in range(table.shape[-1]):
+        equal &= tuples[:, None, j] == flat[None, :, j]
+    found = equal.any(-1)
+    parents = (jnp.argmax(equal, -1) // table.shape[1]).astype(tuples.dtype)
+    return jnp.where(found, parents, -1), found
+
+
+def zipf_log_probs(exponent: float, num_parents: int, num_synonyms: int) -> RuleLogProbs:
+    """ln p(k | a) with p ~ k^-(1 + exponent), k = 1 .. num_synonyms, nats; the same for every parent."""
+    log_weights = -(1 + exponent) * jnp.log(jnp.arange(1.0, num_synonyms + 1))
+    return jnp.broadcast_to(jax.nn.log_softmax(log_weights), (num_parents, num_synonyms))
+
+
+def check_level(level: int, parents: int, synonyms: int, branching: int, symbols: int) -> None:
+    """Refuse sizes for which no unambiguous table exists."""
+    for name, value, least in (("symbols", parents, 1), ("synonyms", synonyms, 1), ("children", branching, 2)):
+        if value < least:
+            raise ValueError(f"level {level} has {value} {name}: at least {least} needed")
+    needed, existing = parents * synonyms, symbols**branching
+    if needed > existing:
+        raise ValueError(
+            f"level {level}: {parents} symbols with {synonyms} synonyms need {needed} distinct {branching}-tuples, "
+            f"only {existing} of {symbols} symbols exist: lower num_synonyms or raise branching or num_symbols"
+        )
+
+
+def check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_symbols: int) -> None:
+    """Refuse a given table with symbols outside 0 .. num_symbols - 1, a tuple of two parents, or odd probabilities."""
+    if isinstance(table, Tracer):
+        return
+    flat = np.asarray(table).reshape(-1, table.shape[2])
+    if flat.min() < 0 or flat.max() >= num_symbols:
+        raise ValueError(
+            f"table {level} uses symbols {flat.min()} .. {flat.max()}, but the next level has {num_symbols} symbols "
+            f"(0 .. {num_symbols - 1})"
+        )
+    tuples, counts = np.unique(flat, axis=0, return_counts=True)
+    if counts.max() > 1:
+        repeated = tuple(int(x) for x in tuples[counts.argmax()])
+        raise ValueError(f"table {level} holds the tuple {repeated} {counts.max()} times: every tuple has one parent")
+    if log_probs is None or isinstance(log_probs, Tracer):
+        return
+    if log_probs.shape != table.shape[:2]:
+        raise ValueError(f"rule_log_probs of table {level} has shape {log_probs.shape}, expected {table.shape[:2]}")
+    sums = np.exp(np.asarray(log_probs, np.float64)).sum(-1)
+    if not np.allclose(sums, 1, atol=1e-5):
+        worst = int(np.nanargmax(np.abs(sums - 1)))
+        raise ValueError(f"rules of symbol {worst} in table {level} have total probability {sums[worst]}: normalise")
