@@ -1,6 +1,5 @@
 """Diffusion: noise a datum, learn to undo it, probe what was learned."""
 
-from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import Checkpoints as Checkpoints
 from .denoiser import AbstractDenoiser as AbstractDenoiser
 from .denoiser import AbstractJointDenoiser as AbstractJointDenoiser
@@ -8,6 +7,8 @@ from .denoiser import NetworkDenoiser as NetworkDenoiser
 from .denoiser import from_equinox as from_equinox
 from .denoiser import from_flax as from_flax
 from .denoiser import from_function as from_function
+from .folder import FolderError as FolderError
+from .folder import claim_folder as claim_folder
 from .forward_backward import batched_forward_backward as batched_forward_backward
 from .forward_backward import forward_backward as forward_backward
 from .networks import BeliefEmbedding as BeliefEmbedding

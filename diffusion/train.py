@@ -136,7 +136,7 @@ def train(
     Raises:
       ValueError: if the batch cannot be shared out over the devices.
       NonFiniteLossError: if the loss or a parameter is not finite.
-      CheckpointError: if `folder` belongs to another run or is damaged.
+      FolderError: if `folder` belongs to another run or is damaged.
     """
     mesh, schedule = _mesh(config.batch_size), schedule or default_schedule(denoiser.process)
     state = jax.device_put(_initial(denoiser.params, config), NamedSharding(mesh, PartitionSpec()))

@@ -28,9 +28,7 @@ import jax
 import xarray as xr
 from matplotlib.figure import Figure
 
-
-class ResultError(RuntimeError):
-    """A result folder that cannot be used; the message says why and what to do."""
+from diffusion import FolderError, claim_folder
 
 
 class ResultFolder:
@@ -40,34 +38,12 @@ class ResultFolder:
         """Open or create `folder` for `config`, a dataclass.
 
         Raises:
-          ResultError: if it cannot be written, or holds a run of another configuration.
+          FolderError: if it cannot be written, or holds a run of another configuration.
         """
-        self.path = pathlib.Path(folder)
         self.started = time.time()
-        identity = json.loads(json.dumps({"experiment": experiment, **dataclasses.asdict(config)}, default=str))
-        try:
-            (self.path / "stages").mkdir(parents=True, exist_ok=True)
-            self._claim(identity)
-        except OSError as error:
-            raise ResultError(
-                f"cannot write to {self.path}: {error.strerror}; choose another folder with --out"
-            ) from error
-
-    def _claim(self, identity: dict) -> None:
-        file = self.path / "config.json"
-        if not file.exists():
-            self.write("config.json", lambda part: part.write_text(json.dumps(identity, indent=1) + "\n"))
-            return
-        try:
-            found = json.loads(file.read_text())
-        except ValueError as error:
-            raise ResultError(f"{file} is damaged: delete {self.path}, or choose another folder with --out") from error
-        differing = [key for key in {**found, **identity} if found.get(key) != identity.get(key)]
-        if differing:
-            listed = "; ".join(f"{key} = {found.get(key)} there, {identity.get(key)} here" for key in differing)
-            raise ResultError(
-                f"{self.path} holds another run ({listed}): choose another folder with --out, or delete it"
-            )
+        identity = {"experiment": experiment, **dataclasses.asdict(config)}
+        self.path = claim_folder(folder, "config.json", identity, "choose another folder with --out")
+        (self.path / "stages").mkdir(exist_ok=True)
 
     def write(self, name: str, write: Callable[[pathlib.Path], Any]) -> pathlib.Path:
         """Let `write` fill a temporary file, then give it its name."""
@@ -84,7 +60,7 @@ class ResultFolder:
         """The result of a stage: read if an earlier run finished it, else computed and kept.
 
         Raises:
-          ResultError: if the stage's file is damaged.
+          FolderError: if the stage's file is damaged.
         """
         file = self.path / "stages" / f"{name}.nc"
         if not file.exists():
@@ -93,7 +69,7 @@ class ResultFolder:
         try:
             return xr.load_dataset(file, engine="h5netcdf")
         except (OSError, ValueError) as error:
-            raise ResultError(f"{file} is damaged: delete it, and the next run computes that stage again") from error
+            raise FolderError(f"{file} is damaged: delete it, and the next run computes that stage again") from error
 
     @property
     def config(self) -> str:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffusion import CheckpointError
+from diffusion import FolderError
 from tests import tiny_run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -108,7 +108,7 @@ OTHERS = {
 @pytest.mark.parametrize("difference", OTHERS)
 def test_the_folder_of_another_run_is_refused_and_left_as_it_was(difference, half_done):
     before = sorted(half_done.rglob("*"))
-    with pytest.raises(CheckpointError, match=rf"another run \({difference}\): choose another folder, or delete it"):
+    with pytest.raises(FolderError, match=rf"another run \({difference}\): choose another folder, or delete it"):
         tiny_run.run(half_done, **OTHERS[difference])
     assert sorted(half_done.rglob("*")) == before
 
@@ -117,7 +117,7 @@ def test_a_damaged_checkpoint_is_told_and_the_advice_helps(half_done, uninterrup
     for file in (half_done / "60").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(CheckpointError, match=r"60 cannot be read .* damaged. Delete that folder to continue from the"):
+    with pytest.raises(FolderError, match=r"60 cannot be read .* damaged. Delete that folder to continue from the"):
         tiny_run.run(half_done)
     shutil.rmtree(half_done / "60")
     assert_same_bits(tiny_run.run(half_done), uninterrupted)
@@ -126,13 +126,13 @@ def test_a_damaged_checkpoint_is_told_and_the_advice_helps(half_done, uninterrup
 @pytest.mark.parametrize("text", ["", "{", "[1]"])
 def test_a_damaged_description_is_told(text, half_done):
     (half_done / "run.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"run.json is damaged: delete .* to start again"):
+    with pytest.raises(FolderError, match=r"run.json is damaged: delete .* to start again"):
         tiny_run.run(half_done)
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(CheckpointError, match="not empty and holds no run of this program: choose another folder"):
+    with pytest.raises(FolderError, match="not empty and holds no run of this program: choose another folder"):
         tiny_run.run(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -140,14 +140,14 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     """Below a regular file nobody can make a folder, not even root."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match=r"cannot write checkpoints to .*file/run: Not a directory"):
+    with pytest.raises(FolderError, match=r"cannot write to .*file/run: Not a directory"):
         tiny_run.run(tmp_path / "file" / "run")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_told(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(CheckpointError, match=r"cannot write checkpoints to .*: Permission denied"):
+    with pytest.raises(FolderError, match=r"cannot write to .*: Permission denied"):
         tiny_run.run(tmp_path / "run")
 
 
