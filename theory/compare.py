@@ -5,20 +5,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from diffusion.measure import Estimate, locate_transition
+from diffusion.measure import Estimate, bootstrap_crossings, locate_transition
 
 
 class Comparison(eqx.Module):
-    """A predicted and a measured number; `difference` is measured minus predicted, errors added in squares."""
+    """A predicted and a measured number; `difference` is measured minus predicted."""
 
     predicted: Estimate
     measured: Estimate
-
-    @property
-    def difference(self) -> Estimate:
-        return Estimate(
-            self.measured.value - self.predicted.value, jnp.hypot(self.measured.stderr, self.predicted.stderr)
-        )
+    difference: Estimate
 
 
 def compare_transitions(
@@ -27,10 +22,26 @@ def compare_transitions(
     predicted: Float[Array, "data times"],
     measured: Float[Array, "rows times"],
     threshold: float,
+    *,
+    paired: bool = False,
 ) -> Comparison:
-    """Locate the transition in predicted and in measured retention curves; arguments as in `locate_transition`."""
-    predicted_key, measured_key = jax.random.split(key)
-    return Comparison(
-        locate_transition(predicted_key, noise_times, predicted, threshold),
-        locate_transition(measured_key, noise_times, measured, threshold),
-    )
+    """Locate the transition in predicted and in measured retention curves; arguments as in `locate_transition`.
+
+    Args:
+      paired: row i of both curves belongs to one datum and its noise. The bootstrap then draws the same rows of both,
+        and what they have in common cancels in the error of the difference; else the errors add in squares.
+
+    Raises:
+      ValueError: if paired curves have different numbers of rows.
+    """
+    if paired and len(predicted) != len(measured):
+        raise ValueError(f"paired curves have {len(predicted)} and {len(measured)} rows: row i must be one datum")
+    predicted_key, measured_key, paired_key = jax.random.split(key, 3)
+    located = locate_transition(predicted_key, noise_times, predicted, threshold)
+    found = locate_transition(measured_key, noise_times, measured, threshold)
+    if paired:
+        both = jnp.stack([predicted, measured], -1)
+        error = jnp.std(jnp.diff(bootstrap_crossings(paired_key, noise_times, both, threshold)))
+    else:
+        error = jnp.hypot(located.stderr, found.stderr)
+    return Comparison(located, found, Estimate(found.value - located.value, error))

@@ -41,12 +41,33 @@ def locate_transition(
     """
     rows, num_times = retention.shape
     times = jnp.asarray(noise_times, retention.dtype)
-    smoothed = retention @ jnp.asarray(_smoothing(num_times), retention.dtype).T
+    value = _crossing(times, retention.mean(0) @ jnp.asarray(_smoothing(num_times), retention.dtype).T, threshold)
+    if rows == 1:
+        return Estimate(value, jnp.zeros_like(value))
+    crossings = bootstrap_crossings(key, times, retention[..., None], threshold, num_resamples=num_resamples)
+    return Estimate(value, jnp.std(crossings))
+
+
+def bootstrap_crossings(
+    key: Key[Array, ""],
+    noise_times: Float[Array, " times"],
+    retention: Float[Array, "rows times curves"],
+    threshold: float,
+    *,
+    num_resamples: int = 400,
+) -> Float[Array, "num_resamples curves"]:
+    """Where several curves of the same rows fall through `threshold`, each time on the same rows drawn with repetition.
+
+    The spread of a column is the standard error of its transition, the spread of a difference of columns that of
+    curves measured on the same data.
+    """
+    rows, num_times, _ = retention.shape
+    times = jnp.asarray(noise_times, retention.dtype)
     drawn = jax.random.randint(key, (num_resamples, rows), 0, rows)
     counts = jax.vmap(lambda row: jnp.bincount(row, length=rows))(drawn).astype(retention.dtype)
-    crossings = jax.vmap(_crossing, (None, 0, None))(times, counts @ smoothed / rows, threshold)
-    value = _crossing(times, smoothed.mean(0), threshold)
-    return Estimate(value, jnp.std(crossings) if rows > 1 else jnp.zeros_like(value))
+    means = jnp.einsum("nr,rtc->nct", counts, retention) / rows
+    smoothed = means @ jnp.asarray(_smoothing(num_times), retention.dtype).T
+    return jax.vmap(jax.vmap(_crossing, (None, 0, None)), (None, 0, None))(times, smoothed, threshold)
 
 
 def _smoothing(num_times: int) -> np.ndarray:

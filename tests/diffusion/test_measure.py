@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from diffusion.measure import halfway, level_retention, locate_transition, mean_estimate
 from hierarchical import RandomHierarchyModel
@@ -47,6 +48,20 @@ def test_a_comparison_adds_errors_in_squares():
     np.testing.assert_allclose(comparison.predicted.value, 0.5, rtol=1e-12)
     np.testing.assert_allclose(comparison.difference.stderr, comparison.measured.stderr, rtol=1e-12)
     assert abs(comparison.difference.value) < 5 * comparison.difference.stderr
+
+
+def test_what_paired_curves_have_in_common_cancels_in_their_difference():
+    """A curve and itself shifted by one noise level: paired, the difference is one step, without error."""
+    rows = jax.random.bernoulli(jax.random.key(4), 1 - TIMES[None], (200, 11)).astype(float)
+    near, far = rows[:, 1:], rows[:, :-1]
+    paired, unpaired = (
+        compare_transitions(key, TIMES[1:], near, far, 0.5, paired=together).difference
+        for key, together in zip(jax.random.split(jax.random.key(5)), (True, False), strict=True)
+    )
+    assert paired.stderr < 1e-6 < unpaired.stderr
+    np.testing.assert_allclose(paired.value, TIMES[1] - TIMES[0], atol=1e-6)
+    with pytest.raises(ValueError, match="200 and 199 rows"):
+        compare_transitions(jax.random.key(6), TIMES, rows, rows[1:], 0.5, paired=True)
 
 
 def test_mean_estimate_has_the_standard_error_of_the_mean():
