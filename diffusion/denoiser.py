@@ -65,8 +65,10 @@ class NetworkDenoiser(AbstractDenoiser):
 
     def __call__(self, x_t, t):
         evidence = jax.vmap(self.process.log_likelihood)(x_t, t)
-        impossible = jnp.all(evidence == -jnp.inf, -1, keepdims=True)  # log_softmax would make such rows NaN
-        posterior = jax.nn.log_softmax(self.cavity(x_t, t) + jnp.where(impossible, 0.0, evidence))
+        # one site that no symbol explains makes its string impossible, at every site, as for the exact denoiser
+        impossible = jnp.any(jnp.all(evidence == -jnp.inf, -1), -1)[:, None, None]
+        logits = self.apply(self.params, x_t, t).astype(t.dtype)
+        posterior = jax.nn.log_softmax(logits + jnp.where(impossible, 0.0, evidence))
         return jnp.where(impossible, -jnp.inf, posterior)
 
 

@@ -189,6 +189,18 @@ def test_networks_give_normalised_float32_posteriors_for_every_process(name, pro
     np.testing.assert_allclose(jnp.exp(got).sum(-1), np.ones((2, sites)), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_impossible_string_has_no_posterior_and_leaves_the_others_alone(name):
+    """At t = 1 all is masked, so a string with a visible symbol cannot be: `-inf` at all its sites, NaN nowhere."""
+    process = Masking(V)
+    network, sites = NETWORKS[name](process, nnx.Rngs(0))
+    denoiser, t = from_flax(network, process, sites), jnp.ones(2, jnp.float32)
+    possible = jnp.full((2, sites), V, jnp.int32)
+    got = eqx.filter_jit(denoiser)(possible.at[0, 1].set(0), t)
+    np.testing.assert_array_equal(got[0], -np.inf)
+    np.testing.assert_array_equal(got[1], eqx.filter_jit(denoiser)(possible, t)[1])
+
+
 def test_token_embedding_reads_the_mask_as_one_more_symbol():
     network = Transformer(TokenEmbedding(PROCESS, 8, rngs=nnx.Rngs(0)), SITES, V, 8, 1, 2, rngs=nnx.Rngs(1))
     got = eqx.filter_jit(from_flax(network, PROCESS, SITES))(X_T, T)
