@@ -77,30 +77,40 @@ class RandomOrder(AbstractSampler):
     """For masking: reveal `tokens_per_step` masked sites at a time, in a random order.
 
     The denoiser is told the masked fraction of the moment as its time, whatever `t` was: the posterior is the same, and
-    at t = 1, where every site is masked, a string that is partly revealed would be impossible.
+    at t = 1, where every site is masked, a string that is partly revealed would be impossible. A batch is worked off in
+    groups of rows with similar numbers of masks: a group stops when its fullest row is done, and memory is bounded.
     """
 
     tokens_per_step: int = eqx.field(static=True, default=1)
+    rows_per_group: int = eqx.field(static=True, default=512)
 
     def __check_init__(self):
         _check_positive("tokens_per_step", self.tokens_per_step)
+        _check_positive("rows_per_group", self.rows_per_group)
 
     def __call__(self, key, denoiser, x_t, t):
-        mask = denoiser.process.num_symbols
         if not isinstance(denoiser.process, Masking):
             raise ValueError(f"RandomOrder reveals masks; {type(denoiser.process).__name__} has none: use Ancestral")
+        (rows, sites), size = x_t.shape, min(self.rows_per_group, len(x_t))
+        order = jnp.argsort(jnp.sum(x_t == denoiser.process.num_symbols, -1))
+        groups = jnp.pad(x_t[order], ((0, -rows % size), (0, 0)), mode="edge").reshape(-1, size, sites)
+        keys = jax.random.split(key, len(groups))
+        revealed = jax.lax.map(lambda group: self._reveal(*group, denoiser, t.dtype), (keys, groups))
+        return jnp.zeros_like(x_t).at[order].set(revealed.reshape(-1, sites)[:rows])
+
+    def _reveal(self, key: Key[Array, ""], x_t: BatchCorrupted, denoiser: AbstractDenoiser, dtype):
         order_key, draw_key = jax.random.split(key)
-        most = jnp.max(jnp.sum(x_t == mask, -1))  # steps that the fullest row needs: none beyond are computed
+        is_masked = x_t == denoiser.process.num_symbols
+        most = jnp.max(jnp.sum(is_masked, -1))  # steps that the fullest row needs: none beyond are computed
         num_steps = (most + self.tokens_per_step - 1) // self.tokens_per_step
         # position of each site in its row's order, masked sites first
-        priority = jax.random.uniform(order_key, x_t.shape, t.dtype) + (x_t != mask).astype(t.dtype)
-        rank = jnp.argsort(jnp.argsort(priority, -1), -1)
+        rank = jnp.argsort(jnp.argsort(jax.random.uniform(order_key, x_t.shape, dtype) - is_masked.astype(dtype), -1))
 
         def step(number, x):
-            masked_fraction = jnp.mean((x == mask).astype(t.dtype), -1)
-            step_key = jax.random.fold_in(draw_key, number)
-            drawn = jax.random.categorical(step_key, denoiser(x, masked_fraction)).astype(x.dtype)
-            return jnp.where((x == mask) & (rank // self.tokens_per_step == number), drawn, x)
+            hidden = x == denoiser.process.num_symbols
+            log_probs = denoiser(x, jnp.mean(hidden.astype(dtype), -1))
+            drawn = jax.random.categorical(jax.random.fold_in(draw_key, number), log_probs).astype(x.dtype)
+            return jnp.where(hidden & (rank // self.tokens_per_step == number), drawn, x)
 
         return jax.lax.fori_loop(0, num_steps, step, x_t)
 
