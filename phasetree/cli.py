@@ -1,7 +1,8 @@
 """The command line: `phasetree EXPERIMENT [options]`, `phasetree list`.
 
-An experiment is a module of `phasetree.experiments` with a frozen config, `PRESETS`, `run`, `plot` and `report`. Its
-options are the config's fields, explained by their docstrings. Only the chosen experiment is imported.
+An experiment is a package in `phasetree.experiments` with a frozen config, `PRESETS`, `run`, `plot` and `report`. Its
+options are the config's fields, explained by their docstrings; the config's `label` names the folder. Only the chosen
+experiment is imported.
 """
 
 import importlib
@@ -19,8 +20,9 @@ USAGE = """usage: phasetree EXPERIMENT [options]
        phasetree EXPERIMENT --help     every option, with its unit
        phasetree list                  the experiments
 
-Every run writes one folder (--out, default results/EXPERIMENT-PRESET-seedN) with data, figure, configuration and
-provenance. The same command again resumes a run that was interrupted, or prints a finished one."""
+Every run writes one folder (--out, default results/EXPERIMENT-PRESET-seedN; a text file adds its name) with data,
+figure, configuration and provenance. The same command again resumes a run that was interrupted, or prints a finished
+one."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,15 +56,15 @@ def _prepare_jax() -> None:
 
 
 def _run(name: str, options: list[str]) -> int:
-    from diffusion import CheckpointError, NonFiniteLossError
-    from phasetree.results import ResultError, ResultFolder
+    from diffusion import FolderError, NonFiniteLossError
+    from phasetree.results import ResultFolder
 
     module = importlib.import_module("phasetree.experiments." + name.replace("-", "_"))
     try:
         config, out = _parse(name, module.PRESETS, options)
-        folder = ResultFolder(out or f"results/{name}-{config.preset}-seed{config.seed}", name, config)
+        folder = ResultFolder(out or f"results/{name}-{config.label}-seed{config.seed}", name, config)
         dataset = module.run(config, folder)
-    except (ResultError, CheckpointError, NonFiniteLossError, ValueError, OSError, ImportError) as error:
+    except (FolderError, NonFiniteLossError, ValueError, OSError, ImportError) as error:
         print(f"phasetree {name}: {error}", file=sys.stderr)
         return 1
     report = module.report(dataset)
@@ -81,7 +83,10 @@ def _parse(name: str, presets: dict, options: list[str]):
         raise ValueError(f"--preset {chosen}: choose one of {', '.join(presets)}")
     preset = presets[chosen]
 
-    out_help = "Folder of the run, default results/EXPERIMENT-PRESET-seedN. If it holds this run, the run continues."
+    out_help = (
+        "Folder of the run, default results/EXPERIMENT-PRESET-seedN (a text file adds its name). If it holds this "
+        "run, the run continues."
+    )
     out_type = Annotated[pathlib.Path | None, tyro.conf.arg(help=out_help, metavar="PATH")]
 
     def command(config, out=None):

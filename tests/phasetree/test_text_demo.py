@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from diffusion import CheckpointError, Masking, TrainConfig, from_function
+from diffusion import FolderError, Masking, TrainConfig, from_function
 from phasetree.experiments import text_demo
-from phasetree.experiments.passages import (
+from phasetree.experiments.text_demo.passages import (
     fraction_of_words_changed,
     mark_changes,
     masked_costs,
@@ -148,15 +148,17 @@ def test_results_and_report(whole):
 def test_killed_run_finishes_with_the_same_file(tiny, whole, tmp_path, monkeypatch):
     folder, dataset = whole
     with monkeypatch.context() as patch:
-        patch.setattr(text_demo, "train", stopped_after(text_demo.train, 20))
+        patch.setattr(text_demo.stages, "train", stopped_after(text_demo.stages.train, 20))
         with pytest.raises(KeyboardInterrupt):
             finished(tiny, tmp_path / "killed")
     with monkeypatch.context() as patch:
-        patch.setattr(text_demo, "regenerate", stopped_at_second_call(text_demo.regenerate))
+        patch.setattr(text_demo.stages, "regenerate", stopped_at_second_call(text_demo.stages.regenerate))
         with pytest.raises(KeyboardInterrupt):
             finished(tiny, tmp_path / "killed")
-    monkeypatch.setattr(text_demo, "regenerate", stopped_at_second_call(text_demo.regenerate))  # one level is left
-    monkeypatch.setattr(text_demo, "masked_costs", None)  # that stage is done
+    monkeypatch.setattr(
+        text_demo.stages, "regenerate", stopped_at_second_call(text_demo.stages.regenerate)
+    )  # one level is left
+    monkeypatch.setattr(text_demo.stages, "masked_costs", None)  # that stage is done
     xr.testing.assert_identical(finished(tiny, tmp_path / "killed"), dataset)
     assert (tmp_path / "killed" / "data.nc").read_bytes() == (folder / "data.nc").read_bytes()
 
@@ -186,7 +188,7 @@ def stopped_at_second_call(function):
 
 
 def test_held_out_characters_are_those_of_the_windows(tiny):
-    data = text_demo.prepare(tiny)
+    data = text_demo.stages.prepare(tiny)
     lengths = data.corpus.tokenizer.token_characters[data.windows.held_out].sum(1)
     assert [len(text) for text in data.window_texts] == lengths.tolist()
     for block in np.unique(data.windows.held_out_block):
@@ -197,7 +199,7 @@ def test_held_out_characters_are_those_of_the_windows(tiny):
 def test_shortest_text_has_windows(tiny, tmp_path):
     file = tmp_path / "short.txt"
     file.write_text(tiny.file.read_text(encoding="utf-8")[:2000], encoding="utf-8")
-    data = text_demo.prepare(dataclasses.replace(tiny, file=file, window=64))
+    data = text_demo.stages.prepare(dataclasses.replace(tiny, file=file, window=64))
     assert 1 < data.windows.train.shape[1] < 64
     assert data.block.max() >= 1  # errors need two blocks
 
@@ -222,6 +224,6 @@ def test_bad_input_is_named(tiny, tmp_path):
 def test_changed_file_is_refused(tiny, whole):
     characters = tiny.file.read_text(encoding="utf-8")
     tiny.file.write_text("x" + characters[1:], encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"another run \(sha256"):
+    with pytest.raises(FolderError, match=r"another run \(sha256"):
         text_demo.run(tiny, ResultFolder(whole[0], "text-demo", tiny))
     tiny.file.write_text(characters, encoding="utf-8")

@@ -1,20 +1,7 @@
-r"""A real text through the same machinery: train on it by masking, bound its bits, regenerate held-out passages.
-
-The text is cut into training passages and held-out blocks (`hierarchical.corpus`), written in byte pairs, and cut into
-windows of equal length. A transformer learns to fill in masked tokens of training windows. On held-out windows:
-
-- the bound on bits per character (`passages`, equation (2)) beside character n-gram models of the same training text on
-  the same characters, each window on its own for all of them;
-- b(t), the bits per character of tokens masked at fraction t; the bound is its mean over t;
-- forward-backward at several t: which tokens and words of a passage come back, and which change.
-
-Windows of a held-out block resemble each other, so errors of bits are taken over blocks; errors of changes over
-passages, which are spread evenly over the held-out text.
-"""
+"""The stages of the experiment `text-demo`, each kept in the folder when done, and how they become one dataset."""
 
 import dataclasses
-import pathlib
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Int32, Key
 from tqdm import tqdm
 
-from diffusion import Masking, NetworkDenoiser, TokenEmbedding, TrainConfig, TrainingSet, Transformer, from_flax, train
+from diffusion import Masking, NetworkDenoiser, TokenEmbedding, TrainingSet, Transformer, from_flax, train
 from hierarchical import (
     BitsPerCharacter,
     HeldOutSplit,
@@ -38,77 +25,18 @@ from hierarchical import (
     tokenize,
     train_tokenizer,
 )
-from phasetree.experiments.passages import fraction_of_words_changed, masked_costs, regenerate, stratified_numbers
-from phasetree.experiments.text_demo_figure import plot as plot
-from phasetree.experiments.text_demo_figure import report as report
+from phasetree.experiments.text_demo.config import TextDemoConfig
+from phasetree.experiments.text_demo.passages import (
+    fraction_of_words_changed,
+    masked_costs,
+    regenerate,
+    stratified_numbers,
+)
 from phasetree.results import ResultFolder
 
 NGRAMS = ("unigram", "bigram", "trigram")
 STRIDES_PER_WINDOW = 8  # training windows overlap: each token is seen at several places of a window
-TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 LONG_TEXT = 1_000_000  # characters; shorter texts hold out a tenth instead of a twentieth
-
-
-@dataclasses.dataclass(frozen=True)
-class TextDemoConfig:
-    """Train on a real text by masking its words; bits per character, and what regeneration changes."""
-
-    preset: Literal["quick", "default"] = "default"
-    """Starting point for all other options. quick: about a minute, a small network; default: under ten on two cores."""
-    seed: int = 0
-    """Decides the network's initial weights, the noise and every draw."""
-    file: pathlib.Path | None = None
-    """Any UTF-8 text file of at least 2000 characters; replaces the corpus."""
-    corpus: str = "king-james"
-    """Name of a text that an installed package carries (king-james)."""
-    vocabulary: int = 1024
-    """Byte-pair tokens, at least 256; at most 256 plus one per 100 characters of training text are used."""
-    window: int = 64
-    """Tokens per window (letter d); less if the held-out blocks of a short text are shorter."""
-    width: int = 128
-    """Width of the transformer."""
-    layers: int = 4
-    """Layers of the transformer."""
-    heads: int = 4
-    """Attention heads per layer; must divide the width."""
-    train: TrainConfig = TRAINING
-    """How to train; a step sees batch_size windows."""
-    readings: int = 100
-    """Most times that training reads the text: a short text takes fewer steps than asked for."""
-    noise_levels: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    """Masked fractions t, in (0, 1], at which passages are regenerated."""
-    strata: int = 16
-    """Noise levels at which each held-out window is evaluated for the bound."""
-    passages: int = 48
-    """Held-out windows that are regenerated."""
-    trajectories: int = 2
-    """Regenerations of each passage at each noise level."""
-    tokens_per_step: int = 2
-    """Tokens revealed at a time in regeneration; 1 is exact and slowest."""
-
-    def __post_init__(self):
-        for name in ("window", "width", "layers", "heads", "readings", "strata", "trajectories", "tokens_per_step"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1")
-        if self.passages < 2:
-            raise ValueError(f"passages = {self.passages}: an error bar needs at least 2")
-        if not self.noise_levels or not all(0 < t <= 1 for t in self.noise_levels):
-            raise ValueError(f"noise_levels = {self.noise_levels}: give masked fractions in (0, 1]")
-
-
-PRESETS = {
-    "quick": TextDemoConfig(
-        preset="quick",
-        width=64,
-        layers=2,
-        train=TrainConfig(steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100),
-        noise_levels=(0.2, 0.5, 0.8),
-        strata=4,
-        passages=24,
-        trajectories=1,
-    ),
-    "default": TextDemoConfig(),
-}
 
 
 class Prepared(NamedTuple):
@@ -127,7 +55,7 @@ def run(config: TextDemoConfig, folder: ResultFolder) -> xr.Dataset:
 
     Raises:
       FileNotFoundError, ValueError, ImportError: if there is no such text, see `load_text`.
-      CheckpointError: if the text has changed since the folder was made.
+      FolderError: if the text has changed since the folder was made.
     """
     network_key, train_key, number_key, mask_key, regeneration_key = jax.random.split(jax.random.key(config.seed), 5)
     data = prepare(config)

@@ -1,17 +1,7 @@
-"""At which noise is each level of a hierarchy lost? Trained, exact and empirical denoisers beside theory.
+"""The stages of the experiment `transition`, each kept in the folder when done, and how they become one dataset."""
 
-A grammar is drawn and a diffusion model trained on its strings. Then one experiment runs with three denoisers, the
-trained network, exact belief propagation and the Bayes denoiser of a finite training set (which memorises): fresh data
-are noised to time t, denoised, parsed, and each level of the tree compared with the original. Theory is laid beside:
-the exact posterior's belief in the truth (no sampling), its average over grammars of the same sizes, the infinite-depth
-threshold by density evolution, or annealed mean field for the epsilon-process. One locator reads the transition off
-every curve.
-"""
-
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
@@ -21,18 +11,12 @@ import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
-from tyro.conf import arg
 
 from diffusion import (
     AbstractDenoiser,
-    EpsilonBelief,
     FreshStrings,
-    GaussianProcess,
-    Masking,
     NetworkDenoiser,
-    TrainConfig,
     TreeUNet,
-    UniformNoise,
     batched_forward_backward,
     from_flax,
     train,
@@ -42,79 +26,12 @@ from diffusion.process import AbstractProcess
 from diffusion.schedule import default_schedule
 from diffusion.train import draw_times, posterior_loss, site_weights
 from hierarchical import Derivation, RandomHierarchyModel
-from phasetree.experiments.transition_figure import plot as plot
-from phasetree.experiments.transition_figure import report as report
+from phasetree.experiments.transition.config import PROCESSES, TIMES, TransitionConfig
 from phasetree.results import ResultFolder
 from theory import batched_cavity_marginals, batched_marginals, density_evolution, mean_field
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser
 
-PROCESSES: dict[str, Callable[[int], AbstractProcess]] = {
-    "masking": Masking,
-    "uniform": UniformNoise,
-    "gaussian": GaussianProcess,
-    "epsilon": EpsilonBelief,
-}
-# first and last noise time of the grid
-TIMES = {"masking": (0.05, 0.95), "uniform": (0.05, 0.95), "gaussian": (0.1, 2.0), "epsilon": (0.05, 0.99)}
 EVALUATION = 4096  # strings on which losses are compared
-
-
-@dataclasses.dataclass(frozen=True)
-class TransitionConfig:
-    """Find the noise at which the class, and every level below it, is lost; compare with exact theory."""
-
-    preset: Literal["quick", "default", "paper", "paper-trained"] = "default"
-    """Where all other options start from. quick: a grammar of depth 3, about a minute; default: under five minutes on
-    two cores; paper: the published sizes v = 32, m = 8, L = 9, exact inference and theory without training;
-    paper-trained: v = 16, m = 4, with training."""
-    num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
-    """v, symbols of every level."""
-    num_synonyms: Annotated[int, arg(aliases=("-m",))] = 3
-    """m, production rules per symbol."""
-    branching: Annotated[int, arg(aliases=("-s",))] = 2
-    """s, children per node."""
-    depth: Annotated[int, arg(aliases=("-L",))] = 4
-    """L, levels of rules; strings have s^L symbols."""
-    process: Literal["masking", "uniform", "gaussian", "epsilon"] = "masking"
-    """Noise: t is the masked or replaced fraction, the OU time (gaussian), or eps. Epsilon is no channel: theory and
-    exact inference only."""
-    num_times: int = 17
-    """Noise levels."""
-    num_data: int = 4096
-    """Strings noised and denoised at every noise level."""
-    num_grammars: int = 1
-    """Grammars to train on, each with a network of its own."""
-    ensemble: int = 32
-    """Grammars over which exact inference is averaged."""
-    training_set: Annotated[int, arg(aliases=("-n",))] = 512
-    """n, strings that the empirical denoiser knows; 0 leaves it out."""
-    width: int = 96
-    """Width of the tree U-Net; 0 trains nothing."""
-    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=5000))
-    """Training of each network."""
-    seed: int = 0
-    """Everything random follows from it."""
-
-    def __post_init__(self):
-        jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
-        for name in ("num_times", "num_data", "num_grammars", "ensemble"):
-            if getattr(self, name) < 2 - (name == "num_grammars"):
-                raise ValueError(f"{name} = {getattr(self, name)} is too small for a curve with errors: raise it")
-        for name in ("training_set", "width"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} = {getattr(self, name)}: give a positive number, or 0 to leave it out")
-
-    def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
-        """A random grammar of these sizes."""
-        return RandomHierarchyModel(self.num_symbols, self.num_synonyms, self.branching, self.depth, key=key)
-
-
-PRESETS = {
-    "quick": TransitionConfig("quick", depth=3, num_data=512, width=64, train=TrainConfig(steps=1000)),
-    "default": TransitionConfig(),
-    "paper": TransitionConfig("paper", 32, 8, 2, 9, num_data=512, ensemble=12, width=0),
-    "paper-trained": TransitionConfig("paper-trained", 16, 4, 2, 4, width=192, train=TrainConfig(steps=10_000)),
-}
 
 
 class Run:

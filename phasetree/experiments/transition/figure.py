@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, halfway, locate_transition
 from phasetree.style import COLORS, in_style, new_figure, with_error
+from theory.compare import compare_transitions
 
 AXIS = {
     "masking": "masked fraction $t$",
@@ -24,16 +26,17 @@ def transitions(dataset: xr.Dataset) -> dict[str, list[Estimate]]:
     """The transition of every curve at every level, root first: {curve: estimates}."""
     config = _config(dataset)
     times = jnp.asarray(dataset.time.values)
-    threshold = halfway(config.num_symbols)
+    located = jax.jit(jax.vmap(locate_transition, (None, None, 2, None)))
     found = {}
-    for name in dataset.curve.values:
-        rows = dataset.retention.sel(curve=name).dropna("row", how="all").values
-        key = jax.random.key(config.seed)
-        found[str(name)] = [
-            locate_transition(key, times, jnp.asarray(rows[:, :, level], float), threshold)
-            for level in range(config.depth + 1)
-        ]
+    for name in map(str, dataset.curve.values):
+        estimates = located(jax.random.key(config.seed), times, _rows(dataset, name), halfway(config.num_symbols))
+        found[name] = [jax.tree.map(lambda x, i=level: x[i], estimates) for level in range(config.depth + 1)]
     return found
+
+
+def _rows(dataset: xr.Dataset, name: str) -> Float[Array, "rows times levels"]:
+    """A curve's retention, row by row."""
+    return jnp.asarray(dataset.retention.sel(curve=name).dropna("row", how="all").values, float)
 
 
 @in_style
@@ -130,13 +133,12 @@ def _training_lines(dataset: xr.Dataset) -> list[str]:
 
 
 def _largest_difference(dataset: xr.Dataset) -> str:
-    curves = [dataset.retention.sel(curve=name) for name in ("trained", "exact")]
-    means = [curve.mean("row") for curve in curves]
-    errors = [curve.std("row", ddof=1) / curve.count("row") ** 0.5 for curve in curves]
-    gap, error = abs(means[0] - means[1]).values, np.hypot(*(e.values for e in errors))
-    time, level = np.unravel_index(gap.argmax(), gap.shape)
+    """Both denoisers are given the same data with the same noise, so the error is that of the paired difference."""
+    rows = dataset.retention.sel(curve="trained") - dataset.retention.sel(curve="exact")
+    gap, error = abs(rows.mean("row")), rows.std("row", ddof=1) / rows.count("row") ** 0.5
+    time, level = np.unravel_index(gap.values.argmax(), gap.shape)
     where = f"at t = {float(dataset.time[time]):.3g}, level {level}"
-    return f"{gap[time, level]:.4f} +- {error[time, level]:.4f} {where}"
+    return f"{gap.values[time, level]:.4f} +- {error.values[time, level]:.4f} {where}"
 
 
 def _closing_sentence(dataset: xr.Dataset, found: dict[str, list[Estimate]], config) -> str:
@@ -150,9 +152,15 @@ def _closing_sentence(dataset: xr.Dataset, found: dict[str, list[Estimate]], con
     if np.isfinite(threshold.value):
         method = "mean field" if config.process == "epsilon" else "density evolution"
         parts.append(f"{method} (infinite depth) {with_error(threshold)}")
-    reference = found["exact" if measured == "trained" else theory][0]
-    other = "exact BP" if measured == "trained" else "theory"
-    gap = Estimate(found[measured][0].value - reference.value, jnp.hypot(found[measured][0].stderr, reference.stderr))
+    reference, other = ("exact", "exact BP") if measured == "trained" else (theory, "theory")
+    gap = jax.jit(compare_transitions, static_argnames="paired")(
+        jax.random.key(config.seed),
+        jnp.asarray(dataset.time.values),
+        _rows(dataset, reference)[:, :, 0],
+        _rows(dataset, measured)[:, :, 0],
+        halfway(config.num_symbols),
+        paired=reference == "exact",
+    ).difference
     where = AXIS[config.process].split("$")[0].strip()
     return (
         f"Class lost at {where} {float(found[measured][0].value):.3f}: {', '.join(parts)}; {measured} minus {other} "

@@ -1,0 +1,19 @@
+r"""A real text through the same machinery: train on it by masking, bound its bits, regenerate held-out passages.
+
+The text is cut into training passages and held-out blocks (`hierarchical.corpus`), written in byte pairs, and cut into
+windows of equal length. A transformer learns to fill in masked tokens of training windows. On held-out windows:
+
+- the bound on bits per character (`passages`, equation (2)) beside character n-gram models of the same training text on
+  the same characters, each window on its own for all of them;
+- b(t), the bits per character of tokens masked at fraction t; the bound is its mean over t;
+- forward-backward at several t: which tokens and words of a passage come back, and which change.
+
+Windows of a held-out block resemble each other, so errors of bits are taken over blocks; errors of changes over
+passages, which are spread evenly over the held-out text.
+"""
+
+from .config import PRESETS as PRESETS
+from .config import TextDemoConfig as TextDemoConfig
+from .figure import plot as plot
+from .figure import report as report
+from .stages import run as run

@@ -1,0 +1,76 @@
+"""What the experiment `text-demo` can be asked: its options and their presets."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+from diffusion import TrainConfig
+
+TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextDemoConfig:
+    """Train on a real text by masking its words; bits per character, and what regeneration changes."""
+
+    preset: Literal["quick", "default"] = "default"
+    """Starting point for all other options. quick: about a minute, a small network; default: under ten on two cores."""
+    seed: int = 0
+    """Decides the network's initial weights, the noise and every draw."""
+    file: pathlib.Path | None = None
+    """Any UTF-8 text file of at least 2000 characters; replaces the corpus."""
+    corpus: str = "king-james"
+    """Name of a text that an installed package carries (king-james)."""
+    vocabulary: int = 1024
+    """Byte-pair tokens, at least 256; at most 256 plus one per 100 characters of training text are used."""
+    window: int = 64
+    """Tokens per window (letter d); less if the held-out blocks of a short text are shorter."""
+    width: int = 128
+    """Width of the transformer."""
+    layers: int = 4
+    """Layers of the transformer."""
+    heads: int = 4
+    """Attention heads per layer; must divide the width."""
+    train: TrainConfig = TRAINING
+    """How to train; a step sees batch_size windows."""
+    readings: int = 100
+    """Most times that training reads the text: a short text takes fewer steps than asked for."""
+    noise_levels: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    """Masked fractions t, in (0, 1], at which passages are regenerated."""
+    strata: int = 16
+    """Noise levels at which each held-out window is evaluated for the bound."""
+    passages: int = 48
+    """Held-out windows that are regenerated."""
+    trajectories: int = 2
+    """Regenerations of each passage at each noise level."""
+    tokens_per_step: int = 2
+    """Tokens revealed at a time in regeneration; 1 is exact and slowest."""
+
+    def __post_init__(self):
+        for name in ("window", "width", "layers", "heads", "readings", "strata", "trajectories", "tokens_per_step"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1")
+        if self.passages < 2:
+            raise ValueError(f"passages = {self.passages}: an error bar needs at least 2")
+        if not self.noise_levels or not all(0 < t <= 1 for t in self.noise_levels):
+            raise ValueError(f"noise_levels = {self.noise_levels}: give masked fractions in (0, 1]")
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the default folder of this run, beside its seed."""
+        return f"{self.preset}-{self.file.stem}" if self.file else self.preset
+
+
+PRESETS = {
+    "quick": TextDemoConfig(
+        preset="quick",
+        width=64,
+        layers=2,
+        train=TrainConfig(steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100),
+        noise_levels=(0.2, 0.5, 0.8),
+        strata=4,
+        passages=24,
+        trajectories=1,
+    ),
+    "default": TextDemoConfig(),
+}
