@@ -95,7 +95,7 @@ class RandomOrder(AbstractSampler):
         order = jnp.argsort(jnp.sum(x_t == denoiser.process.num_symbols, -1))
         groups = jnp.pad(x_t[order], ((0, -rows % size), (0, 0)), mode="edge").reshape(-1, size, sites)
         keys = jax.random.split(key, len(groups))
-        revealed = jax.lax.map(lambda group: self._reveal(*group, denoiser, t.dtype), (keys, groups))
+        revealed = jax.lax.map(lambda group: self._reveal(group[0], group[1], denoiser, t.dtype), (keys, groups))
         return jnp.zeros_like(x_t).at[order].set(revealed.reshape(-1, sites)[:rows])
 
     def _reveal(self, key: Key[Array, ""], x_t: BatchCorrupted, denoiser: AbstractDenoiser, dtype):

@@ -1,36 +1,37 @@
 r"""Exact inference on a hierarchy: evidence at the leaves in, probabilities of every node of the tree out.
 
 The evidence of leaf i is ln p(y_i | x_i = x). One upward sweep over the levels gives each node the log probability u of
-all evidence below it (`messages`, equation (1)), and at the root, over n equally likely classes,
+all evidence below it, and at the root, over n equally likely classes,
 
     ln p(y) = ln (1/n) sum_a exp u_root(a).
 
 One downward sweep gives the posterior of every node, or its cavity; a downward pass of draws gives exact joint samples
-of the whole tree. At every node the message is shifted so that its largest entry is 0, and the shifts add up to
-ln p(y): so no depth and no length of string costs precision.
+of the whole tree. Cost O(leaves * v * m * s) per datum.
 
-Cost O(leaves * v * m * s) per datum. Messages of a level are held as (symbols, nodes, batch), batch last, because a
-rule then acts on contiguous rows; a single datum is a batch of one. The public functions take one datum, except where
-they are named `batched`; each is one compiled sweep.
+There are two formulations. `logarithmic` is right for any evidence. `sweep` works with probabilities, is several times
+as fast on large batches, and knows when it is not precise: then, and where it does not apply, logarithms are taken. So
+the answer never depends on which one ran, beyond rounding. Derivatives are those of the logarithmic formulation.
+
+The public functions take one datum, except where they are named `batched`; each is one compiled sweep.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Shaped
+from jax.core import Tracer
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Key
 
 from hierarchical import Derivation, RandomHierarchyModel
 
-from .messages import AbstractLayer, IndependentLayer, ProductionLayer, finite, log_sum
+from . import logarithmic, sweep
 
 LeafEvidence = Float[Array, "leaves v"]
 BatchEvidence = Float[Array, "batch leaves v"]
 LevelTables = tuple[Float[Array, "_nodes _symbols"], ...]
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
-LevelMessages = Float[Array, "symbols nodes batch"]
 
 
 def log_evidence(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> Float[Array, ""]:
@@ -72,121 +73,93 @@ def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, leaf_log_li
     return _first(batched_posterior_sample(key, rhm, leaf_log_likelihoods[None]))
 
 
-@eqx.filter_jit
 def batched_log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> Float[Array, " batch"]:
     """`log_evidence` of many data at once."""
-    messages, shift = _upward(rhm, log_likelihoods)
-    return _at_root(rhm, messages[0], shift)
+    return _best(sweep.log_evidence, logarithmic.log_evidence, rhm, log_likelihoods)
 
 
-@eqx.filter_jit
 def batched_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> BatchLevelTables:
     """`marginals` of many data at once: the same values."""
-    messages, _ = _upward(rhm, log_likelihoods)
-    tables = [_normalised(messages[0])]
-    for layer, above, below in zip(_layers(rhm, messages[0].dtype), messages, messages[1:], strict=False):
-        shares = layer.down(_lanes(tables[-1]), _lanes(above), _children(below, layer.branching))
-        tables.append(_nodes(shares, below))
-    return _every_level(rhm, tables)
+    return _best(sweep.marginals, logarithmic.marginals, rhm, log_likelihoods)
 
 
-@eqx.filter_jit
 def batched_cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> BatchLevelTables:
     """`cavity_marginals` of many data at once."""
-    messages, _ = _upward(rhm, log_likelihoods)
-    cavities = [jnp.zeros_like(messages[0])]
-    for layer, below in zip(_layers(rhm, messages[0].dtype), messages[1:], strict=True):
-        cavity = layer.cavity(_lanes(_shifted(cavities[-1])), _children(below, layer.branching))
-        cavities.append(_nodes(cavity, below))
-    return _every_level(rhm, [_normalised(cavity) for cavity in cavities])
+    return _best(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, log_likelihoods)
 
 
-@eqx.filter_jit
 def batched_posterior_sample(
     key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
 ) -> Derivation:
     """One `posterior_sample` for each of many data; the levels of the result are (batch, nodes)."""
-    messages, shift = _upward(rhm, log_likelihoods)
-    root_key, *keys = jax.random.split(key, len(messages))
-    levels = [jax.random.categorical(root_key, messages[0], axis=0)[None].astype(jnp.int32)]  # (1, nodes, batch)
-    for layer, below, k in zip(_layers(rhm, messages[0].dtype), messages[1:], keys, strict=True):
-        symbols = layer.sample(k, levels[-1].reshape(-1), _children(below, layer.branching))
-        levels.append(_nodes(symbols[:, None], below))
-    levels = tuple(level[..., 0] for level in _every_level(rhm, levels))
-    possible = _at_root(rhm, messages[0], shift) > -jnp.inf
-    return Derivation(levels, tuple(jnp.broadcast_to(possible[:, None], level.shape) for level in levels))
+    return _best(
+        Partial(sweep.posterior_sample, jax.random.clone(key)),
+        Partial(logarithmic.posterior_sample, key),
+        rhm,
+        log_likelihoods,
+    )
 
 
-def _layers(rhm: RandomHierarchyModel, dtype) -> Sequence[AbstractLayer]:
-    """The layers between levels that have nodes, top first, in the precision of the evidence."""
-    top = [IndependentLayer(jnp.log(rhm.filtered_transition).astype(dtype))] if rhm.filter_level else []
-    return top + [
-        ProductionLayer(rhm.rules[level].transpose(1, 0, 2), rhm.log_prob_of_rules(level).astype(dtype).T)
-        for level in range(rhm.filter_level, rhm.depth)
-    ]
+def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+    """The fast answer where it is reliable for the whole batch, else the safe one; derivatives of the safe one.
 
-
-def _upward(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[list[LevelMessages], Array]:
-    """Messages of all levels that have nodes, root first, and per datum the sum of the shifts below the root."""
+    `fast` returns what is to be done to finish, and whether that is reliable: NaN and +inf never are, so that only
+    `safe` has to look for them.
+    """
     expected = (rhm.num_leaves, rhm.num_symbols)
     if log_likelihoods.shape[1:] != expected:
         raise ValueError(
             f"evidence must be (leaves, symbols) = {expected} for this grammar, got {log_likelihoods.shape[1:]}"
         )
-    leaves = eqx.error_if(
-        log_likelihoods.transpose(2, 1, 0),
+    if not sweep.suits(rhm, len(log_likelihoods)):
+        return _safe(safe, rhm, log_likelihoods)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, rhm, log_likelihoods))):
+        return _either(fast, safe, rhm, log_likelihoods)
+    # two programs, not one with both: half the time to compile, and memory for the fast one only
+    found, reliable = _fast(fast, rhm, log_likelihoods)
+    return found if reliable else _safe(safe, rhm, log_likelihoods)
+
+
+@eqx.filter_jit
+def _safe(safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+    return safe(rhm, _checked(log_likelihoods))
+
+
+@eqx.filter_jit
+def _fast(fast: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+    finish, reliable = fast(rhm, log_likelihoods)
+    return finish(), reliable
+
+
+@eqx.filter_jit
+def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+    arguments = (fast, safe, rhm, log_likelihoods)
+    smooth, rest = eqx.partition(arguments, eqx.is_inexact_array)
+    counted, static = eqx.partition(rest, eqx.is_array)
+
+    @jax.custom_jvp
+    def value(smooth, counted):
+        fast, safe, rhm, evidence = eqx.combine(smooth, counted, static)
+        finish, reliable = fast(rhm, evidence)
+        return jax.lax.cond(reliable, finish, lambda: safe(rhm, _checked(evidence)))
+
+    @value.defjvp
+    def derivative(primals, tangents):
+        def of_safe(smooth):
+            _, safe, rhm, evidence = eqx.combine(smooth, primals[1], static)
+            return safe(rhm, _checked(evidence))
+
+        return jax.jvp(of_safe, primals[:1], tangents[:1])
+
+    return value(smooth, counted)
+
+
+def _checked(log_likelihoods: BatchEvidence) -> BatchEvidence:
+    return eqx.error_if(
+        log_likelihoods,
         ~jnp.all(log_likelihoods < jnp.inf),
         "the evidence holds NaN or +inf: give natural logarithms of likelihoods, -inf for impossible symbols",
     )
-    messages, total = [leaves], jnp.zeros(leaves.shape[2], leaves.dtype)
-    for layer in reversed(_layers(rhm, leaves.dtype)):
-        message = layer.up(_children(messages[0], layer.branching))
-        total += jnp.sum(_shift(messages[0]), 0)
-        messages.insert(0, message.reshape(len(message), -1, leaves.shape[2]))
-    return messages, total
-
-
-def _at_root(rhm: RandomHierarchyModel, root: LevelMessages, shift: Float[Array, " batch"]) -> Float[Array, " batch"]:
-    return shift + log_sum(root[:, 0]) - math.log(rhm.num_classes)
-
-
-def _shift(message: LevelMessages) -> Float[Array, "nodes batch"]:
-    return finite(jnp.max(message, 0))
-
-
-def _shifted(message: LevelMessages) -> LevelMessages:
-    return message - _shift(message)[None]
-
-
-def _normalised(message: LevelMessages) -> LevelMessages:
-    """Probabilities from log weights; zeros where no symbol has any."""
-    return jnp.exp(message - finite(log_sum(message))[None])
-
-
-def _lanes(table: LevelMessages) -> Float[Array, "symbols lanes"]:
-    return table.reshape(len(table), -1)
-
-
-def _children(level: LevelMessages, branching: int) -> Float[Array, "branching symbols lanes"]:
-    """The shifted messages of child j of every parent, for j = 0 .. branching - 1."""
-    symbols, nodes, batch = level.shape
-    split = _shifted(level).reshape(symbols, nodes // branching, branching, batch)
-    return split.transpose(2, 0, 1, 3).reshape(branching, symbols, -1)
-
-
-def _nodes(children: Shaped[Array, "branching _symbols lanes"], like: LevelMessages) -> Shaped[Array, "_ nodes batch"]:
-    """Children back in the order of the tree: (branching, symbols, parents * batch) -> (symbols, nodes, batch)."""
-    (branching, symbols, _), (_, nodes, batch) = children.shape, like.shape
-    split = children.reshape(branching, symbols, nodes // branching, batch)
-    return split.transpose(1, 2, 0, 3).reshape(symbols, nodes, batch)
-
-
-def _every_level(rhm: RandomHierarchyModel, tables: list[Array]) -> tuple[Array, ...]:
-    """(symbols, nodes, batch) of the levels that have nodes -> (batch, nodes, symbols) of all levels."""
-    present = [jnp.transpose(table, (2, 1, 0)) for table in tables]
-    batch = present[0].shape[0]
-    missing = [jnp.zeros((batch, 0, rhm.vocabulary[level]), tables[0].dtype) for level in range(1, rhm.filter_level)]
-    return (present[0], *missing, *present[1:])
 
 
 def _first(tree):

@@ -186,23 +186,6 @@ def test_depth_twenty_does_not_underflow(dtype):
     np.testing.assert_allclose(log_evidence(rhm, evidence), -rhm.entropy, rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_float32_is_never_silently_wrong(seed):
-    """Floors from 1e-6 to e^-500 on unobserved symbols, 5% of the leaves replaced: leaf error below 1e-3 everywhere."""
-    rhm = RandomHierarchyModel(8, 3, 2, 7, key=jax.random.key(100 + seed))
-    keys = jax.random.split(jax.random.key(200 + seed), 4)
-    leaves = jax.vmap(rhm.sample)(jax.random.split(keys[0], 250)).leaves
-    wrong = jax.random.bernoulli(keys[1], 0.05, leaves.shape)
-    leaves = jnp.where(wrong, jax.random.randint(keys[2], leaves.shape, 0, 8, jnp.int32), leaves)
-    floor = -jnp.exp(jax.random.uniform(keys[3], (250, 1, 1), minval=jnp.log(13.8), maxval=jnp.log(500.0)))
-    exact = jnp.where(jax.nn.one_hot(leaves, 8, dtype=bool), 0.0, floor)
-    single = exact.astype(jnp.float32)
-    for low, high in zip(
-        batched_marginals(rhm, single), batched_marginals(rhm, single.astype(jnp.float64)), strict=True
-    ):
-        np.testing.assert_allclose(low, high, atol=1e-3)
-
-
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 def test_bad_evidence_is_refused(bad):
     rhm, _ = enumerated("uniform")

@@ -1,0 +1,351 @@
+r"""The fast formulation of inference: linear in the messages, a node at a time for thousands of lanes, and guarded.
+
+Messages are sums over rules of products of rows, `contraction` (1) and (2). Here is the order in which they are made.
+
+**Layout.** The subtrees below the nodes of some level are trees like the data of a batch are. So the levels are cut
+into `Segment`s: below its top level a, a segment is one small tree whose messages have n_a * batch *lanes*. A buffer
+(local nodes, symbols, lanes) holds them, lanes innermost, and a rule is one multiply-add of long contiguous rows. The
+loop over local nodes has one body, so compile time grows with the number of segments (one to four), not with depth;
+rules are traced, so a new grammar of the same sizes compiles nothing.
+
+**Memory traffic.** A node reads s v C floats and writes v C, C being the lanes done at once: 256 to 512 KiB each, which
+stay in a core's second-level cache while the ~ m v rules pass over them. A rule reads s rows, and the sum stays in
+registers over a group of rules. Every message goes to memory and back about twice.
+
+Every function returns what is to be called for the result, and whether that result is precise (the guard of
+`contraction`); where it is not, the caller takes `logarithmic`. The formulation is chosen in one place, `segments` and
+the numbers below it: they are measured on CPUs; another device may want more lanes.
+"""
+
+import functools
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from hierarchical import Derivation, RandomHierarchyModel
+
+from .contraction import Lists, Messages, allowed, downward_lists, message, upward_lists
+
+ENOUGH_LANES = 512  # a row of this many keeps the overhead of a loop small
+FLOATS_AT_ONCE = 2**17  # of one message: half a MiB of float32
+LEAST_LANES = 4096  # parents of leaves, of all data, below which overhead decides and logarithms are as fast
+
+
+BatchEvidence = Float[Array, "batch leaves v"]
+
+
+class Segment(eqx.Module):
+    """Levels `top` .. `bottom`, as trees of `nodes` local nodes per level whose lanes are (datum, root)."""
+
+    top: int = eqx.field(static=True)
+    bottom: int = eqx.field(static=True)
+    branching: int = eqx.field(static=True)
+    roots: int = eqx.field(static=True)
+    batch: int = eqx.field(static=True)
+
+    @property
+    def lanes(self) -> int:
+        return self.roots * self.batch
+
+    @property
+    def nodes(self) -> list[int]:
+        """Local nodes of each level."""
+        return [self.branching**depth for depth in range(self.bottom - self.top + 1)]
+
+    def place(self, level: int) -> slice:
+        """The local nodes of a level, in the order of the tree; root first."""
+        depth = level - self.top
+        return slice(sum(self.nodes[:depth]), sum(self.nodes[: depth + 1]))
+
+    @property
+    def level_of_inner_nodes(self) -> Int[Array, " inner"]:
+        """For each local node that has children, its level."""
+        return jnp.asarray([self.top + depth for depth, nodes in enumerate(self.nodes[:-1]) for _ in range(nodes)])
+
+    def lanes_at_once(self, symbols: int) -> int:
+        """The largest divisor of the lanes whose messages fit the cache, unless only small ones do."""
+        fitting = [self.lanes // k for k in range(1, self.lanes + 1) if self.lanes % k == 0]
+        found = next((lanes for lanes in fitting if lanes * symbols <= FLOATS_AT_ONCE), 1)
+        return found if found >= min(ENOUGH_LANES // 4, self.lanes) else self.lanes
+
+
+class Upward(eqx.Module):
+    """What the upward pass finds."""
+
+    messages: list[Messages]
+    """All local nodes of each segment, root first; top segment first."""
+    log_evidence: Float[Array, " batch"]
+    """ln p(y) of the scaled likelihoods, nats."""
+
+
+def suits(rhm: RandomHierarchyModel, batch: int) -> bool:
+    """Whether the sweep serves this grammar: full, one branching number, levels of similar sizes, enough lanes."""
+    if rhm.filter_level or len(set(rhm.branching)) > 1 or rhm.num_nodes[-2] * batch < LEAST_LANES:
+        return False
+    needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.synonyms, strict=False))
+    return max(rhm.vocabulary) * max(rhm.synonyms) * sum(rhm.num_nodes[:-1]) <= 4 * needed
+
+
+def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
+    """Cuts of the tree, top first; each has at least 8 times the lanes of the one above, up to enough of them."""
+    cuts = [0]
+    for level in range(1, rhm.depth):
+        above = rhm.num_nodes[cuts[-1]]
+        if above * batch < ENOUGH_LANES and rhm.num_nodes[level] >= 8 * above:
+            cuts.append(level)
+    ends = [*cuts[1:], rhm.depth]
+    return [Segment(a, b, rhm.branching[0], rhm.num_nodes[a], batch) for a, b in zip(cuts, ends, strict=True)]
+
+
+def log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+    """ln p(y) of each datum, to be called, and whether it is reliable."""
+    up, shift = _upward(rhm, log_likelihoods, segments(rhm, len(log_likelihoods)))
+    return lambda: shift + up.log_evidence, _all_reliable(up)
+
+
+def marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+    """Posteriors of every level, to be called, and whether they are reliable."""
+    return _every_level(rhm, log_likelihoods, cavity=False)
+
+
+def cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+    """Cavities of every level, to be called, and whether they are reliable."""
+    return _every_level(rhm, log_likelihoods, cavity=True)
+
+
+def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+    """One exact draw of the tree for each datum, to be called, and whether it is reliable. One random number a node."""
+    cuts = segments(rhm, len(log_likelihoods))
+    up, _ = _upward(rhm, log_likelihoods, cuts)
+    root_key, *keys = jax.random.split(key, rhm.depth + 1)
+    root = _choose(root_key, up.messages[0].table[:1, : rhm.num_classes])
+    levels = [root[0][:, None]]  # (batch, nodes)
+    for cut, messages in zip(cuts, up.messages, strict=True):
+        parents = levels[-1].reshape(1, cut.lanes)
+        for level in range(cut.top, cut.bottom):
+            below = messages.table[cut.place(level + 1)]
+            below = below.reshape(-1, cut.branching, *below.shape[1:])  # (parents, s, v, lanes)
+            rules, weights = (
+                rhm.rules[level][parents],
+                jnp.exp(rhm.log_prob_of_rules(level))[parents].astype(below.dtype),
+            )
+            weights = jnp.moveaxis(weights, -1, 1)  # (parents, m, lanes)
+            for j in range(cut.branching):
+                weights *= jnp.take_along_axis(below[:, j], jnp.moveaxis(rules[..., j], -1, 1), 1)
+            chosen = _choose(keys[level], weights)
+            children = jnp.take_along_axis(rules, chosen[..., None, None], 2)[:, :, 0]  # (parents, lanes, s)
+            parents = jnp.moveaxis(children, -1, 1).reshape(-1, cut.lanes)
+            levels.append(parents.T.reshape(cut.batch, -1))
+    valid = tuple(jnp.ones(level.shape, bool) for level in levels)
+    return lambda: Derivation(tuple(levels), valid), _all_reliable(up)
+
+
+def _choose(key: Key[Array, ""], weights: Float[Array, "nodes choices lanes"]) -> Int[Array, "nodes lanes"]:
+    """A number k with probability proportional to its weight: the first whose cumulated weight exceeds u * total."""
+    cumulated = jnp.cumsum(weights, 1)
+    uniform = jax.random.uniform(key, weights.shape[::2], weights.dtype)  # in [0, 1): a weight of 0 is never chosen
+    return jnp.sum(cumulated <= (uniform * cumulated[:, -1])[:, None], 1, dtype=jnp.int32)
+
+
+def _every_level(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, *, cavity: bool):
+    cuts = segments(rhm, len(log_likelihoods))
+    up, _ = _upward(rhm, log_likelihoods, cuts)
+    tables, reliable = _downward(rhm, up, cuts, cavity=cavity)
+
+    def finish():
+        found = []
+        for cut, table in zip(cuts, tables, strict=True):
+            for level in range(cut.top, cut.bottom + (cut.bottom == rhm.depth)):
+                rows = _transposed(table[cut.place(level)].reshape(-1, cut.lanes))
+                found.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
+        return tuple(found)
+
+    return finish, reliable
+
+
+def _upward(
+    rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, cuts: list[Segment]
+) -> tuple[Upward, Float[Array, " batch"]]:
+    """Equation (1) for the whole tree; and the sum over leaves of the largest log-likelihood of each, nats."""
+    largest = jnp.max(log_likelihoods, -1, keepdims=True)
+    likelihoods = jnp.exp(log_likelihoods - jnp.where(largest > -jnp.inf, largest, 0))
+    lists, found = upward_lists(rhm, likelihoods.dtype), []
+    log_sizes = jnp.zeros(len(likelihoods), likelihoods.dtype)
+    for cut in reversed(cuts):
+        leaves = _enter(_at(found[0], 0), cut) if found else _leaves(rhm, likelihoods, cut)
+        messages, sizes = _climb(leaves, lists, _unrolled(max(rhm.synonyms), cut), cut)
+        found.insert(0, messages)
+        log_sizes += jnp.sum(sizes.reshape(cut.batch, cut.roots), 1)
+    root = found[0].table[0, : rhm.num_classes]
+    log_evidence = log_sizes + jnp.log(jnp.sum(root, 0)) - math.log(rhm.num_classes)
+    return Upward(found, log_evidence), jnp.sum(largest[..., 0], 1)
+
+
+def _climb(leaves: Messages, lists: Lists, unrolled: int, cut: Segment) -> tuple[Messages, Float[Array, " lanes"]]:
+    """All nodes of a segment from its leaves, and the sum of the logarithms of their sizes."""
+    s, wide = cut.branching, cut.lanes_at_once(leaves.table.shape[1])
+    pieces, level = cut.lanes // wide, cut.level_of_inner_nodes
+
+    def step(i, state):
+        messages, log_sizes, rest = state
+        node, lane = len(level) - 1 - i // pieces, wide * (i % pieces)
+        children = _read(messages, s * node + 1, s, lane, wide)
+        parent, size = message(_at(lists, level[node]), [_at(children, j) for j in range(s)], unrolled)
+        # compensated (Kahan): a million logarithms are summed as precisely as one
+        before = jax.lax.dynamic_slice_in_dim(log_sizes, lane, wide)
+        term = jnp.log(size) - jax.lax.dynamic_slice_in_dim(rest, lane, wide)
+        total = before + term
+        log_sizes = jax.lax.dynamic_update_slice(log_sizes, total, (lane,))
+        rest = jax.lax.dynamic_update_slice(rest, (total - before) - term, (lane,))
+        return _write(messages, _at(parent, None), node, lane), log_sizes, rest
+
+    room = jax.tree.map(lambda x: _with_room(x, len(level), 0), leaves)
+    start = room, jnp.zeros_like(leaves.error[0]), jnp.zeros_like(leaves.error[0])
+    return jax.lax.fori_loop(0, len(level) * pieces, step, start)[:2]
+
+
+def _downward(
+    rhm: RandomHierarchyModel, up: Upward, cuts: list[Segment], *, cavity: bool
+) -> tuple[list[Float[Array, "_nodes _symbols _lanes"]], Bool[Array, ""]]:
+    """Equation (2) for the whole tree.
+
+    Returns:
+      The posterior of every node (if `cavity`, its normalised cavity), a table per segment; and whether none of their
+      entries can be wrong by more than `TOLERANCE`.
+    """
+    lists = downward_lists(rhm, up.log_evidence.dtype)
+    uses = max(v * m for v, m in zip(rhm.vocabulary, rhm.synonyms, strict=False)) / max(rhm.vocabulary)
+    typical = min(math.ceil(1.5 * uses), max(rhm.vocabulary) ** (cuts[0].branching - 1))
+    evidence = _at(up.messages[0], slice(0, 1))
+    is_class = (jnp.arange(evidence.table.shape[1]) < rhm.num_classes)[None, :, None]
+    outside = jnp.broadcast_to(is_class, evidence.table.shape).astype(evidence.table.dtype)
+    root = Messages(outside, jnp.zeros_like(evidence.error), jnp.ones_like(evidence.error))
+    tables, reliable = [], jnp.all(evidence.error < allowed(evidence))
+    for cut, messages in zip(cuts, up.messages, strict=True):
+        is_last = cut.bottom == rhm.depth
+        found, outside, fine = _descend(
+            root, messages, lists, _unrolled(typical, cut), cut, keep_leaves=not is_last, cavity=cavity
+        )
+        tables.append(found)
+        reliable &= fine
+        root = _leave(outside)
+    return tables, reliable
+
+
+def _unrolled(typical: int, cut: Segment) -> int:
+    """How many rules make one expression: it costs compile time for each, so few where there is little to compute."""
+    return min(typical, 4 if cut.lanes < ENOUGH_LANES else max(24 // cut.branching, 1))
+
+
+def _descend(
+    root: Messages, messages: Messages, lists: Lists, unrolled: int, cut: Segment, *, keep_leaves: bool, cavity: bool
+) -> tuple[Float[Array, "nodes symbols lanes"], Messages, Bool[Array, ""]]:
+    """Posteriors of all nodes of a segment, which take the place of their messages; cavities; and the guard's word.
+
+    Cavities of leaves are kept only if another segment follows; else they overwrite each other in a spare place.
+    """
+    s, wide = cut.branching, cut.lanes_at_once(messages.table.shape[1])
+    pieces, level = cut.lanes // wide, cut.level_of_inner_nodes
+    kept = sum(cut.nodes) if keep_leaves else len(level)
+
+    def step(i, state):
+        tables, cavities, reliable = state
+        node, lane = i // pieces, wide * (i % pieces)
+        parent = _at(_read(cavities, node, 1, lane, wide), 0)
+        children = _read(eqx.tree_at(lambda x: x.table, messages, tables), s * node + 1, s, lane, wide)
+
+        def child(j):
+            others = [_at(children, (j + k) % s) for k in range(1, s)]
+            return message(_at(lists, s * level[node] + j), [parent, *others], unrolled)[0]
+
+        outside = jax.lax.map(child, jnp.arange(s))
+        found, fine = _posterior(outside, children, cavity)
+        tables = jax.lax.dynamic_update_slice(tables, found, (s * node + 1, jnp.zeros_like(lane), lane))
+        return tables, _write(cavities, outside, jnp.minimum(s * node + 1, kept), lane), reliable & fine
+
+    posterior, _ = _posterior(root, _at(messages, slice(0, 1)), cavity)
+    tables = jax.lax.dynamic_update_slice_in_dim(messages.table, posterior, 0, 0)
+    room = jax.tree.map(lambda x: _with_room(x, 0, kept - 1 + s), root)
+    tables, cavities, reliable = jax.lax.fori_loop(0, len(level) * pieces, step, (tables, room, jnp.bool_(True)))
+    return tables, _at(cavities, slice(len(level), kept)), reliable
+
+
+def _posterior(outside: Messages, inside: Messages, cavity: bool) -> tuple[Float[Array, "nodes symbols lanes"], Array]:
+    """P ~ c u, or c alone, normalised; and whether it is reliable."""
+    product = outside.table * inside.table
+    overlap = jnp.sum(product, 1)
+    if cavity:
+        return outside.table / jnp.sum(outside.table, 1, keepdims=True), jnp.all(outside.error < allowed(outside))
+    return product / overlap[:, None], jnp.all(outside.error + inside.error < allowed(outside) * overlap)
+
+
+def _all_reliable(up: Upward) -> Bool[Array, ""]:
+    """Whether no message can be wrong by more than `TOLERANCE`, relative to its largest entry."""
+    return functools.reduce(jnp.logical_and, [jnp.all(found.error < allowed(found)) for found in up.messages])
+
+
+def _leaves(rhm: RandomHierarchyModel, likelihoods: Float[Array, "batch leaves v"], cut: Segment) -> Messages:
+    """(batch, leaves, v) -> (local leaves, v, lanes)."""
+    v = max(rhm.vocabulary)
+    padded = jnp.pad(likelihoods, ((0, 0), (0, 0), (0, v - rhm.num_symbols)))
+    least = _to_lanes(jnp.min(jnp.where(likelihoods > 0, likelihoods, 1), -1), cut)
+    table = _to_lanes(padded.reshape(cut.batch, -1), cut).reshape(cut.nodes[-1], v, cut.lanes)
+    return Messages(table, jnp.zeros_like(least), least)
+
+
+def _to_lanes(rows: Float[Array, "batch entries"], cut: Segment) -> Float[Array, "entries_of_a_lane lanes"]:
+    """(batch, roots * k) -> (k, batch * roots)."""
+    return _transposed(rows.reshape(cut.lanes, -1))
+
+
+def _transposed(matrix: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
+    """The transposed matrix in memory. Without the constraints XLA fuses it into what reads it, 7 times as slow."""
+    return _row_major(_row_major(matrix).T)
+
+
+def _row_major(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
+
+
+def _enter(roots: Messages, cut: Segment) -> Messages:
+    """The roots of the segment below, (..., lanes), as local leaves of this one, (leaves, ..., lanes)."""
+
+    def enter(x):
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], cut.lanes, cut.nodes[-1]), -1, 0)
+
+    return jax.tree.map(enter, roots)
+
+
+def _leave(leaves: Messages) -> Messages:
+    """The inverse of `_enter`: (leaves, ..., lanes) of this segment -> (1, ..., lanes) of the one below."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1).reshape(1, *x.shape[1:-1], -1), leaves)
+
+
+def _with_room(x: Float[Array, "nodes *rest"], before: int, after: int) -> Float[Array, "more_nodes *rest"]:
+    room = jnp.zeros((before + len(x) + after, *x.shape[1:]), x.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(room, x, before, 0)
+
+
+def _at(tree, index):
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def _read(messages: Messages, node, count: int, lane, lanes: int) -> Messages:
+    """`lanes` lanes of `count` nodes."""
+
+    def cut_out(x):
+        start = (node, *(jnp.zeros_like(node),) * (x.ndim - 2), lane)
+        return jax.lax.dynamic_slice(x, start, (count, *x.shape[1:-1], lanes))
+
+    return jax.tree.map(cut_out, messages)
+
+
+def _write(messages: Messages, new: Messages, node, lane) -> Messages:
+    def put(x, y):
+        return jax.lax.dynamic_update_slice(x, y, (node, *(jnp.zeros_like(node),) * (x.ndim - 2), lane))
+
+    return jax.tree.map(put, messages, new)
