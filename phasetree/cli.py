@@ -6,6 +6,7 @@ experiment is imported.
 """
 
 import importlib
+import itertools
 import os
 import pathlib
 import sys
@@ -105,10 +106,10 @@ def _parse(name: str, presets: dict, options: list[str]):
 
 
 def _option(flag: str, options: list[str]) -> str | None:
-    for word, following in zip(options, [*options[1:], None], strict=True):
+    for word, following in itertools.pairwise([*options, None]):
         if word == flag:
             return following
-        if word.startswith(flag + "="):
+        if word and word.startswith(flag + "="):
             return word.split("=", 1)[1]
     return None
 

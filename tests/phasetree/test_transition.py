@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from phasetree.cli import _parse
+from phasetree.experiments.transition import PRESETS
+
 TINY = ["transition", "-v", "3", "-m", "2", "-L", "2", "-n", "20", "--width", "8", "--num-data", "200"]
 TINY += ["--num-times", "5", "--ensemble", "3", "--batch-size", "16"]
 TINY += ["--steps", "120", "--steps-per-chunk", "10", "--steps-per-checkpoint", "20"]
@@ -118,6 +121,13 @@ def test_a_damaged_stage_is_named(environment, finished, tmp_path):
     (folder / "stages" / "exact-0.nc").write_bytes(b"garbage")
     done = phasetree(environment, *TINY, "--out", folder)
     assert done.returncode == 1 and "exact-0.nc is damaged: delete it" in done.stderr
+
+
+def test_options_are_found_wherever_they_stand():
+    """Also where there are none, as in the README's first command."""
+    assert _parse("transition", PRESETS, [])[0] == PRESETS["default"]
+    assert _parse("transition", PRESETS, ["--preset=quick", "--seed", "3"])[0].label == "quick"
+    assert _parse("transition", PRESETS, ["--seed", "3", "--preset", "quick"])[0].seed == 3
 
 
 def test_help_explains_every_option(environment):
