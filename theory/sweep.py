@@ -32,8 +32,7 @@ from .contraction import Lists, Messages, allowed, downward_lists, message, upwa
 
 ENOUGH_LANES = 512  # a row of this many keeps the overhead of a loop small
 FLOATS_AT_ONCE = 2**17  # of one message: half a MiB of float32
-LEAST_LANES = 4096  # parents of leaves, of all data, below which overhead decides and logarithms are as fast
-
+LEAST_WORK = 2_000_000  # rules times inner nodes of all data: below this compiling and overhead decide
 
 BatchEvidence = Float[Array, "batch leaves v"]
 
@@ -83,11 +82,12 @@ class Upward(eqx.Module):
 
 
 def suits(rhm: RandomHierarchyModel, batch: int) -> bool:
-    """Whether the sweep serves this grammar: full, one branching number, levels of similar sizes, enough lanes."""
-    if rhm.filter_level or len(set(rhm.branching)) > 1 or rhm.num_nodes[-2] * batch < LEAST_LANES:
+    """Whether the sweep serves this grammar: full, one branching number, levels of similar sizes, enough to do."""
+    if rhm.filter_level or len(set(rhm.branching)) > 1:
         return False
     needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.synonyms, strict=False))
-    return max(rhm.vocabulary) * max(rhm.synonyms) * sum(rhm.num_nodes[:-1]) <= 4 * needed
+    padded = max(rhm.vocabulary) * max(rhm.synonyms) * sum(rhm.num_nodes[:-1])
+    return needed * batch >= LEAST_WORK and padded <= 4 * needed
 
 
 def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:

@@ -89,7 +89,7 @@ FLOORS = [-np.log(1e6), -np.log(1e12), -46.0, -87.0, -100.0, -200.0, -350.0, -50
 def test_no_error_is_silent():
     """2,000 data with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500: float32 agrees
     with float64 to 1e-3, and for the confident ones this is because the guard has spoken."""
-    rhm, batch, spoken = RandomHierarchyModel(16, 4, 2, 6, key=jax.random.key(3)), 250, []
+    rhm, batch, spoken = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250, []
     assert sweep.suits(rhm, batch)
     draw = jax.jit(lambda keys: jax.vmap(rhm.sample)(keys).leaves)
     for seed, floor in enumerate(FLOORS):
@@ -107,7 +107,7 @@ def test_no_error_is_silent():
 
 
 def test_impossible_evidence_and_nan_take_the_safe_path():
-    rhm, batch = RandomHierarchyModel(16, 4, 2, 6, key=jax.random.key(3)), 250
+    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250
     data = jax.vmap(rhm.sample)(jax.random.split(jax.random.key(0), batch)).leaves
     evidence = jnp.where(jax.nn.one_hot(data, 16, dtype=bool), 0.0, -jnp.inf).astype(jnp.float32)
     for seed in range(20):  # find a neighbour that is no string of the grammar
@@ -124,7 +124,8 @@ def test_impossible_evidence_and_nan_take_the_safe_path():
 
 def test_large_batches_differentiate_and_compile_inside_other_programs():
     """The gradient of ln p(y) is the leaf marginal; under jit the choice of path is part of the program."""
-    rhm, batch = RandomHierarchyModel(16, 4, 2, 6, key=jax.random.key(3)), 250
+    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250
+    assert sweep.suits(rhm, batch)
     evidence = mild_evidence(rhm, batch, np.float32)
     gradient = jax.jit(jax.grad(lambda e: batched_log_evidence(rhm, e).sum()))(evidence)
     np.testing.assert_allclose(gradient, batched_marginals(rhm, evidence)[-1], atol=2e-5)

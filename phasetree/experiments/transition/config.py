@@ -18,8 +18,8 @@ PROCESSES: dict[str, Callable[[int], AbstractProcess]] = {
     "gaussian": GaussianProcess,
     "epsilon": EpsilonBelief,
 }
-# first and last noise time of the grid
-TIMES = {"masking": (0.05, 0.95), "uniform": (0.05, 0.95), "gaussian": (0.1, 2.0), "epsilon": (0.05, 0.99)}
+# first and last noise time of the grid; for Gaussian noise in units of the infinite-depth threshold, if there is one
+TIMES = {"masking": (0.05, 0.95), "uniform": (0.05, 0.95), "gaussian": (0.2, 3.2), "epsilon": (0.05, 0.99)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,8 +40,11 @@ class Run:
     def __init__(self, config: TransitionConfig, folder: ResultFolder):
         self.config, self.folder = config, folder
         self.process = PROCESSES[config.process](config.num_symbols)
-        self.times = np.linspace(*TIMES[config.process], config.num_times)
         self.keys = functools.partial(_named_key, config.seed)
+        self.times = np.linspace(*TIMES[config.process], config.num_times)
+        if config.process == "gaussian":
+            threshold = float(folder.stage("infinite-depth", self.infinite_depth).threshold)
+            self.times *= threshold if np.isfinite(threshold) else 1.0
 
     def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[NetworkDenoiser, xr.Dataset]:
         """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
@@ -147,7 +150,9 @@ class Run:
             return xr.Dataset({"threshold": mean_field.critical_noise(*sizes), "stderr": 0.0})
         if not mean_field.transition_exists(*sizes):
             return xr.Dataset({"threshold": np.nan, "stderr": np.nan})
-        result = density_evolution.critical_noise(self.keys("density evolution", 0), *sizes, self.process)
+        # a cell of the search, 1/729 of the range, is below the error
+        key = self.keys("density evolution", 0)
+        result = density_evolution.critical_noise(key, *sizes, self.process, refinements=3)
         return xr.Dataset({"threshold": float(result.value), "stderr": float(result.stderr)})
 
 
