@@ -1,18 +1,25 @@
 """How fast is exact inference? Evidence in, marginals of every level out, float32, against a plain JAX version.
 
-    python -m benchmarks.belief_propagation [--json PATH]
+    python -m benchmarks.belief_propagation [--limit bp_limit.py] [--json PATH]
 
 The plain version is linear sum-product as one would first write it: batch first, a gather over all rules, a
-segment_sum back. It is right only for mild evidence; ours keeps logarithms and is right for any.
+segment_sum back. It is right only for mild evidence. Ours takes the fast path where it is reliable and large enough, as
+users get it; the logarithmic path is timed beside it. `--limit` names a script that times a C++ loop on the same sizes
+(`--v --m --s --L --batch`, one line of JSON with `min_ms`). Pin the process to a core to compare with that.
 """
 
+import json
+import subprocess
+import sys
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import Case, arguments, compare, show
 from hierarchical import RandomHierarchyModel
-from theory import batched_marginals
+from theory import batched_marginals, logarithmic
 
 SIZES = {"S": (8, 4, 2, 4), "M": (16, 8, 2, 8), "Q": (24, 6, 4, 5), "Lg": (32, 8, 2, 10)}
 BATCH = 64
@@ -45,8 +52,9 @@ def plain_marginals(rhm: RandomHierarchyModel, likelihoods):
 
 
 def main() -> None:
-    options = arguments(__doc__.splitlines()[0])
-    rows, ratios = [], []
+    options = arguments(__doc__.splitlines()[0], limit="script that times a C++ loop")
+    logarithms = eqx.filter_jit(logarithmic.marginals)
+    rows, sentences = [], []
     for name, sizes in SIZES.items():
         rhm = RandomHierarchyModel(*sizes, key=jax.random.key(0))
         evidence = jax.random.normal(jax.random.key(1), (BATCH, rhm.num_leaves, rhm.num_symbols), jnp.float32)
@@ -57,15 +65,28 @@ def main() -> None:
             for got, table in zip(tables, want, strict=True):
                 np.testing.assert_allclose(got, table, atol=1e-4)
 
-        ours = Case(f"{name} {sizes} phasetree", lambda r=rhm, e=evidence: batched_marginals(r, e), check)
-        plain = Case(f"{name} {sizes} plain JAX", lambda r=rhm, p=likelihoods: plain_marginals(r, p), check)
-        measured = compare([ours, plain], options.repeats)
+        calls = {
+            "phasetree": lambda r=rhm, e=evidence: batched_marginals(r, e),
+            "logarithmic": lambda r=rhm, e=evidence: logarithms(r, e),
+            "plain JAX": lambda r=rhm, p=likelihoods: plain_marginals(r, p),
+        }
+        measured = compare([Case(f"{name} {sizes} {who}", call, check) for who, call in calls.items()], options.repeats)
         rows += measured
-        ratios.append(f"{name} {measured[1].best / measured[0].best:.2f}")
-    sentence = (
-        f"Batches of {BATCH}: plain JAX takes {', '.join(ratios)} times as long as phasetree's batched_marginals."
-    )
+        best = [row.best for row in measured]
+        ratios = [f"plain JAX {best[2] / best[0]:.1f}", f"logarithms {best[1] / best[0]:.1f}"]
+        if options.limit:
+            ratios.append(f"C++ {_limit(options.limit, sizes) / best[0]:.2f}")
+        sentences.append(f"{name}: {', '.join(ratios)}")
+    sentence = f"Batches of {BATCH}, time of others over phasetree's batched_marginals: {'; '.join(sentences)}."
     show("belief propagation, all marginals", rows, sentence, options.json)
+
+
+def _limit(script, sizes) -> float:
+    """Seconds of the C++ loop."""
+    given = [word for name, size in zip("vmsL", sizes, strict=True) for word in (f"--{name}", str(size))]
+    command = [sys.executable, str(script), *given, "--batch", str(BATCH)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(printed.splitlines()[-1])["min_ms"] / 1e3
 
 
 if __name__ == "__main__":

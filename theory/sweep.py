@@ -129,11 +129,8 @@ def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelih
         for level in range(cut.top, cut.bottom):
             below = messages.table[cut.place(level + 1)]
             below = below.reshape(-1, cut.branching, *below.shape[1:])  # (parents, s, v, lanes)
-            rules, weights = (
-                rhm.rules[level][parents],
-                jnp.exp(rhm.log_prob_of_rules(level))[parents].astype(below.dtype),
-            )
-            weights = jnp.moveaxis(weights, -1, 1)  # (parents, m, lanes)
+            rules, probs = rhm.rules[level][parents], jnp.exp(rhm.log_prob_of_rules(level))[parents]
+            weights = jnp.moveaxis(probs.astype(below.dtype), -1, 1)  # (parents, m, lanes)
             for j in range(cut.branching):
                 weights *= jnp.take_along_axis(below[:, j], jnp.moveaxis(rules[..., j], -1, 1), 1)
             chosen = _choose(keys[level], weights)
@@ -173,10 +170,11 @@ def _upward(
     """Equation (1) for the whole tree; and the sum over leaves of the largest log-likelihood of each, nats."""
     largest = jnp.max(log_likelihoods, -1, keepdims=True)
     likelihoods = jnp.exp(log_likelihoods - jnp.where(largest > -jnp.inf, largest, 0))
+    lost = jnp.any((likelihoods < jnp.finfo(likelihoods.dtype).tiny) & (log_likelihoods > -jnp.inf), -1)
     lists, found = upward_lists(rhm, likelihoods.dtype), []
     log_sizes = jnp.zeros(len(likelihoods), likelihoods.dtype)
     for cut in reversed(cuts):
-        leaves = _enter(_at(found[0], 0), cut) if found else _leaves(rhm, likelihoods, cut)
+        leaves = _enter(_at(found[0], 0), cut) if found else _leaves(rhm, likelihoods, lost, cut)
         messages, sizes = _climb(leaves, lists, _unrolled(max(rhm.synonyms), cut), cut)
         found.insert(0, messages)
         log_sizes += jnp.sum(sizes.reshape(cut.batch, cut.roots), 1)
@@ -288,13 +286,18 @@ def _all_reliable(up: Upward) -> Bool[Array, ""]:
     return functools.reduce(jnp.logical_and, [jnp.all(found.error < allowed(found)) for found in up.messages])
 
 
-def _leaves(rhm: RandomHierarchyModel, likelihoods: Float[Array, "batch leaves v"], cut: Segment) -> Messages:
+def _leaves(
+    rhm: RandomHierarchyModel,
+    likelihoods: Float[Array, "batch leaves v"],
+    lost: Bool[Array, "batch leaves"],
+    cut: Segment,
+) -> Messages:
     """(batch, leaves, v) -> (local leaves, v, lanes)."""
     v = max(rhm.vocabulary)
     padded = jnp.pad(likelihoods, ((0, 0), (0, 0), (0, v - rhm.num_symbols)))
     least = _to_lanes(jnp.min(jnp.where(likelihoods > 0, likelihoods, 1), -1), cut)
     table = _to_lanes(padded.reshape(cut.batch, -1), cut).reshape(cut.nodes[-1], v, cut.lanes)
-    return Messages(table, jnp.zeros_like(least), least)
+    return Messages(table, _to_lanes(lost.astype(likelihoods.dtype), cut), least)
 
 
 def _to_lanes(rows: Float[Array, "batch entries"], cut: Segment) -> Float[Array, "entries_of_a_lane lanes"]:
