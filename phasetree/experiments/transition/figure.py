@@ -62,12 +62,12 @@ def _plot_training(axis, dataset: xr.Dataset) -> None:
 
 
 def _plot_retention(axis, dataset: xr.Dataset, config) -> None:
-    shades = np.linspace(1, 0.35, config.depth + 1)
+    shades, widths = np.linspace(1, 0.35, config.depth + 1), np.linspace(1.6, 0.8, config.depth + 1)
     theory = "mean field" if "mean field" in dataset.curve else "predicted"
     for level in range(config.depth + 1):
         label = "class" if level == 0 else "leaves" if level == config.depth else None
         curve = dataset.retention.sel(curve=theory).isel(level=level).mean("row")
-        axis.plot(dataset.time, curve, color=COLORS["exact"], alpha=shades[level], linewidth=1.6 - 0.2 * level)
+        axis.plot(dataset.time, curve, color=COLORS["exact"], alpha=shades[level], linewidth=widths[level])
         if label:
             axis.annotate(label, (dataset.time[-1], float(curve[-1])), xytext=(2, 0), textcoords="offset points",
                           fontsize=6, va="center")  # fmt: skip
@@ -82,7 +82,7 @@ def _plot_retention(axis, dataset: xr.Dataset, config) -> None:
         axis.axvline(float(dataset.infinite_depth), color=COLORS["theory"], linestyle=":", label="infinite depth")
     axis.axhline(halfway(config.num_symbols), color="0.8", linewidth=0.6, zorder=0)
     axis.set(xlabel=AXIS[config.process], ylabel="retention", ylim=(0, 1.03))
-    axis.legend(loc="lower left", fontsize=6)
+    axis.legend(loc="best", fontsize=6)
 
 
 def _points(axis, dataset: xr.Dataset, name: str, level: int, marker: str, label: str | None) -> None:
