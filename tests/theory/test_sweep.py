@@ -10,17 +10,12 @@ from hierarchical import RandomHierarchyModel
 from tests.grammars import enumerated
 from tests.references import enumeration
 from theory import batched_log_evidence, batched_marginals, batched_posterior_sample, logarithmic, sweep
+from theory.belief_propagation import _fast as fast  # what the public functions run, compiled once for all tests
 
 BINARY = dict(num_symbols=4, num_synonyms=2, branching=2, depth=7)  # six data make three segments of it
 TERNARY = dict(  # levels of unequal sizes are padded
     num_symbols=(4, 6, 5), num_synonyms=(3, 2, 4), branching=3, depth=3, num_classes=2, zipf_exponent=(0.5, None, 1.0)
 )
-
-
-@eqx.filter_jit
-def fast(function, rhm, evidence):
-    finish, reliable = function(rhm, evidence)
-    return finish(), reliable
 
 
 slow = eqx.filter_jit(lambda function, rhm, evidence: function(rhm, evidence))
