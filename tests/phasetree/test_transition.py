@@ -77,7 +77,7 @@ def test_killed_three_times_at_random_it_finishes_with_the_same_file(environment
     command = [sys.executable, "-m", "phasetree.cli", *TINY, "--out", str(folder)]
     for seed in range(3):
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.Random(seed).uniform(2, 9))
+        time.sleep(random.Random(seed).uniform(2, 12))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert phasetree(environment, *TINY, "--out", folder).returncode == 0

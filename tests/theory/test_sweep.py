@@ -119,16 +119,17 @@ def test_impossible_evidence_and_nan_take_the_safe_path():
     rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250
     data = jax.vmap(rhm.sample)(jax.random.split(jax.random.key(0), batch)).leaves
     evidence = jnp.where(jax.nn.one_hot(data, 16, dtype=bool), 0.0, -jnp.inf).astype(jnp.float32)
-    for seed in range(20):  # find a neighbour that is no string of the grammar
-        wrong = data[0].at[0].set(seed % 16)
-        if not rhm.parse(wrong).valid[0][0]:
-            break
+    neighbours = jnp.tile(data[0], (16, 1)).at[:, 0].set(jnp.arange(16, dtype=data.dtype))
+    valid = jax.jit(jax.vmap(rhm.parse))(neighbours).valid[0][:, 0]
+    wrong = neighbours[jnp.argmin(valid)]  # no string of the grammar
+    assert not valid.all()
     evidence = evidence.at[0].set(jnp.where(jax.nn.one_hot(wrong, 16, dtype=bool), 0.0, -jnp.inf))
     assert batched_log_evidence(rhm, evidence)[0] == -jnp.inf
     tables = batched_marginals(rhm, evidence)
     assert all((table[0] == 0).all() and (jnp.abs(table[1:].sum(-1) - 1) < 1e-5).all() for table in tables)
-    with pytest.raises(RuntimeError, match="NaN or"):
-        jax.block_until_ready(batched_marginals(rhm, evidence.at[3, 2, 1].set(jnp.nan)))
+    for bad in (jnp.nan, jnp.inf):
+        with pytest.raises(RuntimeError, match="NaN or"):
+            jax.block_until_ready(batched_marginals(rhm, evidence.at[3, 2, 1].set(bad)))
 
 
 def test_large_batches_differentiate_and_compile_inside_other_programs():
