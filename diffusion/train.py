@@ -75,6 +75,7 @@ class FreshStrings(eqx.Module):
 
     rhm: RandomHierarchyModel
 
+    @eqx.filter_jit
     def batch(self, key: Key[Array, ""], size: int) -> Int[Array, "size sites"]:
         return jax.vmap(self.rhm.sample)(jax.random.split(key, size)).leaves
 

@@ -51,9 +51,9 @@ class TransitionConfig:
     """Grammars over which exact inference is averaged."""
     training_set: Annotated[int, arg(aliases=("-n",))] = 512
     """n, strings that the empirical denoiser knows; 0 leaves it out."""
-    width: int = 96
+    width: int = 64
     """Width of the tree U-Net; 0 trains nothing."""
-    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=6000))
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=7000, learning_rate=4e-3))
     """Training of each network."""
     seed: int = 0
     """Everything random follows from it."""
@@ -78,8 +78,10 @@ class TransitionConfig:
 
 
 PRESETS = {
-    "quick": TransitionConfig("quick", depth=3, num_data=512, width=64, train=TrainConfig(steps=1000)),
+    "quick": TransitionConfig("quick", depth=3, num_data=512, train=TrainConfig(steps=1000, learning_rate=4e-3)),
     "default": TransitionConfig(),
     "paper": TransitionConfig("paper", 32, 8, 2, 9, num_data=512, ensemble=12, width=0),
-    "paper-trained": TransitionConfig("paper-trained", 16, 4, 2, 4, width=192, train=TrainConfig(steps=10_000)),
+    "paper-trained": TransitionConfig(
+        "paper-trained", 16, 4, 2, 4, width=128, train=TrainConfig(steps=10_000, learning_rate=3e-3)
+    ),
 }

@@ -69,8 +69,7 @@ class Run:
                 report=report,
             )
             bar.update(config.train.steps - bar.n)
-        x0, x_t, t = self._evaluation_data(number, rhm)
-        losses = posterior_loss(result.denoiser(x_t, t), x0, site_weights(self.process, x_t))
+        losses = _network_losses(result.denoiser, *self._evaluation_data(number, rhm))
         training = xr.Dataset(
             {
                 "training_loss": ("step", np.asarray(result.losses)),
@@ -84,18 +83,10 @@ class Run:
         return result.denoiser, training
 
     def _evaluation_data(self, number: int, rhm: RandomHierarchyModel):
-        data_key, time_key, noise_key = jax.random.split(self.keys("evaluation", number), 3)
-        x0 = FreshStrings(rhm).batch(data_key, EVALUATION)
-        t = draw_times(time_key, EVALUATION, default_schedule(self.process))
-        return x0, jax.vmap(self.process.corrupt)(jax.random.split(noise_key, EVALUATION), x0, t), t
+        return _noised_data(self.keys("evaluation", number), rhm, self.process)
 
     def _bayes_losses(self, number: int, rhm: RandomHierarchyModel) -> xr.Dataset:
-        x0, x_t, t = self._evaluation_data(number, rhm)
-        posterior = posterior_loss(
-            GrammarDenoiser(rhm=rhm, process=self.process)(x_t, t), x0, site_weights(self.process, x_t)
-        )
-        cavities = batched_cavity_marginals(rhm, jax.vmap(self.process.log_likelihood)(x_t, t))[-1]
-        cavity = posterior_loss(jnp.log(cavities), x0, jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype))
+        posterior, cavity = _exact_losses(rhm, self.process, *self._evaluation_data(number, rhm))
         return xr.Dataset({"posterior_loss": ("datum", posterior), "cavity_loss": ("datum", cavity)})
 
     def measured(self, kind: str, number: int, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser) -> xr.Dataset:
@@ -113,7 +104,7 @@ class Run:
 
     def predicted(self, name: str, number: int, rhm: RandomHierarchyModel, num_data: int) -> xr.Dataset:
         """Expected retention, without sampling the regenerated string: the posterior's belief in the truth."""
-        data = jax.vmap(rhm.sample)(jax.random.split(self.keys("data", number), num_data))
+        data = _derivations(self.keys("data", number), rhm, num_data)
 
         def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
             return _believed_retention(key, rhm, self.process, jax.tree.map(lambda x: x[rows], data), t)
@@ -197,6 +188,34 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
         dataset = dataset.merge(xr.concat(training, "grammar"))
     dataset = dataset.assign_coords(time=this.times, level=np.arange(config.depth + 1))
     return dataset.assign_attrs(config=folder.config)
+
+
+@eqx.filter_jit
+def _derivations(key: Key[Array, ""], rhm: RandomHierarchyModel, num_data: int) -> Derivation:
+    return jax.vmap(rhm.sample)(jax.random.split(key, num_data))
+
+
+@eqx.filter_jit
+def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: AbstractProcess) -> tuple[Array, ...]:
+    """Strings, what training would make of them, and at which times."""
+    data_key, time_key, noise_key = jax.random.split(key, 3)
+    x0 = FreshStrings(rhm).batch(data_key, EVALUATION)
+    t = draw_times(time_key, EVALUATION, default_schedule(process))
+    return x0, jax.vmap(process.corrupt)(jax.random.split(noise_key, EVALUATION), x0, t), t
+
+
+@eqx.filter_jit
+def _exact_losses(rhm: RandomHierarchyModel, process: AbstractProcess, x0, x_t, t) -> tuple[Array, Array]:
+    """Losses of each string, posterior and cavity, of which the posterior is the cavity with the site's evidence."""
+    evidence = jax.vmap(process.log_likelihood)(x_t, t)
+    cavity = jnp.log(batched_cavity_marginals(rhm, evidence)[-1])
+    posterior = posterior_loss(jax.nn.log_softmax(cavity + evidence), x0, site_weights(process, x_t))
+    return posterior, posterior_loss(cavity, x0, jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype))
+
+
+@eqx.filter_jit
+def _network_losses(denoiser: NetworkDenoiser, x0, x_t, t) -> Array:
+    return posterior_loss(denoiser(x_t, t), x0, site_weights(denoiser.process, x_t))
 
 
 @eqx.filter_jit
