@@ -29,7 +29,7 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from hierarchical import RandomHierarchyModel
+from hierarchical import RandomHierarchyModel, sample_strings
 
 from .checkpoint import Checkpoints
 from .denoiser import NetworkDenoiser
@@ -75,9 +75,8 @@ class FreshStrings(eqx.Module):
 
     rhm: RandomHierarchyModel
 
-    @eqx.filter_jit
     def batch(self, key: Key[Array, ""], size: int) -> Int[Array, "size sites"]:
-        return jax.vmap(self.rhm.sample)(jax.random.split(key, size)).leaves
+        return sample_strings(key, self.rhm, size)
 
 
 class TrainingSet(eqx.Module):

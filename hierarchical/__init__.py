@@ -17,3 +17,5 @@ from .ngram import bits_per_character as bits_per_character
 from .ngram import evaluate_ngram as evaluate_ngram
 from .ngram import fit_ngram as fit_ngram
 from .rules import draw_rules as draw_rules
+from .sampling import batched_sample as batched_sample
+from .sampling import sample_strings as sample_strings

@@ -25,7 +25,7 @@ from diffusion.measure import level_retention
 from diffusion.process import AbstractProcess
 from diffusion.schedule import default_schedule
 from diffusion.train import draw_times, posterior_loss, site_weights
-from hierarchical import Derivation, RandomHierarchyModel
+from hierarchical import Derivation, RandomHierarchyModel, batched_sample
 from phasetree.experiments.transition.config import PROCESSES, TIMES, TransitionConfig
 from phasetree.results import ResultFolder
 from theory import batched_cavity_marginals, batched_marginals, density_evolution, mean_field
@@ -104,7 +104,7 @@ class Run:
 
     def predicted(self, name: str, number: int, rhm: RandomHierarchyModel, num_data: int) -> xr.Dataset:
         """Expected retention, without sampling the regenerated string: the posterior's belief in the truth."""
-        data = _derivations(self.keys("data", number), rhm, num_data)
+        data = batched_sample(self.keys("data", number), rhm, num_data)
 
         def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
             return _believed_retention(key, rhm, self.process, jax.tree.map(lambda x: x[rows], data), t)
@@ -188,11 +188,6 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
         dataset = dataset.merge(xr.concat(training, "grammar"))
     dataset = dataset.assign_coords(time=this.times, level=np.arange(config.depth + 1))
     return dataset.assign_attrs(config=folder.config)
-
-
-@eqx.filter_jit
-def _derivations(key: Key[Array, ""], rhm: RandomHierarchyModel, num_data: int) -> Derivation:
-    return jax.vmap(rhm.sample)(jax.random.split(key, num_data))
 
 
 @eqx.filter_jit
