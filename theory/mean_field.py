@@ -42,7 +42,6 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from scipy.optimize import root_scalar
 
 Belief = Float[Array, "*grid"] | float
 
@@ -125,6 +124,8 @@ def fixed_point(num_symbols: int, num_synonyms: int, branching: int) -> float:
     Raises:
       ValueError: as in `up_map`, or if there is no transition, hence no such fixed point.
     """
+    from scipy.optimize import root_scalar  # here, because it takes longer to import than all of this package
+
     kept, lost = _attractors(num_symbols, num_synonyms, branching)
     if not (kept and lost):
         fate, advice = ("never", "raise") if kept else ("always", "lower")

@@ -1,0 +1,35 @@
+"""Diffusion: noise a datum, learn to undo it, probe what was learned."""
+
+from .checkpoint import Checkpoints as Checkpoints
+from .denoiser import AbstractDenoiser as AbstractDenoiser
+from .denoiser import AbstractJointDenoiser as AbstractJointDenoiser
+from .denoiser import NetworkDenoiser as NetworkDenoiser
+from .denoiser import from_equinox as from_equinox
+from .denoiser import from_flax as from_flax
+from .denoiser import from_function as from_function
+from .folder import FolderError as FolderError
+from .folder import claim_folder as claim_folder
+from .forward_backward import batched_forward_backward as batched_forward_backward
+from .forward_backward import forward_backward as forward_backward
+from .networks import BeliefEmbedding as BeliefEmbedding
+from .networks import TokenEmbedding as TokenEmbedding
+from .networks import Transformer as Transformer
+from .networks import TreeUNet as TreeUNet
+from .process import EpsilonBelief as EpsilonBelief
+from .process import GaussianProcess as GaussianProcess
+from .process import Masking as Masking
+from .process import UniformNoise as UniformNoise
+from .process import VarianceExploding as VarianceExploding
+from .process import VariancePreserving as VariancePreserving
+from .sample import Ancestral as Ancestral
+from .sample import OneShot as OneShot
+from .sample import RandomOrder as RandomOrder
+from .schedule import CosineSchedule as CosineSchedule
+from .schedule import LinearSchedule as LinearSchedule
+from .schedule import LogSNRSchedule as LogSNRSchedule
+from .train import FreshStrings as FreshStrings
+from .train import NonFiniteLossError as NonFiniteLossError
+from .train import TrainConfig as TrainConfig
+from .train import Trained as Trained
+from .train import TrainingSet as TrainingSet
+from .train import train as train
