@@ -1,14 +1,17 @@
 """One folder, one run: who may write where.
 
-A folder is claimed by writing down the run's identity, a flat dictionary (its configuration, seed, sizes). Claiming it
-again with the same identity continues the run; with another it is refused, and so is a folder that holds anything else:
-silently continuing another run, or writing over it, loses somebody's work.
+A folder is claimed by writing down the run's identity, a flat dictionary (its configuration, seed, sizes), and the
+program's `GENERATION`. Claiming it again with the same identity continues the run; with another it is refused, and so
+is a folder that holds anything else: silently continuing another run, or writing over it, loses somebody's work.
 """
 
 import json
 import os
 import pathlib
 from typing import Any
+
+GENERATION = 2
+"""Raised whenever the same configuration comes to give other numbers: what an older program began is not continued."""
 
 
 class FolderError(RuntimeError):
@@ -25,7 +28,8 @@ def claim_folder(
     Raises:
       FolderError: if the folder cannot be written, is not empty and no run's, or belongs to another run.
     """
-    folder, identity = pathlib.Path(folder), json.loads(json.dumps(identity, default=str))
+    folder = pathlib.Path(folder)
+    identity = json.loads(json.dumps({**identity, "generation": GENERATION}, default=str))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / record).exists():

@@ -18,6 +18,7 @@ batch is sharded and the parameters replicated; XLA inserts the mean over device
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 
@@ -66,6 +67,12 @@ class TrainConfig:
         for name in ("steps", "batch_size", "steps_per_chunk", "steps_per_checkpoint"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1")
+        for name in ("learning_rate", "clip_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be positive and finite")
+        for name in ("warmup_steps", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be 0 or more, and finite")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay = {self.ema_decay}: must be in [0, 1)")
 

@@ -10,9 +10,9 @@ array, and a level costs two things: the random choices, and one look-up per nod
 
 is uniform on [0, m^k), and its k digits in base m are k independent choices. If m is a power of two this is exact, and
 k is as large as fits, m^k <= 2^32. For other m each c has probability m^-k (1 +- m^k / 2^32), and k is the largest with
-m^k <= 2^12: the relative error of any joint outcome of a word is below 2^-20, that of 10^12 draws being seen. (For m
-beyond 2^12, k = 1.) Rules of unequal probability take a word each and compare it with the cumulated probabilities, in
-steps of 2^-24.
+m^k <= 2^12: the relative error of any joint outcome of a word is below 2^-20, that of 10^12 draws being seen. Beyond
+m = 2^12, k = 1 and the error is below m / 2^32; beyond 2^16 `jax.random.randint` takes over. Rules of unequal
+probability take a word each and compare it with the cumulated probabilities, in steps of 2^-23.
 
 **Look-ups.** The tuple of a rule is read as one integer where it fits into one, two symbols of 8 bits as 16.
 
@@ -64,7 +64,8 @@ def _blocks(key: Key[Array, ""], rhm: RandomHierarchyModel, size: int, dtype, wa
         raise ValueError(f"size = {size}: ask for at least one datum")
     if max(rhm.vocabulary) > jnp.iinfo(dtype).max:
         raise ValueError(f"dtype = {jnp.dtype(dtype)} cannot hold {max(rhm.vocabulary)} symbols and a mask: widen it")
-    rows = min(size, max(1, SYMBOLS_AT_ONCE // rhm.num_leaves))
+    largest = rhm.num_leaves * (rhm.num_symbols if rhm.filter_level else 1)  # filtered nodes are drawn from tables
+    rows = min(size, max(1, SYMBOLS_AT_ONCE // largest))
     blocks = -(-size // rows)
 
     def block(key):
@@ -100,16 +101,12 @@ def _grow(key: Key[Array, ""], rhm: RandomHierarchyModel, rows: int) -> list[UIn
 
 
 def uniform_choices(key: Key[Array, ""], num_choices: int, count: int) -> UInt[Array, " count"]:
-    """`count` independent uniform numbers below `num_choices`: equation (1).
-
-    Raises:
-      ValueError: if `num_choices` is not in [1, 2^16].
-    """
+    """`count` independent uniform numbers below `num_choices`, which is at least 1: equation (1)."""
     m = num_choices
-    if not 1 <= m <= 2**16:
-        raise ValueError(f"num_choices = {m} is outside [1, 65536]")
     if m == 1:
         return jnp.zeros(count, jnp.uint32)
+    if m > 2**16:
+        return jax.random.randint(key, (count,), 0, m, jnp.uint32)
     bits = m.bit_length() - 1
     exact = m == 2**bits
     per_word = 32 // bits if exact else max(1, math.floor(math.log(SMALL) / math.log(m)))

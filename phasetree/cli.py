@@ -57,6 +57,8 @@ def _prepare_jax() -> None:
 
 
 def _run(name: str, options: list[str]) -> int:
+    import jax
+
     from diffusion import FolderError, NonFiniteLossError
     from phasetree.results import ResultFolder
 
@@ -64,7 +66,11 @@ def _run(name: str, options: list[str]) -> int:
     try:
         config, out = _parse(name, module.PRESETS, options)
         folder = ResultFolder(out or f"results/{name}-{config.label}-seed{config.seed}", name, config)
-        dataset = module.run(config, folder)
+        with folder.given_back_if_unused():
+            dataset = module.run(config, folder)
+    except jax.errors.JaxRuntimeError as error:
+        print(f"phasetree {name}: {str(error).splitlines()[0]}: ask for a smaller problem", file=sys.stderr)
+        return 1
     except (FolderError, NonFiniteLossError, ValueError, OSError, ImportError) as error:
         print(f"phasetree {name}: {error}", file=sys.stderr)
         return 1

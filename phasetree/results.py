@@ -13,14 +13,16 @@ Files are written under a temporary name and renamed. `data.nc` depends on the c
 how many pieces it was computed; what does depend on that is in `provenance.json`.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -44,6 +46,17 @@ class ResultFolder:
         identity = {"experiment": experiment, **dataclasses.asdict(config)}
         self.path = claim_folder(folder, "config.json", identity, "choose another folder with --out")
         (self.path / "stages").mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def given_back_if_unused(self) -> Iterator[None]:
+        """Remove the folder if what runs inside fails before a stage or a checkpoint is kept: the run was no run."""
+        try:
+            yield
+        except BaseException:
+            files = {file.name for file in self.path.rglob("*") if file.is_file()}
+            if files <= {"config.json", "run.json"}:  # the identities of the run and of its training
+                shutil.rmtree(self.path)
+            raise
 
     def write(self, name: str, write: Callable[[pathlib.Path], Any]) -> pathlib.Path:
         """Let `write` fill a temporary file, then give it its name."""

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Key
 from hierarchical import Derivation, RandomHierarchyModel
 
 from . import logarithmic, sweep
+from .segments import suits
 
 LeafEvidence = Float[Array, "leaves v"]
 BatchEvidence = Float[Array, "batch leaves v"]
@@ -111,7 +112,7 @@ def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelih
         raise ValueError(
             f"evidence must be (leaves, symbols) = {expected} for this grammar, got {log_likelihoods.shape[1:]}"
         )
-    if not sweep.suits(rhm, len(log_likelihoods)):
+    if not suits(rhm, len(log_likelihoods)):
         return _safe(safe, rhm, log_likelihoods)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, rhm, log_likelihoods))):
         return _either(fast, safe, rhm, log_likelihoods)

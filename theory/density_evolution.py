@@ -31,8 +31,9 @@ factor lambda > 1 per level, so the curve steepens as lambda^L and its crossing 
 converges to t* as lambda^-L. A finite population of N members drifts at random by O(N^-1/2) per level, which is then
 amplified in the same way: near t* it tips either way, and its crossing sits O(N^-1/2) off t*. Hence the estimator:
 each of several independent populations has its own crossing, found by refining the grid with that population's random
-numbers frozen; the estimate is their mean, and their spread gives its standard error. A bias of O(1/N) and the finite
-number of levels are not in that error: double `population` or `levels` to see them.
+numbers frozen; the estimate is their mean, and its standard error comes from their spread and from the width of the
+last cell (over the square root of 12), which they may all share. A bias of O(1/N) and the finite number of levels are
+not in that error: double `population` or `levels` to see them.
 
 Precision. Messages are normalised probabilities and (1) needs no logarithms: a channel's beliefs are calibrated, so the
 true tuple has weight below delta with probability at most v^s delta and the normaliser does not underflow.
@@ -117,13 +118,14 @@ def critical_noise(
 
     searches = [_crossing(k, curve, process.max_time, points, refinements) for k in jax.random.split(key, replicas)]
     crossings, noise_times, overlaps = map(jnp.stack, zip(*searches, strict=True))
+    resolution = process.max_time / (points + 1) ** refinements
     return CriticalNoise(
         value=crossings.mean(),
-        stderr=crossings.std(ddof=1) / math.sqrt(replicas),
+        stderr=jnp.sqrt(crossings.var(ddof=1) / replicas + resolution**2 / 12),
         crossings=crossings,
         noise_times=noise_times,
         overlaps=overlaps,
-        resolution=process.max_time / (points + 1) ** refinements,
+        resolution=resolution,
         levels=levels,
         population=population,
         rule_sets=rule_sets,

@@ -2,19 +2,17 @@ r"""The fast formulation of inference: linear in the messages, a node at a time 
 
 Messages are sums over rules of products of rows, `contraction` (1) and (2). Here is the order in which they are made.
 
-**Layout.** The subtrees below the nodes of some level are trees like the data of a batch are. So the levels are cut
-into `Segment`s: below its top level a, a segment is one small tree whose messages have n_a * batch *lanes*. A buffer
-(local nodes, symbols, lanes) holds them, lanes innermost, and a rule is one multiply-add of long contiguous rows. The
-loop over local nodes has one body, so compile time grows with the number of segments (one to four), not with depth;
-rules are traced, so a new grammar of the same sizes compiles nothing.
+**Layout.** The tree is cut into `segments`: small trees, the lanes of whose messages are many subtrees at once. Lanes
+are innermost, and a rule is one multiply-add of long contiguous rows. The loop over local nodes has one body, so
+compile time grows with the number of segments (one to four), not with depth; rules are traced, so a new grammar of the
+same sizes compiles nothing.
 
 **Memory traffic.** A node reads s v C floats and writes v C, C being the lanes done at once: 256 to 512 KiB each, which
 stay in a core's second-level cache while the ~ m v rules pass over them. A rule reads s rows, and the sum stays in
 registers over a group of rules. Every message goes to memory and back about twice.
 
 Every function returns what is to be called for the result, and whether that result is precise (the guard of
-`contraction`); where it is not, the caller takes `logarithmic`. The formulation is chosen in one place, `segments` and
-the numbers below it: they are measured on CPUs; another device may want more lanes.
+`contraction`); where it is not, the caller takes `logarithmic`.
 """
 
 import functools
@@ -23,53 +21,26 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from hierarchical import Derivation, RandomHierarchyModel
 
 from .contraction import Lists, Messages, allowed, downward_lists, message, upward_lists
-
-ENOUGH_LANES = 512  # a row of this many keeps the overhead of a loop small
-FLOATS_AT_ONCE = 2**17  # of one message: half a MiB of float32
-LEAST_WORK = 2_000_000  # rules times inner nodes of all data: below this compiling and overhead decide
+from .segments import (
+    ENOUGH_LANES,
+    Segment,
+    at,
+    enter,
+    leave,
+    read,
+    segments,
+    to_lanes,
+    transposed,
+    with_room,
+    write,
+)
 
 BatchEvidence = Float[Array, "batch leaves v"]
-
-
-class Segment(eqx.Module):
-    """Levels `top` .. `bottom`, as trees of `nodes` local nodes per level whose lanes are (datum, root)."""
-
-    top: int = eqx.field(static=True)
-    bottom: int = eqx.field(static=True)
-    branching: int = eqx.field(static=True)
-    roots: int = eqx.field(static=True)
-    batch: int = eqx.field(static=True)
-
-    @property
-    def lanes(self) -> int:
-        return self.roots * self.batch
-
-    @property
-    def nodes(self) -> list[int]:
-        """Local nodes of each level."""
-        return [self.branching**depth for depth in range(self.bottom - self.top + 1)]
-
-    def place(self, level: int) -> slice:
-        """The local nodes of a level, in the order of the tree; root first."""
-        depth = level - self.top
-        return slice(sum(self.nodes[:depth]), sum(self.nodes[: depth + 1]))
-
-    @property
-    def level_of_inner_nodes(self) -> Int[Array, " inner"]:
-        """For each local node that has children, its level."""
-        return jnp.asarray([self.top + depth for depth, nodes in enumerate(self.nodes[:-1]) for _ in range(nodes)])
-
-    def lanes_at_once(self, symbols: int) -> int:
-        """The largest divisor of the lanes whose messages fit the cache, unless only small ones do."""
-        fitting = [self.lanes // k for k in range(1, self.lanes + 1) if self.lanes % k == 0]
-        found = next((lanes for lanes in fitting if lanes * symbols <= FLOATS_AT_ONCE), 1)
-        return found if found >= min(ENOUGH_LANES // 4, self.lanes) else self.lanes
 
 
 class Upward(eqx.Module):
@@ -79,26 +50,6 @@ class Upward(eqx.Module):
     """All local nodes of each segment, root first; top segment first."""
     log_evidence: Float[Array, " batch"]
     """ln p(y) of the scaled likelihoods, nats."""
-
-
-def suits(rhm: RandomHierarchyModel, batch: int) -> bool:
-    """Whether the sweep serves this grammar: full, one branching number, levels of similar sizes, enough to do."""
-    if rhm.filter_level or len(set(rhm.branching)) > 1:
-        return False
-    needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.synonyms, strict=False))
-    padded = max(rhm.vocabulary) * max(rhm.synonyms) * sum(rhm.num_nodes[:-1])
-    return needed * batch >= LEAST_WORK and padded <= 4 * needed
-
-
-def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
-    """Cuts of the tree, top first; each has at least 8 times the lanes of the one above, up to enough of them."""
-    cuts = [0]
-    for level in range(1, rhm.depth):
-        above = rhm.num_nodes[cuts[-1]]
-        if above * batch < ENOUGH_LANES and rhm.num_nodes[level] >= 8 * above:
-            cuts.append(level)
-    ends = [*cuts[1:], rhm.depth]
-    return [Segment(a, b, rhm.branching[0], rhm.num_nodes[a], batch) for a, b in zip(cuts, ends, strict=True)]
 
 
 def log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
@@ -157,7 +108,7 @@ def _every_level(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, *, c
         found = []
         for cut, table in zip(cuts, tables, strict=True):
             for level in range(cut.top, cut.bottom + (cut.bottom == rhm.depth)):
-                rows = _transposed(table[cut.place(level)].reshape(-1, cut.lanes))
+                rows = transposed(table[cut.place(level)].reshape(-1, cut.lanes))
                 found.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
         return tuple(found)
 
@@ -174,7 +125,7 @@ def _upward(
     lists, found = upward_lists(rhm, likelihoods.dtype), []
     log_sizes = jnp.zeros(len(likelihoods), likelihoods.dtype)
     for cut in reversed(cuts):
-        leaves = _enter(_at(found[0], 0), cut) if found else _leaves(rhm, likelihoods, lost, cut)
+        leaves = enter(at(found[0], 0), cut) if found else _leaves(rhm, likelihoods, lost, cut)
         messages, sizes = _climb(leaves, lists, _unrolled(max(rhm.synonyms), cut), cut)
         found.insert(0, messages)
         log_sizes += jnp.sum(sizes.reshape(cut.batch, cut.roots), 1)
@@ -191,17 +142,17 @@ def _climb(leaves: Messages, lists: Lists, unrolled: int, cut: Segment) -> tuple
     def step(i, state):
         messages, log_sizes, rest = state
         node, lane = len(level) - 1 - i // pieces, wide * (i % pieces)
-        children = _read(messages, s * node + 1, s, lane, wide)
-        parent, size = message(_at(lists, level[node]), [_at(children, j) for j in range(s)], unrolled)
+        children = read(messages, s * node + 1, s, lane, wide)
+        parent, size = message(at(lists, level[node]), [at(children, j) for j in range(s)], unrolled)
         # compensated (Kahan): a million logarithms are summed as precisely as one
         before = jax.lax.dynamic_slice_in_dim(log_sizes, lane, wide)
         term = jnp.log(size) - jax.lax.dynamic_slice_in_dim(rest, lane, wide)
         total = before + term
         log_sizes = jax.lax.dynamic_update_slice(log_sizes, total, (lane,))
         rest = jax.lax.dynamic_update_slice(rest, (total - before) - term, (lane,))
-        return _write(messages, _at(parent, None), node, lane), log_sizes, rest
+        return write(messages, at(parent, None), node, lane), log_sizes, rest
 
-    room = jax.tree.map(lambda x: _with_room(x, len(level), 0), leaves)
+    room = jax.tree.map(lambda x: with_room(x, len(level), 0), leaves)
     start = room, jnp.zeros_like(leaves.error[0]), jnp.zeros_like(leaves.error[0])
     return jax.lax.fori_loop(0, len(level) * pieces, step, start)[:2]
 
@@ -218,7 +169,7 @@ def _downward(
     lists = downward_lists(rhm, up.log_evidence.dtype)
     uses = max(v * m for v, m in zip(rhm.vocabulary, rhm.synonyms, strict=False)) / max(rhm.vocabulary)
     typical = min(math.ceil(1.5 * uses), max(rhm.vocabulary) ** (cuts[0].branching - 1))
-    evidence = _at(up.messages[0], slice(0, 1))
+    evidence = at(up.messages[0], slice(0, 1))
     is_class = (jnp.arange(evidence.table.shape[1]) < rhm.num_classes)[None, :, None]
     outside = jnp.broadcast_to(is_class, evidence.table.shape).astype(evidence.table.dtype)
     root = Messages(outside, jnp.zeros_like(evidence.error), jnp.ones_like(evidence.error))
@@ -230,7 +181,7 @@ def _downward(
         )
         tables.append(found)
         reliable &= fine
-        root = _leave(outside)
+        root = leave(outside)
     return tables, reliable
 
 
@@ -253,23 +204,23 @@ def _descend(
     def step(i, state):
         tables, cavities, reliable = state
         node, lane = i // pieces, wide * (i % pieces)
-        parent = _at(_read(cavities, node, 1, lane, wide), 0)
-        children = _read(eqx.tree_at(lambda x: x.table, messages, tables), s * node + 1, s, lane, wide)
+        parent = at(read(cavities, node, 1, lane, wide), 0)
+        children = read(eqx.tree_at(lambda x: x.table, messages, tables), s * node + 1, s, lane, wide)
 
         def child(j):
-            others = [_at(children, (j + k) % s) for k in range(1, s)]
-            return message(_at(lists, s * level[node] + j), [parent, *others], unrolled)[0]
+            others = [at(children, (j + k) % s) for k in range(1, s)]
+            return message(at(lists, s * level[node] + j), [parent, *others], unrolled)[0]
 
         outside = jax.lax.map(child, jnp.arange(s))
         found, fine = _posterior(outside, children, cavity)
         tables = jax.lax.dynamic_update_slice(tables, found, (s * node + 1, jnp.zeros_like(lane), lane))
-        return tables, _write(cavities, outside, jnp.minimum(s * node + 1, kept), lane), reliable & fine
+        return tables, write(cavities, outside, jnp.minimum(s * node + 1, kept), lane), reliable & fine
 
-    posterior, _ = _posterior(root, _at(messages, slice(0, 1)), cavity)
+    posterior, _ = _posterior(root, at(messages, slice(0, 1)), cavity)
     tables = jax.lax.dynamic_update_slice_in_dim(messages.table, posterior, 0, 0)
-    room = jax.tree.map(lambda x: _with_room(x, 0, kept - 1 + s), root)
+    room = jax.tree.map(lambda x: with_room(x, 0, kept - 1 + s), root)
     tables, cavities, reliable = jax.lax.fori_loop(0, len(level) * pieces, step, (tables, room, jnp.bool_(True)))
-    return tables, _at(cavities, slice(len(level), kept)), reliable
+    return tables, at(cavities, slice(len(level), kept)), reliable
 
 
 def _posterior(outside: Messages, inside: Messages, cavity: bool) -> tuple[Float[Array, "nodes symbols lanes"], Array]:
@@ -295,60 +246,6 @@ def _leaves(
     """(batch, leaves, v) -> (local leaves, v, lanes)."""
     v = max(rhm.vocabulary)
     padded = jnp.pad(likelihoods, ((0, 0), (0, 0), (0, v - rhm.num_symbols)))
-    least = _to_lanes(jnp.min(jnp.where(likelihoods > 0, likelihoods, 1), -1), cut)
-    table = _to_lanes(padded.reshape(cut.batch, -1), cut).reshape(cut.nodes[-1], v, cut.lanes)
-    return Messages(table, _to_lanes(lost.astype(likelihoods.dtype), cut), least)
-
-
-def _to_lanes(rows: Float[Array, "batch entries"], cut: Segment) -> Float[Array, "entries_of_a_lane lanes"]:
-    """(batch, roots * k) -> (k, batch * roots)."""
-    return _transposed(rows.reshape(cut.lanes, -1))
-
-
-def _transposed(matrix: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
-    """The transposed matrix in memory. Without the constraints XLA fuses it into what reads it, 7 times as slow."""
-    return _row_major(_row_major(matrix).T)
-
-
-def _row_major(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
-
-
-def _enter(roots: Messages, cut: Segment) -> Messages:
-    """The roots of the segment below, (..., lanes), as local leaves of this one, (leaves, ..., lanes)."""
-
-    def enter(x):
-        return jnp.moveaxis(x.reshape(*x.shape[:-1], cut.lanes, cut.nodes[-1]), -1, 0)
-
-    return jax.tree.map(enter, roots)
-
-
-def _leave(leaves: Messages) -> Messages:
-    """The inverse of `_enter`: (leaves, ..., lanes) of this segment -> (1, ..., lanes) of the one below."""
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1).reshape(1, *x.shape[1:-1], -1), leaves)
-
-
-def _with_room(x: Float[Array, "nodes *rest"], before: int, after: int) -> Float[Array, "more_nodes *rest"]:
-    room = jnp.zeros((before + len(x) + after, *x.shape[1:]), x.dtype)
-    return jax.lax.dynamic_update_slice_in_dim(room, x, before, 0)
-
-
-def _at(tree, index):
-    return jax.tree.map(lambda x: x[index], tree)
-
-
-def _read(messages: Messages, node, count: int, lane, lanes: int) -> Messages:
-    """`lanes` lanes of `count` nodes."""
-
-    def cut_out(x):
-        start = (node, *(jnp.zeros_like(node),) * (x.ndim - 2), lane)
-        return jax.lax.dynamic_slice(x, start, (count, *x.shape[1:-1], lanes))
-
-    return jax.tree.map(cut_out, messages)
-
-
-def _write(messages: Messages, new: Messages, node, lane) -> Messages:
-    def put(x, y):
-        return jax.lax.dynamic_update_slice(x, y, (node, *(jnp.zeros_like(node),) * (x.ndim - 2), lane))
-
-    return jax.tree.map(put, messages, new)
+    least = to_lanes(jnp.min(jnp.where(likelihoods > 0, likelihoods, 1), -1), cut)
+    table = to_lanes(padded.reshape(cut.batch, -1), cut).reshape(cut.nodes[-1], v, cut.lanes)
+    return Messages(table, to_lanes(lost.astype(likelihoods.dtype), cut), least)

@@ -113,6 +113,12 @@ def test_the_folder_of_another_run_is_refused_and_left_as_it_was(difference, hal
     assert sorted(half_done.rglob("*")) == before
 
 
+def test_the_folder_of_an_older_program_is_refused(half_done, monkeypatch):
+    monkeypatch.setattr("diffusion.folder.GENERATION", 10**6)
+    with pytest.raises(FolderError, match=r"another run \(generation = \d+ there, 1000000 here\)"):
+        tiny_run.run(half_done)
+
+
 def test_a_damaged_checkpoint_is_told_and_the_advice_helps(half_done, uninterrupted):
     for file in (half_done / "60").rglob("*"):
         if file.is_file():

@@ -77,5 +77,12 @@ def test_retention_counts_the_nodes_that_both_trees_share():
     word = jnp.array([0, 1, 1, 0, 1, 0, 0, 1], jnp.int32)  # the tree of 0
     other = jnp.array([1, 0, 0, 1, 0, 1, 1, 0], jnp.int32)  # the tree of 1
     torn = word.at[4:6].set(1)  # its third pair is no rule's
-    found = jax.jit(level_retention)(rhm, jnp.stack([word] * 3), jnp.stack([word, other, torn]))
-    np.testing.assert_allclose(found, [[1, 1, 1, 1], [0, 0, 0, 0], [0, 0.5, 0.75, 7 / 8]])
+    before, after = jnp.stack([word, word, word, torn]), jnp.stack([word, other, torn, torn])
+    found = jax.jit(level_retention)(rhm, before, after)
+    np.testing.assert_allclose(found, [[1, 1, 1, 1], [0, 0, 0, 0], [0, 0.5, 0.75, 7 / 8], [0, 0.5, 0.75, 1]])
+
+
+def test_retention_of_a_filtered_grammar_says_nothing_of_its_class():
+    rhm = RandomHierarchyModel(3, 2, 2, 3, filter_level=2, key=jax.random.key(7))
+    string = rhm.sample(jax.random.key(8)).leaves[None]
+    np.testing.assert_array_equal(level_retention(rhm, string, string), [[np.nan, np.nan, 1, 1]])

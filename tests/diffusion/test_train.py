@@ -225,6 +225,15 @@ def test_sizes_below_one_are_refused(name):
         dataclasses.replace(TrainConfig(), **{name: 0})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("learning_rate", -1.0), ("clip_norm", float("nan")), ("weight_decay", -0.1), ("warmup_steps", -1)],
+)
+def test_rates_that_make_no_sense_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} = {value}: must be"):
+        TrainConfig(**{name: value})
+
+
 def test_a_decay_of_one_is_refused():
     with pytest.raises(ValueError, match=r"ema_decay = 1.0: must be in \[0, 1\)"):
         TrainConfig(ema_decay=1.0)

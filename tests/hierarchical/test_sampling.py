@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 
 from hierarchical import RandomHierarchyModel, batched_sample, sample_strings
 from hierarchical.sampling import uniform_choices
@@ -45,12 +44,12 @@ def test_blocks_are_independent_and_a_last_one_is_cut(monkeypatch):
     assert_drawn_from(np.bincount(pairs @ [3, 1], minlength=9), np.outer(first, first))
 
 
-@pytest.mark.parametrize("num_choices", [1, 2, 3, 8, 10, 5000])
+@pytest.mark.parametrize("num_choices", [1, 2, 3, 8, 10, 5000, 70_000])
 def test_choices_are_uniform_and_neighbours_independent(num_choices):
     drawn = np.asarray(uniform_choices(jax.random.key(5), num_choices, 200_001)).astype(int)
-    assert drawn.shape == (200_001,) and drawn.max() == num_choices - 1 and drawn.min() == 0
+    assert drawn.shape == (200_001,) and drawn.min() >= 0 and drawn.max() < num_choices
     if num_choices > 1:
-        assert stats.chisquare(np.bincount(drawn)).pvalue > 1e-3
+        assert_drawn_from(np.bincount(drawn, minlength=num_choices), np.full(num_choices, 1 / num_choices))
         cells = min(num_choices, 20)  # two of one word, and of two words, coarsened
         pairs = (drawn[1:] * cells // num_choices) * cells + drawn[:-1] * cells // num_choices
         each = np.bincount(np.arange(num_choices) * cells // num_choices) / num_choices
@@ -72,5 +71,3 @@ def test_what_cannot_be_drawn_is_refused():
         sample_strings(jax.random.key(8), rhm, 3, dtype=jnp.int8)
     with pytest.raises(ValueError, match="size = 0"):
         sample_strings(jax.random.key(8), rhm, 0)
-    with pytest.raises(ValueError, match="num_choices = 70000"):
-        uniform_choices(jax.random.key(8), 70_000, 3)

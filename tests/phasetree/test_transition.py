@@ -92,6 +92,10 @@ def test_killed_three_times_at_random_it_finishes_with_the_same_file(environment
         (["transition", "--preset", "huge"], "choose one of quick, default, paper, paper-trained"),
         (["transitions"], "no experiment 'transitions'; there are: transition"),
         (["transition", "--num-times", "1"], "num_times = 1 is too small"),
+        (["transition", "--learning-rate", "-1"], "learning_rate = -1.0: must be positive"),
+        (["transition", "--seed", "99999999999999999999"], "outside [0, 2^63)"),
+        (["text-demo", "--heads", "3"], "width = 128 is not a multiple of heads = 3"),
+        (["text-demo", "--file", "missing.txt"], "missing.txt"),  # found out only when the folder has been made
     ],
 )
 def test_bad_usage_is_told_and_writes_nothing(environment, tmp_path, arguments, message):
@@ -100,8 +104,8 @@ def test_bad_usage_is_told_and_writes_nothing(environment, tmp_path, arguments, 
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
-    assert done.returncode != 0 and message in said
-    assert not list(tmp_path.iterdir())
+    assert done.returncode != 0 and message in said and "Traceback" not in said
+    assert not [file for file in tmp_path.rglob("*") if file.name != "results"]
 
 
 def test_a_folder_that_cannot_be_written_is_told(environment, tmp_path):

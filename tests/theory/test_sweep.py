@@ -11,6 +11,7 @@ from tests.grammars import enumerated
 from tests.references import enumeration
 from theory import batched_log_evidence, batched_marginals, batched_posterior_sample, logarithmic, sweep
 from theory.belief_propagation import _fast as fast  # what the public functions run, compiled once for all tests
+from theory.segments import suits
 
 BINARY = dict(num_symbols=4, num_synonyms=2, branching=2, depth=7)  # six data make three segments of it
 TERNARY = dict(  # levels of unequal sizes are padded
@@ -67,7 +68,7 @@ def test_fast_posterior_samples_follow_the_marginals():
     one, draws = mild_evidence(rhm, 6, np.float32)[3], 20_000
     repeated = jnp.broadcast_to(one[None], (draws, *one.shape))
     sample = batched_posterior_sample(jax.random.key(2), rhm, repeated)
-    assert sweep.suits(rhm, draws) and all(valid.all() for valid in sample.valid)
+    assert suits(rhm, draws) and all(valid.all() for valid in sample.valid)
     parsed = jax.jit(jax.vmap(rhm.parse))(sample.leaves)
     for symbols, again in zip(sample.levels, parsed.levels, strict=True):
         np.testing.assert_array_equal(symbols, again)  # a tree of the grammar
@@ -85,7 +86,7 @@ def test_no_error_is_silent():
     """2,000 data with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500: float32 agrees
     with float64 to 1e-3, and for the confident ones this is because the guard has spoken."""
     rhm, batch, spoken = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250, []
-    assert sweep.suits(rhm, batch)
+    assert suits(rhm, batch)
     draw = jax.jit(lambda keys: jax.vmap(rhm.sample)(keys).leaves)
     for seed, floor in enumerate(FLOORS):
         rng = np.random.default_rng(seed)
@@ -135,7 +136,7 @@ def test_impossible_evidence_and_nan_take_the_safe_path():
 def test_large_batches_differentiate_and_compile_inside_other_programs():
     """The gradient of ln p(y) is the leaf marginal; under jit the choice of path is part of the program."""
     rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250
-    assert sweep.suits(rhm, batch)
+    assert suits(rhm, batch)
     evidence = mild_evidence(rhm, batch, np.float32)
     gradient = jax.jit(jax.grad(lambda e: batched_log_evidence(rhm, e).sum()))(evidence)
     np.testing.assert_allclose(gradient, batched_marginals(rhm, evidence)[-1], atol=2e-5)

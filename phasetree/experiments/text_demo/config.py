@@ -47,9 +47,15 @@ class TextDemoConfig:
     """Tokens revealed at a time in regeneration; 1 is exact and slowest."""
 
     def __post_init__(self):
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
         for name in ("window", "width", "layers", "heads", "readings", "strata", "trajectories", "tokens_per_step"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1")
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
+        if self.vocabulary < 256:
+            raise ValueError(f"vocabulary = {self.vocabulary}: at least 256, one token per byte")
         if self.passages < 2:
             raise ValueError(f"passages = {self.passages}: an error bar needs at least 2")
         if not self.noise_levels or not all(0 < t <= 1 for t in self.noise_levels):

@@ -53,12 +53,14 @@ class TransitionConfig:
     """n, strings that the empirical denoiser knows; 0 leaves it out."""
     width: int = 64
     """Width of the tree U-Net; 0 trains nothing."""
-    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=7000, learning_rate=4e-3))
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=10_000, learning_rate=4e-3))
     """Training of each network."""
     seed: int = 0
     """Everything random follows from it."""
 
     def __post_init__(self):
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name in ("num_times", "num_data", "num_grammars", "ensemble"):
             if getattr(self, name) < 2 - (name == "num_grammars"):

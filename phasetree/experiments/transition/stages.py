@@ -141,9 +141,10 @@ class Run:
             return xr.Dataset({"threshold": mean_field.critical_noise(*sizes), "stderr": 0.0})
         if not mean_field.transition_exists(*sizes):
             return xr.Dataset({"threshold": np.nan, "stderr": np.nan})
-        # a cell of the search, 1/729 of the range, is below the error
+        # the last cell is 1/729 of the masked fractions; of OU times, up to 8, the threshold is a small part
+        refinements = 5 if config.process == "gaussian" else 3
         key = self.keys("density evolution", 0)
-        result = density_evolution.critical_noise(key, *sizes, self.process, refinements=3)
+        result = density_evolution.critical_noise(key, *sizes, self.process, refinements=refinements)
         return xr.Dataset({"threshold": float(result.value), "stderr": float(result.stderr)})
 
 

@@ -1,0 +1,133 @@
+"""Cutting the tree into segments whose subtrees are lanes, and moving numbers between the layouts.
+
+The subtrees below the nodes of one level are trees like the data of a batch are. A `Segment` is a stretch of levels
+read in this way: one small tree, each of whose messages is a row over n * batch *lanes*, n nodes at its top. A buffer
+(local nodes, symbols, lanes) holds them. At the cut between two segments the roots of the lower one, which are lanes,
+become the leaves of the upper one, which are nodes; `enter` and `leave` move them, `to_lanes` the data themselves.
+
+How the tree is cut decides the speed, not the result. The numbers below are measured on CPUs; another device may want
+more lanes.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+from jaxtyping import Array, Float, Int
+
+from hierarchical import RandomHierarchyModel
+
+from .contraction import Messages
+
+ENOUGH_LANES = 512  # a row of this many keeps the overhead of a loop small
+FLOATS_AT_ONCE = 2**17  # of one message: half a MiB of float32
+LEAST_WORK = 2_000_000  # rules times inner nodes of all data: below this compiling and overhead decide
+
+
+class Segment(eqx.Module):
+    """Levels `top` .. `bottom`, as trees of `nodes` local nodes per level whose lanes are (datum, root)."""
+
+    top: int = eqx.field(static=True)
+    bottom: int = eqx.field(static=True)
+    branching: int = eqx.field(static=True)
+    roots: int = eqx.field(static=True)
+    batch: int = eqx.field(static=True)
+
+    @property
+    def lanes(self) -> int:
+        return self.roots * self.batch
+
+    @property
+    def nodes(self) -> list[int]:
+        """Local nodes of each level."""
+        return [self.branching**depth for depth in range(self.bottom - self.top + 1)]
+
+    def place(self, level: int) -> slice:
+        """The local nodes of a level, in the order of the tree; root first."""
+        depth = level - self.top
+        return slice(sum(self.nodes[:depth]), sum(self.nodes[: depth + 1]))
+
+    @property
+    def level_of_inner_nodes(self) -> Int[Array, " inner"]:
+        """For each local node that has children, its level."""
+        return jnp.asarray([self.top + depth for depth, nodes in enumerate(self.nodes[:-1]) for _ in range(nodes)])
+
+    def lanes_at_once(self, symbols: int) -> int:
+        """The largest divisor of the lanes whose messages fit the cache, unless only small ones do."""
+        fitting = [self.lanes // k for k in range(1, self.lanes + 1) if self.lanes % k == 0]
+        found = next((lanes for lanes in fitting if lanes * symbols <= FLOATS_AT_ONCE), 1)
+        return found if found >= min(ENOUGH_LANES // 4, self.lanes) else self.lanes
+
+
+def suits(rhm: RandomHierarchyModel, batch: int) -> bool:
+    """Whether the sweep serves this grammar: full, one branching number, levels of similar sizes, enough to do."""
+    if rhm.filter_level or len(set(rhm.branching)) > 1:
+        return False
+    needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.synonyms, strict=False))
+    padded = max(rhm.vocabulary) * max(rhm.synonyms) * sum(rhm.num_nodes[:-1])
+    return needed * batch >= LEAST_WORK and padded <= 4 * needed
+
+
+def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
+    """Cuts of the tree, top first; each has at least 8 times the lanes of the one above, up to enough of them."""
+    cuts = [0]
+    for level in range(1, rhm.depth):
+        above = rhm.num_nodes[cuts[-1]]
+        if above * batch < ENOUGH_LANES and rhm.num_nodes[level] >= 8 * above:
+            cuts.append(level)
+    ends = [*cuts[1:], rhm.depth]
+    return [Segment(a, b, rhm.branching[0], rhm.num_nodes[a], batch) for a, b in zip(cuts, ends, strict=True)]
+
+
+def to_lanes(rows: Float[Array, "batch entries"], cut: Segment) -> Float[Array, "entries_of_a_lane lanes"]:
+    """(batch, roots * k) -> (k, batch * roots)."""
+    return transposed(rows.reshape(cut.lanes, -1))
+
+
+def transposed(matrix: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
+    """The transposed matrix in memory. Without the constraints XLA fuses it into what reads it, 7 times as slow."""
+    return _row_major(_row_major(matrix).T)
+
+
+def _row_major(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
+
+
+def enter(roots: Messages, cut: Segment) -> Messages:
+    """The roots of the segment below, (..., lanes), as local leaves of this one, (leaves, ..., lanes)."""
+
+    def regroup(x):
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], cut.lanes, cut.nodes[-1]), -1, 0)
+
+    return jax.tree.map(regroup, roots)
+
+
+def leave(leaves: Messages) -> Messages:
+    """The inverse of `enter`: (leaves, ..., lanes) of this segment -> (1, ..., lanes) of the one below."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1).reshape(1, *x.shape[1:-1], -1), leaves)
+
+
+def with_room(x: Float[Array, "nodes *rest"], before: int, after: int) -> Float[Array, "more_nodes *rest"]:
+    room = jnp.zeros((before + len(x) + after, *x.shape[1:]), x.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(room, x, before, 0)
+
+
+def at(tree, index):
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def read(messages: Messages, node, count: int, lane, lanes: int) -> Messages:
+    """`lanes` lanes of `count` nodes."""
+
+    def cut_out(x):
+        start = (node, *(jnp.zeros_like(node),) * (x.ndim - 2), lane)
+        return jax.lax.dynamic_slice(x, start, (count, *x.shape[1:-1], lanes))
+
+    return jax.tree.map(cut_out, messages)
+
+
+def write(messages: Messages, new: Messages, node, lane) -> Messages:
+    def put(x, y):
+        return jax.lax.dynamic_update_slice(x, y, (node, *(jnp.zeros_like(node),) * (x.ndim - 2), lane))
+
+    return jax.tree.map(put, messages, new)
