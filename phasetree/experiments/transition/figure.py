@@ -152,20 +152,22 @@ def _closing_sentence(dataset: xr.Dataset, found: dict[str, list[Estimate]], con
     if np.isfinite(threshold.value):
         method = "mean field" if config.process == "epsilon" else "density evolution"
         parts.append(f"{method} (infinite depth) {with_error(threshold)}")
-    reference, other = ("exact", "exact BP") if measured == "trained" else (theory, "theory")
-    gap = jax.jit(compare_transitions, static_argnames="paired")(
-        jax.random.key(config.seed),
-        jnp.asarray(dataset.time.values),
-        _rows(dataset, reference)[:, :, 0],
-        _rows(dataset, measured)[:, :, 0],
-        halfway(config.num_symbols),
-        paired=reference == "exact",
-    ).difference
+    references = {"exact": "exact BP", "predicted": "exact posterior"} if measured == "trained" else {theory: "theory"}
+    gaps = [f"{name} {with_error(_difference(dataset, measured, curve))}" for curve, name in references.items()]
     where = AXIS[config.process].split("$")[0].strip()
     return (
-        f"Class lost at {where} {float(found[measured][0].value):.3f}: {', '.join(parts)}; {measured} minus {other} "
-        f"{with_error(gap)} ({_sizes(config)}, seed {config.seed})."
+        f"Class lost at {where} {float(found[measured][0].value):.3f}: {', '.join(parts)}; {measured} minus "
+        f"{', minus '.join(gaps)} ({_sizes(config)}, seed {config.seed})."
     )
+
+
+def _difference(dataset: xr.Dataset, measured: str, reference: str) -> Estimate:
+    """Between the transitions of two curves; curves of one grammar share data and noise, row by row."""
+    compare = jax.jit(compare_transitions, static_argnames="paired")
+    rows = [_rows(dataset, curve)[:, :, 0] for curve in (reference, measured)]
+    threshold = halfway(_config(dataset).num_symbols)
+    times, paired = jnp.asarray(dataset.time.values), len(rows[0]) == len(rows[1])
+    return compare(jax.random.key(_config(dataset).seed), times, *rows, threshold, paired=paired).difference
 
 
 def _config(dataset: xr.Dataset) -> SimpleNamespace:

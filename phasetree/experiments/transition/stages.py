@@ -103,7 +103,10 @@ class Run:
         return self._sweep(kind, number, rhm, config.num_data, retention)
 
     def predicted(self, name: str, number: int, rhm: RandomHierarchyModel, num_data: int) -> xr.Dataset:
-        """Expected retention, without sampling the regenerated string: the posterior's belief in the truth."""
+        """Expected retention, without sampling the regenerated string: the posterior's belief in the truth.
+
+        The strings and their noise are those of `measured`, so what is left of a difference is the drawing.
+        """
         data = batched_sample(self.keys("data", number), rhm, num_data)
 
         def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
@@ -222,7 +225,8 @@ def _regenerated_retention(key, rhm: RandomHierarchyModel, denoiser: AbstractDen
 
 @eqx.filter_jit
 def _believed_retention(key, rhm: RandomHierarchyModel, process: AbstractProcess, data: Derivation, t) -> Array:
-    x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(key, len(data.leaves)), data.leaves, t)
+    noise_key, _ = jax.random.split(key)  # as in `batched_forward_backward`: the same noise on the same strings
+    x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(noise_key, len(data.leaves)), data.leaves, t)
     tables = batched_marginals(rhm, jax.vmap(process.log_likelihood, (0, None))(x_t, t))
     truths = [
         jnp.take_along_axis(table, level[..., None], -1) for table, level in zip(tables, data.levels, strict=True)
