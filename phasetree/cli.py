@@ -69,6 +69,8 @@ def _run(name: str, options: list[str]) -> int:
         with folder.given_back_if_unused():
             dataset = module.run(config, folder)
     except jax.errors.JaxRuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
         print(f"phasetree {name}: {str(error).splitlines()[0]}: ask for a smaller problem", file=sys.stderr)
         return 1
     except (FolderError, NonFiniteLossError, ValueError, OSError, ImportError) as error:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -34,6 +35,13 @@ def test_import_names_are_ours():
     assert {pathlib.Path(origin).parents[1] for origin in origins.values()} == {
         pathlib.Path(origins["phasetree"]).parents[1]
     }
+
+
+@pytest.mark.parametrize("name", ["train", "forward_backward"])
+def test_functions_named_like_their_files_are_not_hidden_by_them(name):
+    """Parts are imported when first used, and importing a file binds its name in the package: the function must win."""
+    importlib.import_module(f"diffusion.{name}")
+    assert inspect.isfunction(getattr(importlib.import_module("diffusion"), name))
 
 
 @pytest.mark.slow
