@@ -41,7 +41,7 @@ def batched_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, size: int, *,
     """`rhm.sample` for many data at once: independent trees, levels (size, nodes).
 
     Args:
-      dtype: of the symbols. A signed one of 8 bits holds -1 .. 127: enough for 126 symbols, the mask, and "no symbol".
+      dtype: of the symbols. A signed one of 8 bits holds -1 .. 127: enough for 127 symbols, the mask, and "no symbol".
 
     Raises:
       ValueError: if `size` is not positive, or if a symbol or the mask does not fit `dtype`.
