@@ -41,10 +41,14 @@ class Block(nnx.Module):
 
 
 class Merge(nnx.Module):
-    """Two dense layers, what a node of the tree computes.
+    """Two dense layers with squared rectifiers between them, what a node of the tree computes.
+
+    Belief propagation multiplies the messages of children; of sums that are squared, differences are products. For the
+    same work, 4000 steps of width 64 on (8, 3, 2, 4), the excess loss was .69 +- .02% of the Bayes loss, against .96
+    +- .03% with rectifiers and .74 +- .02% with gates in their place.
 
     Rows are flattened to one matrix and not normalised: on a CPU the gradient of a normalised, three-dimensional input
-    took 1.6 times as long as this, and learned no better (excess loss after 1500 steps 1.66% against 1.71%).
+    took 1.6 times as long, and learned no better.
     """
 
     def __init__(self, width_in: int, hidden: int, width_out: int, *, rngs: nnx.Rngs):
@@ -53,7 +57,7 @@ class Merge(nnx.Module):
 
     def __call__(self, x: Float[Array, "*nodes _width"]) -> Float[Array, "*nodes _out"]:
         rows = x.reshape(-1, x.shape[-1])
-        return self.fall(jax.nn.relu(self.rise(rows))).reshape(*x.shape[:-1], -1)
+        return self.fall(jnp.square(jax.nn.relu(self.rise(rows)))).reshape(*x.shape[:-1], -1)
 
 
 class BeliefEmbedding(nnx.Module):
