@@ -70,7 +70,7 @@ def _plot_retention(axis, dataset: xr.Dataset, config) -> None:
         axis.plot(dataset.time, curve, color=COLORS["exact"], alpha=shades[level], linewidth=widths[level])
         if label:
             axis.annotate(label, (dataset.time[-1], float(curve[-1])), xytext=(2, 0), textcoords="offset points",
-                          fontsize=6, va="center")  # fmt: skip
+                          fontsize=6, va="bottom" if level else "top")  # fmt: skip
         for name, marker in (("trained", "o"), ("exact", "x"), ("empirical", "^")):
             if name not in dataset.curve or (name == "exact" and "trained" in dataset.curve):
                 continue
