@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 Rules = Int[Array, "_parents _synonyms _branching"]
 RuleLogProbs = Float[Array, "_parents _synonyms"]
 
+_LARGEST_INVERSE = 2**16  # tuples: up to here a table of all of them is made when strings are parsed
+
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))
 def draw_rules(key: Key[Array, ""], num_parents: int, num_synonyms: int, branching: int, num_symbols: int) -> Rules:
@@ -54,15 +56,24 @@ def _is_repeated(tuples: Int[Array, "count branching"]) -> Bool[Array, " count"]
     return jnp.zeros(len(tuples), bool).at[order[1:]].set(same)
 
 
-def match(table: Rules, tuples: Int[Array, "nodes branching"]) -> tuple[Int[Array, " nodes"], Bool[Array, " nodes"]]:
-    """The parent of each tuple, -1 and False where no rule gives it."""
-    flat = table.reshape(-1, table.shape[-1])
-    equal = jnp.ones((len(tuples), len(flat)), bool)
-    for j in range(table.shape[-1]):
-        equal &= tuples[:, None, j] == flat[None, :, j]
-    found = equal.any(-1)
-    parents = (jnp.argmax(equal, -1) // table.shape[1]).astype(tuples.dtype)
-    return jnp.where(found, parents, -1), found
+def match(table: Rules, tuples: Int[Array, "nodes branching"], num_symbols: int) -> Int[Array, " nodes"]:
+    """The parent of each tuple, -1 where no rule gives it.
+
+    While the v^s tuples are few, a table of them is made and read. Else every rule is compared with every tuple.
+    """
+    tuples = tuples.astype(jnp.int32)
+    if num_symbols ** table.shape[2] <= _LARGEST_INVERSE:
+        return _looked_up(table, tuples, num_symbols)
+    found = jnp.all(tuples[:, None, None] == table[None], -1).any(-1)  # (nodes, parents)
+    return jnp.where(found.any(-1), jnp.argmax(found, -1).astype(jnp.int32), -1)
+
+
+def _looked_up(table: Rules, tuples: Int[Array, "nodes branching"], num_symbols: int) -> Int[Array, " nodes"]:
+    place = num_symbols ** jnp.arange(table.shape[2], dtype=jnp.int32)
+    parents = jnp.broadcast_to(jnp.arange(table.shape[0], dtype=jnp.int32)[:, None], table.shape[:2])
+    inverse = jnp.full(num_symbols ** table.shape[2], -1, jnp.int32).at[table @ place].set(parents)
+    inside = jnp.all((tuples >= 0) & (tuples < num_symbols), -1)
+    return jnp.where(inside, inverse[jnp.where(inside, tuples @ place, 0)], -1)
 
 
 def zipf_log_probs(exponent: float, num_parents: int, num_synonyms: int) -> RuleLogProbs:

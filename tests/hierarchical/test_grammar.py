@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from hierarchical import RandomHierarchyModel, draw_rules
+from hierarchical.rules import match
 from tests.grammars import CASES, enumerated
 from tests.references import enumeration
 
@@ -67,6 +68,16 @@ def test_parse_marks_exactly_the_nodes_above_a_wrong_tuple():
         [True, True, False, True],
         [True] * 8,
     ]
+
+
+@pytest.mark.parametrize(("v", "m", "s"), [(5, 3, 3), (256, 2, 4)])  # few tuples, and more than a table could hold
+def test_match_is_a_dictionary_of_the_rules(v, m, s):
+    table = np.asarray(draw_rules(jax.random.key(0), v, m, s, v))
+    parents = {tuple(rule): parent for parent, rules in enumerate(table.tolist()) for rule in rules}
+    random = np.random.default_rng(0)
+    tuples = np.concatenate([table.reshape(-1, s), random.integers(-1, v + 1, (200, s))])  # v is the mask
+    found = jax.jit(match, static_argnums=2)(table, jnp.asarray(tuples, jnp.int32), v)
+    assert found.tolist() == [parents.get(tuple(row), -1) for row in tuples.tolist()]
 
 
 def test_parse_marks_symbols_outside_the_alphabet():
