@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from hierarchical import Derivation, RandomHierarchyModel
 
@@ -34,6 +34,8 @@ BatchEvidence = Float[Array, "batch leaves v"]
 LevelTables = tuple[Float[Array, "_nodes _symbols"], ...]
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
 
+_NOT_ALLOWED = "the evidence holds NaN or +inf: give natural logarithms of likelihoods, -inf for impossible symbols"
+
 
 def log_evidence(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> Float[Array, ""]:
     """ln p(y) of one datum, nats; `-inf` if the grammar cannot produce what the evidence demands.
@@ -42,8 +44,8 @@ def log_evidence(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) 
       leaf_log_likelihoods: ln p(y_i | x_i = x) for each leaf and symbol, nats; `-inf` excludes a symbol.
 
     Raises:
-      RuntimeError: if the evidence holds NaN or +inf.
-      ValueError: if its shape is not (num_leaves, num_symbols).
+      ValueError: if the evidence holds NaN or +inf, or its shape is not (num_leaves, num_symbols). Inside `jax.jit`
+        NaN and +inf are only seen when the program runs: then it is a RuntimeError.
     """
     return batched_log_evidence(rhm, leaf_log_likelihoods[None])[0]
 
@@ -112,18 +114,24 @@ def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelih
         raise ValueError(
             f"evidence must be (leaves, symbols) = {expected} for this grammar, got {log_likelihoods.shape[1:]}"
         )
-    if not suits(rhm, len(log_likelihoods)):
-        return _safe(safe, rhm, log_likelihoods)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, rhm, log_likelihoods))):
-        return _either(fast, safe, rhm, log_likelihoods)
-    # two programs, not one with both: half the time to compile, and memory for the fast one only
-    found, reliable = _fast(fast, rhm, log_likelihoods)
-    return found if reliable else _safe(safe, rhm, log_likelihoods)
+    large = suits(rhm, len(log_likelihoods))
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, safe, rhm, log_likelihoods))):
+        if large:
+            return _either(fast, safe, rhm, log_likelihoods)
+        return safe(rhm, _checked(log_likelihoods))
+    # two programs, not one with both: half the time to compile, and memory for the fast one only; and errors raised
+    # here, for a program that can raise them calls Python, which no cache of compiled programs keeps
+    found, reliable = _fast(fast, rhm, log_likelihoods) if large else (None, False)
+    if not reliable:
+        found, allowed = _safe(safe, rhm, log_likelihoods)
+        if not allowed:
+            raise ValueError(_NOT_ALLOWED)
+    return found
 
 
 @eqx.filter_jit
 def _safe(safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    return safe(rhm, _checked(log_likelihoods))
+    return safe(rhm, log_likelihoods), _is_allowed(log_likelihoods)
 
 
 @eqx.filter_jit
@@ -156,11 +164,11 @@ def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likel
 
 
 def _checked(log_likelihoods: BatchEvidence) -> BatchEvidence:
-    return eqx.error_if(
-        log_likelihoods,
-        ~jnp.all(log_likelihoods < jnp.inf),
-        "the evidence holds NaN or +inf: give natural logarithms of likelihoods, -inf for impossible symbols",
-    )
+    return eqx.error_if(log_likelihoods, ~_is_allowed(log_likelihoods), _NOT_ALLOWED)
+
+
+def _is_allowed(log_likelihoods: BatchEvidence) -> Bool[Array, ""]:
+    return jnp.all(log_likelihoods < jnp.inf)
 
 
 def _first(tree):

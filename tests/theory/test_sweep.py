@@ -129,8 +129,8 @@ def test_impossible_evidence_and_nan_take_the_safe_path():
     tables = batched_marginals(rhm, evidence)
     assert all((table[0] == 0).all() and (jnp.abs(table[1:].sum(-1) - 1) < 1e-5).all() for table in tables)
     for bad in (jnp.nan, jnp.inf):
-        with pytest.raises(RuntimeError, match="NaN or"):
-            jax.block_until_ready(batched_marginals(rhm, evidence.at[3, 2, 1].set(bad)))
+        with pytest.raises(ValueError, match="NaN or"):
+            batched_marginals(rhm, evidence.at[3, 2, 1].set(bad))
 
 
 def test_large_batches_differentiate_and_compile_inside_other_programs():
