@@ -276,9 +276,7 @@ class RandomHierarchyModel(eqx.Module):
             raise ValueError(f"a string of this grammar has {self.num_leaves} leaves, got shape {leaves.shape}")
         levels, valid = [leaves], [(leaves >= 0) & (leaves < self.num_symbols)]
         for level in reversed(range(self.filter_level, self.depth)):
-            symbols = match(
-                self.rules[level], levels[0].reshape(-1, self.branching[level]), self.vocabulary[level + 1]
-            )
+            symbols = match(self.rules[level], levels[0].reshape(-1, self.branching[level]), self.vocabulary[level + 1])
             levels.insert(0, symbols)
             valid.insert(0, (symbols >= 0) & valid[0].reshape(-1, self.branching[level]).all(-1))
         if self.filter_level:

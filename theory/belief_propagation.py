@@ -16,6 +16,7 @@ The public functions take one datum, except where they are named `batched`; each
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -103,11 +104,11 @@ def batched_posterior_sample(
     )
 
 
-def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
+def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> Any:
     """The fast answer where it is reliable for the whole batch, else the safe one; derivatives of the safe one.
 
-    `fast` returns what is to be done to finish, and whether that is reliable: NaN and +inf never are, so that only
-    `safe` has to look for them.
+    `fast` returns its answer and for which data it is reliable: NaN and +inf never are, so that only `safe` has to look
+    for them.
     """
     expected = (rhm.num_leaves, rhm.num_symbols)
     if log_likelihoods.shape[1:] != expected:
@@ -121,11 +122,13 @@ def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelih
         return safe(rhm, _checked(log_likelihoods))
     # two programs, not one with both: half the time to compile, and memory for the fast one only; and errors raised
     # here, for a program that can raise them calls Python, which no cache of compiled programs keeps
-    found, reliable = _fast(fast, rhm, log_likelihoods) if large else (None, False)
-    if not reliable:
-        found, allowed = _safe(safe, rhm, log_likelihoods)
-        if not allowed:
-            raise ValueError(_NOT_ALLOWED)
+    if large:
+        found, reliable = _fast(fast, rhm, log_likelihoods)
+        if reliable:
+            return found
+    found, allowed = _safe(safe, rhm, log_likelihoods)
+    if not allowed:
+        raise ValueError(_NOT_ALLOWED)
     return found
 
 
@@ -136,8 +139,8 @@ def _safe(safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvide
 
 @eqx.filter_jit
 def _fast(fast: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    finish, reliable = fast(rhm, log_likelihoods)
-    return finish(), reliable
+    found, reliable = fast(rhm, log_likelihoods)
+    return found, jnp.all(reliable)
 
 
 @eqx.filter_jit
@@ -149,8 +152,8 @@ def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likel
     @jax.custom_jvp
     def value(smooth, counted):
         fast, safe, rhm, evidence = eqx.combine(smooth, counted, static)
-        finish, reliable = fast(rhm, evidence)
-        return jax.lax.cond(reliable, finish, lambda: safe(rhm, _checked(evidence)))
+        found, reliable = fast(rhm, evidence)
+        return jax.lax.cond(jnp.all(reliable), lambda: found, lambda: safe(rhm, _checked(evidence)))
 
     @value.defjvp
     def derivative(primals, tangents):

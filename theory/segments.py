@@ -1,4 +1,6 @@
-"""Cutting the tree into segments whose subtrees are lanes, and moving numbers between the layouts.
+"""Cutting the batch into pieces, the tree into segments whose subtrees are lanes, and moving numbers between layouts.
+
+A *piece* is as many data as have messages of some MiB, which a cache holds and whose memory is used again for the next.
 
 The subtrees below the nodes of one level are trees like the data of a batch are. A `Segment` is a stretch of levels
 read in this way: one small tree, each of whose messages is a row over n * batch *lanes*, n nodes at its top. A buffer
@@ -9,11 +11,13 @@ How the tree is cut decides the speed, not the result. The numbers below are mea
 more lanes.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from hierarchical import RandomHierarchyModel
 
@@ -21,6 +25,7 @@ from .contraction import Messages
 
 ENOUGH_LANES = 512  # a row of this many keeps the overhead of a loop small
 FLOATS_AT_ONCE = 2**17  # of one message: half a MiB of float32
+FLOATS_OF_A_PIECE = 2**21  # of all messages: memory that is fresh for each call costs more than its use
 LEAST_WORK = 2_000_000  # rules times inner nodes of all data: below this compiling and overhead decide
 
 
@@ -66,6 +71,34 @@ def suits(rhm: RandomHierarchyModel, batch: int) -> bool:
     needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.synonyms, strict=False))
     padded = max(rhm.vocabulary) * max(rhm.synonyms) * sum(rhm.num_nodes[:-1])
     return needed * batch >= LEAST_WORK and padded <= 4 * needed
+
+
+def data_at_once(rhm: RandomHierarchyModel) -> int:
+    """Data of a piece."""
+    return max(1, FLOATS_OF_A_PIECE // (max(rhm.vocabulary) * sum(rhm.num_nodes)))
+
+
+def in_pieces(function: Callable, size: int, rows: PyTree[Array]) -> PyTree[Array]:
+    """`function(i, rows)` of at most about `size` rows at a time, i = 0, 1, ...: arrays of one entry per row.
+
+    All pieces are of one length: where that does not divide the rows, the last piece begins before the end of the one
+    before it, and its results stay.
+    """
+    batch = len(jax.tree.leaves(rows)[0])
+    count = -(-batch // size)
+    if count <= 1:
+        return function(0, rows)
+    size = -(-batch // count)
+
+    def step(i, found):
+        first = jnp.minimum(i * size, batch - size)
+        piece = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), rows)
+        new = function(i, piece)
+        return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0), found, new)
+
+    shapes = jax.eval_shape(function, 0, jax.tree.map(lambda x: x[:size], rows))
+    found = jax.tree.map(lambda x: jnp.zeros((batch, *x.shape[1:]), x.dtype), shapes)
+    return jax.lax.fori_loop(0, count, step, found)
 
 
 def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:

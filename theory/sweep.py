@@ -11,8 +11,8 @@ same sizes compiles nothing.
 stay in a core's second-level cache while the ~ m v rules pass over them. A rule reads s rows, and the sum stays in
 registers over a group of rules. Every message goes to memory and back about twice.
 
-Every function returns what is to be called for the result, and whether that result is precise (the guard of
-`contraction`); where it is not, the caller takes `logarithmic`.
+Every function returns its result and, for each datum, whether it is precise (the guard of `contraction`); where it is
+not, the caller takes `logarithmic`. Large batches are computed a piece at a time (`in_pieces`).
 """
 
 import functools
@@ -30,7 +30,9 @@ from .segments import (
     ENOUGH_LANES,
     Segment,
     at,
+    data_at_once,
     enter,
+    in_pieces,
     leave,
     read,
     segments,
@@ -41,6 +43,8 @@ from .segments import (
 )
 
 BatchEvidence = Float[Array, "batch leaves v"]
+BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
+Reliable = Bool[Array, " batch"]
 
 
 class Upward(eqx.Module):
@@ -52,24 +56,42 @@ class Upward(eqx.Module):
     """ln p(y) of the scaled likelihoods, nats."""
 
 
-def log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    """ln p(y) of each datum, to be called, and whether it is reliable."""
-    up, shift = _upward(rhm, log_likelihoods, segments(rhm, len(log_likelihoods)))
-    return lambda: shift + up.log_evidence, _all_reliable(up)
+def log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[Float[Array, " batch"], Reliable]:
+    """ln p(y) of each datum, nats."""
+
+    def piece(i, log_likelihoods):
+        up, shift = _upward(rhm, log_likelihoods, segments(rhm, len(log_likelihoods)))
+        return shift + up.log_evidence, _of_all(_all_reliable(up), log_likelihoods)
+
+    return in_pieces(piece, data_at_once(rhm), log_likelihoods)
 
 
-def marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    """Posteriors of every level, to be called, and whether they are reliable."""
-    return _every_level(rhm, log_likelihoods, cavity=False)
+def marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[BatchLevelTables, Reliable]:
+    """Posterior of every node, root first."""
+    return in_pieces(lambda i, rows: _every_level(rhm, rows, cavity=False), data_at_once(rhm), log_likelihoods)
 
 
-def cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    """Cavities of every level, to be called, and whether they are reliable."""
-    return _every_level(rhm, log_likelihoods, cavity=True)
+def cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[BatchLevelTables, Reliable]:
+    """Cavity of every node, root first."""
+    return in_pieces(lambda i, rows: _every_level(rhm, rows, cavity=True), data_at_once(rhm), log_likelihoods)
 
 
-def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    """One exact draw of the tree for each datum, to be called, and whether it is reliable. One random number a node."""
+def posterior_sample(
+    key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
+) -> tuple[Derivation, Reliable]:
+    """One exact draw of the tree for each datum; one random number a node."""
+
+    def piece(i, log_likelihoods):
+        levels, reliable = _drawn_levels(jax.random.fold_in(key, i), rhm, log_likelihoods)
+        valid = tuple(jnp.ones(level.shape, bool) for level in levels)
+        return Derivation(levels, valid), _of_all(reliable, log_likelihoods)
+
+    return in_pieces(piece, data_at_once(rhm), log_likelihoods)
+
+
+def _drawn_levels(
+    key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
+) -> tuple[tuple[Int[Array, "batch _nodes"], ...], Bool[Array, ""]]:
     cuts = segments(rhm, len(log_likelihoods))
     up, _ = _upward(rhm, log_likelihoods, cuts)
     root_key, *keys = jax.random.split(key, rhm.depth + 1)
@@ -88,8 +110,7 @@ def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelih
             children = jnp.take_along_axis(rules, chosen[..., None, None], 2)[:, :, 0]  # (parents, lanes, s)
             parents = jnp.moveaxis(children, -1, 1).reshape(-1, cut.lanes)
             levels.append(parents.T.reshape(cut.batch, -1))
-    valid = tuple(jnp.ones(level.shape, bool) for level in levels)
-    return lambda: Derivation(tuple(levels), valid), _all_reliable(up)
+    return tuple(levels), _all_reliable(up)
 
 
 def _choose(key: Key[Array, ""], weights: Float[Array, "nodes choices lanes"]) -> Int[Array, "nodes lanes"]:
@@ -99,20 +120,18 @@ def _choose(key: Key[Array, ""], weights: Float[Array, "nodes choices lanes"]) -
     return jnp.sum(cumulated <= (uniform * cumulated[:, -1])[:, None], 1, dtype=jnp.int32)
 
 
-def _every_level(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, *, cavity: bool):
+def _every_level(
+    rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, *, cavity: bool
+) -> tuple[BatchLevelTables, Reliable]:
     cuts = segments(rhm, len(log_likelihoods))
     up, _ = _upward(rhm, log_likelihoods, cuts)
     tables, reliable = _downward(rhm, up, cuts, cavity=cavity)
-
-    def finish():
-        found = []
-        for cut, table in zip(cuts, tables, strict=True):
-            for level in range(cut.top, cut.bottom + (cut.bottom == rhm.depth)):
-                rows = transposed(table[cut.place(level)].reshape(-1, cut.lanes))
-                found.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
-        return tuple(found)
-
-    return finish, reliable
+    found = []
+    for cut, table in zip(cuts, tables, strict=True):
+        for level in range(cut.top, cut.bottom + (cut.bottom == rhm.depth)):
+            rows = transposed(table[cut.place(level)].reshape(-1, cut.lanes))
+            found.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
+    return tuple(found), _of_all(reliable, log_likelihoods)
 
 
 def _upward(
@@ -230,6 +249,10 @@ def _posterior(outside: Messages, inside: Messages, cavity: bool) -> tuple[Float
     if cavity:
         return outside.table / jnp.sum(outside.table, 1, keepdims=True), jnp.all(outside.error < allowed(outside))
     return product / overlap[:, None], jnp.all(outside.error + inside.error < allowed(outside) * overlap)
+
+
+def _of_all(reliable: Bool[Array, ""], data: BatchEvidence) -> Reliable:
+    return jnp.broadcast_to(reliable, len(data))
 
 
 def _all_reliable(up: Upward) -> Bool[Array, ""]:

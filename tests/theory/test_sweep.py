@@ -11,7 +11,7 @@ from tests.grammars import enumerated
 from tests.references import enumeration
 from theory import batched_log_evidence, batched_marginals, batched_posterior_sample, logarithmic, sweep
 from theory.belief_propagation import _fast as fast  # what the public functions run, compiled once for all tests
-from theory.segments import suits
+from theory.segments import data_at_once, in_pieces, suits
 
 BINARY = dict(num_symbols=4, num_synonyms=2, branching=2, depth=7)  # six data make three segments of it
 TERNARY = dict(  # levels of unequal sizes are padded
@@ -133,10 +133,24 @@ def test_impossible_evidence_and_nan_take_the_safe_path():
             batched_marginals(rhm, evidence.at[3, 2, 1].set(bad))
 
 
+@pytest.mark.parametrize("rows", [1, 4, 5, 8, 13])
+def test_pieces_give_what_the_whole_gives(rows):
+    seen = []
+
+    def doubled(i, piece):
+        seen.append(len(piece))
+        return 2 * piece, jnp.full(len(piece), i)
+
+    numbers = jnp.arange(rows)
+    twice, piece = in_pieces(doubled, 4, numbers)
+    np.testing.assert_array_equal(twice, 2 * numbers)
+    assert max(seen) <= 4 and (jnp.diff(piece) >= 0).all() and len(set(piece.tolist())) == -(-rows // 4)
+
+
 def test_large_batches_differentiate_and_compile_inside_other_programs():
     """The gradient of ln p(y) is the leaf marginal; under jit the choice of path is part of the program."""
-    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250
-    assert suits(rhm, batch)
+    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 515
+    assert suits(rhm, batch) and data_at_once(rhm) == 514  # two pieces of 258, which share one datum
     evidence = mild_evidence(rhm, batch, np.float32)
     gradient = jax.jit(jax.grad(lambda e: batched_log_evidence(rhm, e).sum()))(evidence)
     np.testing.assert_allclose(gradient, batched_marginals(rhm, evidence)[-1], atol=2e-5)
