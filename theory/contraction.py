@@ -31,8 +31,7 @@ from jaxtyping import Array, Float, Int
 from hierarchical import RandomHierarchyModel
 
 TOLERANCE = {4: 1e-6, 8: 1e-13}  # of a posterior probability, by bytes per float
-
-Block = Float[Array, "symbols lanes"]
+RULES_AT_ONCE = 4  # more take longer, to compile and to run
 
 
 class Lists(eqx.Module):
@@ -48,6 +47,8 @@ class Lists(eqx.Module):
     """W of equation (3)."""
     lightest: Float[Array, "*tables"]
     """The smallest weight that is not 0."""
+    most: int = eqx.field(static=True)
+    """Entries that no list can exceed."""
 
 
 class Messages(eqx.Module):
@@ -61,41 +62,52 @@ class Messages(eqx.Module):
     """The smallest entry that is not 0."""
 
 
-def message(lists: Lists, sources: Sequence[Messages], unrolled: int) -> tuple[Messages, Float[Array, " lanes"]]:
+Source = tuple[Messages, Int[Array, ""]]  # one node of some messages
+
+
+def message(lists: Lists, sources: Sequence[Source]) -> tuple[Messages, Float[Array, " lanes"]]:
     """Equation (1) or (2) at one node, scaled, with its error by equation (3); and its size z."""
     dtype = lists.weight.dtype
-    total = _contract(lists, [source.table for source in sources], unrolled)
+    total = _contract(lists, [(messages.table, node) for messages, node in sources])
     size = jnp.max(total, 0)
-    scaled = total * jnp.where(size > 0, 1 / size, 0)[None]
-    smallest_product = math.prod([source.least for source in sources[1:]], start=sources[0].least * lists.lightest)
-    lost = smallest_product < jnp.finfo(dtype).tiny * jnp.maximum(size, 1)
-    error = sum((source.error for source in sources), start=len(sources) * lost.astype(dtype))
-    least = jnp.min(jnp.where(scaled > 0, scaled, 1), 0)
-    return Messages(scaled, jnp.where(size > 0, error * lists.heaviest / size, jnp.inf), least), size
+    inverse = jnp.where(size > 0, 1 / size, 0)
+    lost = math.prod([messages.least[node] for messages, node in sources], start=lists.lightest)
+    lost = lost < jnp.finfo(dtype).tiny * jnp.maximum(size, 1)
+    error = sum((messages.error[node] for messages, node in sources), start=len(sources) * lost.astype(dtype))
+    error = jnp.where(size > 0, error * lists.heaviest / size, jnp.inf)
+    least = jnp.min(jnp.where(total > 0, total, size[None]), 0) * inverse
+    return Messages((total * inverse[None])[None], error[None], least[None]), size
 
 
-def _contract(lists: Lists, sources: Sequence[Block], unrolled: int) -> Block:
+def _contract(
+    lists: Lists, sources: Sequence[tuple[Float[Array, "_nodes symbols lanes"], Int[Array, ""]]]
+) -> Float[Array, "symbols lanes"]:
     """Equations (1) and (2): for each output symbol, the weighted sum over its rules of products of rows.
 
-    The first `unrolled` rules of all symbols are one expression, and sums of them one pass over memory. Longer lists
-    take further passes of four.
+    `RULES_AT_ONCE` rules of all symbols are one expression, and their sum one pass over memory. Rows are read where
+    they are, among all nodes of a source: a message that is cut out first is copied.
     """
+    tables = [(table.reshape(-1, table.shape[-1]), node * table.shape[1]) for table, node in sources]
 
-    def add(total: Block, first: Int[Array, ""] | int, count: int) -> Block:
-        entry = lists.start[None, :-1] + first + jnp.arange(count, dtype=jnp.int32)[:, None]  # (count, symbols)
+    def add(total: Float[Array, "symbols lanes"] | None, first: Int[Array, ""] | int) -> Float[Array, "symbols lanes"]:
+        entry = lists.start[None, :-1] + (first + jnp.arange(RULES_AT_ONCE, dtype=jnp.int32))[:, None]
         weight = jnp.where(entry < lists.start[None, 1:], lists.weight[entry], 0)
+        rows = [lists.operands[entry, f] + first_row for f, (_, first_row) in enumerate(tables)]
         # computed once per node, not once per lane
-        rows, weight = jax.lax.optimization_barrier((lists.operands[entry], weight))
-        for k in range(count):
-            product = weight[k][:, None] * sources[0][rows[k, :, 0]]
-            for f, source in enumerate(sources[1:], 1):
-                product *= source[rows[k, :, f]]
-            total += product
-        return total
+        rows, weight = jax.lax.optimization_barrier((rows, weight))
+        for k in range(RULES_AT_ONCE):
+            product = weight[k][:, None]
+            for (table, _), row in zip(tables, rows, strict=True):
+                product *= table.at[row[k]].get(mode="promise_in_bounds")
+            total = product if total is None else total + product
+        assert total is not None
+        return jax.lax.optimization_barrier(total)
 
-    more = (lists.longest - unrolled + 3) // 4
-    first = add(jnp.zeros_like(sources[0]), 0, unrolled)
-    return jax.lax.fori_loop(0, more, lambda i, total: add(total, unrolled + 4 * i, 4), first)
+    total = add(None, 0)
+    if lists.most <= RULES_AT_ONCE:
+        return total
+    passes = -(-lists.longest // RULES_AT_ONCE)
+    return jax.lax.fori_loop(1, passes, lambda i, total: add(total, RULES_AT_ONCE * i), total)
 
 
 def _padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Array, Array]:
@@ -114,7 +126,7 @@ def upward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     rules, weights = _padded_rules(rhm, dtype)
     levels, v, m, s = rules.shape
     start = jnp.broadcast_to(m * jnp.arange(v + 1, dtype=jnp.int32), (levels, v + 1))
-    return _lists(start, rules.reshape(levels, v * m, s), weights.reshape(levels, v * m))
+    return _lists(start, rules.reshape(levels, v * m, s), weights.reshape(levels, v * m), m)
 
 
 def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
@@ -132,14 +144,15 @@ def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     order = jnp.sort(child * (v * m) + jnp.arange(v * m, dtype=child.dtype)[None], -1) % (v * m)
     start = jnp.sum(child[:, None] < jnp.arange(v + 1, dtype=child.dtype)[None, :, None], -1, dtype=jnp.int32)
     weight = jnp.take_along_axis(jnp.repeat(weights.reshape(levels, v * m), s, 0), order, 1)
-    return _lists(start, jnp.take_along_axis(operands, order[..., None], 1), weight)
+    operands = jnp.take_along_axis(operands, order[..., None], 1)
+    return _lists(start, operands, weight, min(v ** (s - 1), v * m))  # tuples are distinct
 
 
-def _lists(start: Array, operands: Array, weight: Array) -> Lists:
+def _lists(start: Array, operands: Array, weight: Array, most: int) -> Lists:
     sums = jnp.pad(jnp.cumsum(weight, 1), ((0, 0), (1, 0)))
     totals = jnp.take_along_axis(sums, start[:, 1:], 1) - jnp.take_along_axis(sums, start[:, :-1], 1)
     lightest = jnp.min(jnp.where(weight > 0, weight, 1), 1)
-    return Lists(start, operands, weight, jnp.max(jnp.diff(start), 1), jnp.max(totals, 1), lightest)
+    return Lists(start, operands, weight, jnp.max(jnp.diff(start), 1), jnp.max(totals, 1), lightest, most)
 
 
 def allowed(messages: Messages) -> float:

@@ -19,6 +19,7 @@ from hierarchical import RandomHierarchyModel
 
 from .belief_propagation import batched_marginals, batched_posterior_sample
 from .messages import finite, log_sum
+from .segments import data_at_once, in_pieces
 
 
 class GrammarDenoiser(AbstractJointDenoiser):
@@ -31,10 +32,16 @@ class GrammarDenoiser(AbstractJointDenoiser):
         _check_alphabet(self.rhm.num_symbols, self.process, "grammar")
 
     def __call__(self, x_t, t):
-        return jnp.log(batched_marginals(self.rhm, _evidence(self.process, x_t, t))[-1])
+        def log_probs(_, rows):
+            return jnp.log(batched_marginals(self.rhm, _evidence(self.process, *rows))[-1])
+
+        return in_pieces(log_probs, data_at_once(self.rhm), (x_t, t))
 
     def posterior_sample(self, key, x_t, t):
-        return batched_posterior_sample(key, self.rhm, _evidence(self.process, x_t, t)).leaves
+        def drawn(key, rows):
+            return batched_posterior_sample(key, self.rhm, _evidence(self.process, *rows)).leaves
+
+        return in_pieces(drawn, data_at_once(self.rhm), (x_t, t), key)
 
 
 class EmpiricalDenoiser(AbstractJointDenoiser):

@@ -12,20 +12,21 @@ more lanes.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from hierarchical import RandomHierarchyModel
 
 from .contraction import Messages
 
 ENOUGH_LANES = 512  # a row of this many keeps the overhead of a loop small
-FLOATS_AT_ONCE = 2**17  # of one message: half a MiB of float32
 FLOATS_OF_A_PIECE = 2**21  # of all messages: memory that is fresh for each call costs more than its use
+FLOATS_OF_A_BLOCK = 2**16  # of evidence that is transposed at a time
 LEAST_WORK = 2_000_000  # rules times inner nodes of all data: below this compiling and overhead decide
 
 
@@ -52,16 +53,17 @@ class Segment(eqx.Module):
         depth = level - self.top
         return slice(sum(self.nodes[:depth]), sum(self.nodes[: depth + 1]))
 
+    def block(self, symbols: int) -> tuple[int, int]:
+        """Leaves and lanes of a block of evidence: long pieces of rows, and of what they become, within a cache."""
+        leaves = self.nodes[-1]
+        while leaves * symbols > FLOATS_OF_A_BLOCK // 128 and leaves % self.branching == 0:
+            leaves //= self.branching
+        return leaves, min(self.lanes, max(1, FLOATS_OF_A_BLOCK // (leaves * symbols)))
+
     @property
     def level_of_inner_nodes(self) -> Int[Array, " inner"]:
         """For each local node that has children, its level."""
         return jnp.asarray([self.top + depth for depth, nodes in enumerate(self.nodes[:-1]) for _ in range(nodes)])
-
-    def lanes_at_once(self, symbols: int) -> int:
-        """The largest divisor of the lanes whose messages fit the cache, unless only small ones do."""
-        fitting = [self.lanes // k for k in range(1, self.lanes + 1) if self.lanes % k == 0]
-        found = next((lanes for lanes in fitting if lanes * symbols <= FLOATS_AT_ONCE), 1)
-        return found if found >= min(ENOUGH_LANES // 4, self.lanes) else self.lanes
 
 
 def suits(rhm: RandomHierarchyModel, batch: int) -> bool:
@@ -78,8 +80,8 @@ def data_at_once(rhm: RandomHierarchyModel) -> int:
     return max(1, FLOATS_OF_A_PIECE // (max(rhm.vocabulary) * sum(rhm.num_nodes)))
 
 
-def in_pieces(function: Callable, size: int, rows: PyTree[Array]) -> PyTree[Array]:
-    """`function(i, rows)` of at most about `size` rows at a time, i = 0, 1, ...: arrays of one entry per row.
+def in_pieces(function: Callable, size: int, rows: PyTree[Array], key: Key[Array, ""] | None = None) -> Any:
+    """`function(key, rows)` of at most `size` rows at a time, each time with a key of its own: an entry per row.
 
     All pieces are of one length: where that does not divide the rows, the last piece begins before the end of the one
     before it, and its results stay.
@@ -87,16 +89,19 @@ def in_pieces(function: Callable, size: int, rows: PyTree[Array]) -> PyTree[Arra
     batch = len(jax.tree.leaves(rows)[0])
     count = -(-batch // size)
     if count <= 1:
-        return function(0, rows)
+        return function(key, rows)
     size = -(-batch // count)
 
-    def step(i, found):
+    def piece(i):
         first = jnp.minimum(i * size, batch - size)
-        piece = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), rows)
-        new = function(i, piece)
+        own = None if key is None else jax.random.fold_in(key, i)
+        return first, function(own, jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), rows))
+
+    def step(i, found):
+        first, new = piece(i)
         return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0), found, new)
 
-    shapes = jax.eval_shape(function, 0, jax.tree.map(lambda x: x[:size], rows))
+    shapes = jax.eval_shape(piece, 0)[1]
     found = jax.tree.map(lambda x: jnp.zeros((batch, *x.shape[1:]), x.dtype), shapes)
     return jax.lax.fori_loop(0, count, step, found)
 
@@ -110,11 +115,6 @@ def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
             cuts.append(level)
     ends = [*cuts[1:], rhm.depth]
     return [Segment(a, b, rhm.branching[0], rhm.num_nodes[a], batch) for a, b in zip(cuts, ends, strict=True)]
-
-
-def to_lanes(rows: Float[Array, "batch entries"], cut: Segment) -> Float[Array, "entries_of_a_lane lanes"]:
-    """(batch, roots * k) -> (k, batch * roots)."""
-    return transposed(rows.reshape(cut.lanes, -1))
 
 
 def transposed(matrix: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
@@ -149,18 +149,16 @@ def at(tree, index):
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def read(messages: Messages, node, count: int, lane, lanes: int) -> Messages:
-    """`lanes` lanes of `count` nodes."""
-
-    def cut_out(x):
-        start = (node, *(jnp.zeros_like(node),) * (x.ndim - 2), lane)
-        return jax.lax.dynamic_slice(x, start, (count, *x.shape[1:-1], lanes))
-
-    return jax.tree.map(cut_out, messages)
+def part(tree, node, count: int):
+    """`count` nodes from `node` on."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, node, count, 0), tree)
 
 
-def write(messages: Messages, new: Messages, node, lane) -> Messages:
-    def put(x, y):
-        return jax.lax.dynamic_update_slice(x, y, (node, *(jnp.zeros_like(node),) * (x.ndim - 2), lane))
+def put(tree, new, node, lane=0):
+    """`new` in the place of the nodes from `node` on, and the lanes from `lane` on."""
 
-    return jax.tree.map(put, messages, new)
+    def replaced(x, y):
+        start = (node, *(0,) * (x.ndim - 2), lane)
+        return jax.lax.dynamic_update_slice(x, y, [jnp.asarray(i, jnp.int32) for i in start])
+
+    return jax.tree.map(replaced, tree, new)

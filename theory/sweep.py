@@ -7,9 +7,10 @@ are innermost, and a rule is one multiply-add of long contiguous rows. The loop 
 compile time grows with the number of segments (one to four), not with depth; rules are traced, so a new grammar of the
 same sizes compiles nothing.
 
-**Memory traffic.** A node reads s v C floats and writes v C, C being the lanes done at once: 256 to 512 KiB each, which
-stay in a core's second-level cache while the ~ m v rules pass over them. A rule reads s rows, and the sum stays in
-registers over a group of rules. Every message goes to memory and back about twice.
+**Memory traffic.** A node reads s v C floats and writes v C, C being the lanes: some 64 KiB each, which stay in a
+core's second-level cache while the ~ m v rules pass over them, four at a time. A rule reads s rows; the sums go to that
+cache and back once for four rules. Leaves are turned into lanes, and their logarithms into probabilities, a block at a
+time for the same reason. Every message goes to memory and back about twice.
 
 Every function returns its result and, for each datum, whether it is precise (the guard of `contraction`); where it is
 not, the caller takes `logarithmic`. Large batches are computed a piece at a time (`in_pieces`).
@@ -26,25 +27,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from hierarchical import Derivation, RandomHierarchyModel
 
 from .contraction import Lists, Messages, allowed, downward_lists, message, upward_lists
-from .segments import (
-    ENOUGH_LANES,
-    Segment,
-    at,
-    data_at_once,
-    enter,
-    in_pieces,
-    leave,
-    read,
-    segments,
-    to_lanes,
-    transposed,
-    with_room,
-    write,
-)
+from .segments import Segment, at, data_at_once, enter, in_pieces, leave, part, put, segments, transposed, with_room
 
 BatchEvidence = Float[Array, "batch leaves v"]
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
 Reliable = Bool[Array, " batch"]
+CompensatedSum = tuple[Float[Array, " lanes"], Float[Array, " lanes"]]  # the sum so far, and what rounding added to it
 
 
 class Upward(eqx.Module):
@@ -53,27 +41,27 @@ class Upward(eqx.Module):
     messages: list[Messages]
     """All local nodes of each segment, root first; top segment first."""
     log_evidence: Float[Array, " batch"]
-    """ln p(y) of the scaled likelihoods, nats."""
+    """ln p(y), nats."""
 
 
 def log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[Float[Array, " batch"], Reliable]:
     """ln p(y) of each datum, nats."""
 
-    def piece(i, log_likelihoods):
-        up, shift = _upward(rhm, log_likelihoods, segments(rhm, len(log_likelihoods)))
-        return shift + up.log_evidence, _of_all(_all_reliable(up), log_likelihoods)
+    def piece(_, log_likelihoods):
+        up = _upward(rhm, log_likelihoods, segments(rhm, len(log_likelihoods)))
+        return up.log_evidence, _of_all(_all_reliable(up), log_likelihoods)
 
     return in_pieces(piece, data_at_once(rhm), log_likelihoods)
 
 
 def marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[BatchLevelTables, Reliable]:
     """Posterior of every node, root first."""
-    return in_pieces(lambda i, rows: _every_level(rhm, rows, cavity=False), data_at_once(rhm), log_likelihoods)
+    return in_pieces(lambda _, rows: _every_level(rhm, rows, cavity=False), data_at_once(rhm), log_likelihoods)
 
 
 def cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[BatchLevelTables, Reliable]:
     """Cavity of every node, root first."""
-    return in_pieces(lambda i, rows: _every_level(rhm, rows, cavity=True), data_at_once(rhm), log_likelihoods)
+    return in_pieces(lambda _, rows: _every_level(rhm, rows, cavity=True), data_at_once(rhm), log_likelihoods)
 
 
 def posterior_sample(
@@ -81,50 +69,65 @@ def posterior_sample(
 ) -> tuple[Derivation, Reliable]:
     """One exact draw of the tree for each datum; one random number a node."""
 
-    def piece(i, log_likelihoods):
-        levels, reliable = _drawn_levels(jax.random.fold_in(key, i), rhm, log_likelihoods)
+    def piece(key, log_likelihoods):
+        levels, reliable = _drawn_levels(key, rhm, log_likelihoods)
         valid = tuple(jnp.ones(level.shape, bool) for level in levels)
         return Derivation(levels, valid), _of_all(reliable, log_likelihoods)
 
-    return in_pieces(piece, data_at_once(rhm), log_likelihoods)
+    return in_pieces(piece, data_at_once(rhm), log_likelihoods, key)
 
 
 def _drawn_levels(
     key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
 ) -> tuple[tuple[Int[Array, "batch _nodes"], ...], Bool[Array, ""]]:
     cuts = segments(rhm, len(log_likelihoods))
-    up, _ = _upward(rhm, log_likelihoods, cuts)
-    root_key, *keys = jax.random.split(key, rhm.depth + 1)
-    root = _choose(root_key, up.messages[0].table[:1, : rhm.num_classes])
-    levels = [root[0][:, None]]  # (batch, nodes)
-    for cut, messages in zip(cuts, up.messages, strict=True):
-        parents = levels[-1].reshape(1, cut.lanes)
-        for level in range(cut.top, cut.bottom):
-            below = messages.table[cut.place(level + 1)]
-            below = below.reshape(-1, cut.branching, *below.shape[1:])  # (parents, s, v, lanes)
-            rules, probs = rhm.rules[level][parents], jnp.exp(rhm.log_prob_of_rules(level))[parents]
-            weights = jnp.moveaxis(probs.astype(below.dtype), -1, 1)  # (parents, m, lanes)
-            for j in range(cut.branching):
-                weights *= jnp.take_along_axis(below[:, j], jnp.moveaxis(rules[..., j], -1, 1), 1)
-            chosen = _choose(keys[level], weights)
-            children = jnp.take_along_axis(rules, chosen[..., None, None], 2)[:, :, 0]  # (parents, lanes, s)
-            parents = jnp.moveaxis(children, -1, 1).reshape(-1, cut.lanes)
-            levels.append(parents.T.reshape(cut.batch, -1))
+    up, lists = _upward(rhm, log_likelihoods, cuts), upward_lists(rhm, log_likelihoods.dtype)
+    root_key, *keys = jax.random.split(key, len(cuts) + 1)
+    classes = up.messages[0].table[0, : rhm.num_classes]
+    drawn = _choose(jax.random.uniform(root_key, classes.shape[1:], classes.dtype), classes)[None]
+    levels = [drawn.T]  # (batch, nodes)
+    for k, cut, messages in zip(keys, cuts, up.messages, strict=True):
+        symbols = _draw(k, drawn.reshape(cut.lanes), messages, lists, cut)
+        levels += [symbols[cut.place(level)].T.reshape(cut.batch, -1) for level in range(cut.top + 1, cut.bottom + 1)]
+        drawn = levels[-1]
     return tuple(levels), _all_reliable(up)
 
 
-def _choose(key: Key[Array, ""], weights: Float[Array, "nodes choices lanes"]) -> Int[Array, "nodes lanes"]:
-    """A number k with probability proportional to its weight: the first whose cumulated weight exceeds u * total."""
-    cumulated = jnp.cumsum(weights, 1)
-    uniform = jax.random.uniform(key, weights.shape[::2], weights.dtype)  # in [0, 1): a weight of 0 is never chosen
-    return jnp.sum(cumulated <= (uniform * cumulated[:, -1])[:, None], 1, dtype=jnp.int32)
+def _draw(
+    key: Key[Array, ""], roots: Int[Array, " lanes"], messages: Messages, lists: Lists, cut: Segment
+) -> Int[Array, "nodes lanes"]:
+    """Symbols of all nodes of a segment, given those of its roots: a rule for each node with children, root first."""
+    s, level, lane = cut.branching, cut.level_of_inner_nodes, jnp.arange(cut.lanes, dtype=jnp.int32)
+    uniform = jax.random.uniform(key, (len(level), cut.lanes), messages.table.dtype)
+
+    def step(node, symbols):
+        first = lists.start[level[node]][symbols[node]]  # upward lists: all of one length, those of the rules
+        entry = first[None] + jnp.arange(lists.most, dtype=jnp.int32)[:, None]  # (rules, lanes)
+        weights, operands = lists.weight[level[node]][entry], lists.operands[level[node]][entry]
+        for j in range(s):
+            child = messages.table[s * node + 1 + j]
+            weights *= child.at[operands[..., j], lane[None]].get(mode="promise_in_bounds")
+        chosen = jnp.minimum(_choose(uniform[node], weights), lists.most - 1)  # beyond: if all weights are 0
+        return put(symbols, operands[chosen, lane].T, s * node + 1)
+
+    start = jnp.zeros((sum(cut.nodes), cut.lanes), jnp.int32).at[0].set(roots)
+    return jax.lax.fori_loop(0, len(level), step, start)
+
+
+def _choose(uniform: Float[Array, " lanes"], weights: Float[Array, "choices lanes"]) -> Int[Array, " lanes"]:
+    """A number k with probability proportional to its weight: the first whose cumulated weight exceeds u * total.
+
+    With u in [0, 1) a weight of 0 is never chosen.
+    """
+    cumulated = jnp.cumsum(weights, 0)
+    return jnp.sum(cumulated <= (uniform * cumulated[-1])[None], 0, dtype=jnp.int32)
 
 
 def _every_level(
     rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, *, cavity: bool
 ) -> tuple[BatchLevelTables, Reliable]:
     cuts = segments(rhm, len(log_likelihoods))
-    up, _ = _upward(rhm, log_likelihoods, cuts)
+    up = _upward(rhm, log_likelihoods, cuts)
     tables, reliable = _downward(rhm, up, cuts, cavity=cavity)
     found = []
     for cut, table in zip(cuts, tables, strict=True):
@@ -134,46 +137,75 @@ def _every_level(
     return tuple(found), _of_all(reliable, log_likelihoods)
 
 
-def _upward(
-    rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, cuts: list[Segment]
-) -> tuple[Upward, Float[Array, " batch"]]:
-    """Equation (1) for the whole tree; and the sum over leaves of the largest log-likelihood of each, nats."""
-    largest = jnp.max(log_likelihoods, -1, keepdims=True)
-    likelihoods = jnp.exp(log_likelihoods - jnp.where(largest > -jnp.inf, largest, 0))
-    lost = jnp.any((likelihoods < jnp.finfo(likelihoods.dtype).tiny) & (log_likelihoods > -jnp.inf), -1)
-    lists, found = upward_lists(rhm, likelihoods.dtype), []
-    log_sizes = jnp.zeros(len(likelihoods), likelihoods.dtype)
+def _upward(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, cuts: list[Segment]) -> Upward:
+    """Equation (1) for the whole tree."""
+    lists, found = upward_lists(rhm, log_likelihoods.dtype), []
+    log_sizes = jnp.zeros(len(log_likelihoods), log_likelihoods.dtype)
     for cut in reversed(cuts):
-        leaves = enter(at(found[0], 0), cut) if found else _leaves(rhm, likelihoods, lost, cut)
-        messages, sizes = _climb(leaves, lists, _unrolled(max(rhm.synonyms), cut), cut)
+        if found:
+            leaves = enter(at(found[0], 0), cut)
+            messages = jax.tree.map(lambda x, cut=cut: with_room(x, len(cut.level_of_inner_nodes), 0), leaves)
+            sizes = _nothing(cut.lanes, log_sizes.dtype)
+        else:
+            messages, sizes = _leaves(log_likelihoods, max(rhm.vocabulary), cut)
+        messages, (total, _) = _climb(messages, sizes, lists, cut)
         found.insert(0, messages)
-        log_sizes += jnp.sum(sizes.reshape(cut.batch, cut.roots), 1)
+        log_sizes += jnp.sum(total.reshape(cut.batch, cut.roots), 1)
     root = found[0].table[0, : rhm.num_classes]
-    log_evidence = log_sizes + jnp.log(jnp.sum(root, 0)) - math.log(rhm.num_classes)
-    return Upward(found, log_evidence), jnp.sum(largest[..., 0], 1)
+    return Upward(found, log_sizes + jnp.log(jnp.sum(root, 0)) - math.log(rhm.num_classes))
 
 
-def _climb(leaves: Messages, lists: Lists, unrolled: int, cut: Segment) -> tuple[Messages, Float[Array, " lanes"]]:
-    """All nodes of a segment from its leaves, and the sum of the logarithms of their sizes."""
-    s, wide = cut.branching, cut.lanes_at_once(leaves.table.shape[1])
-    pieces, level = cut.lanes // wide, cut.level_of_inner_nodes
+def _leaves(log_likelihoods: BatchEvidence, symbols: int, cut: Segment) -> tuple[Messages, CompensatedSum]:
+    """Messages of all local nodes, of which the leaves are filled in; and the sum of ln of what they were scaled by."""
+    k, v, dtype = cut.nodes[-1], log_likelihoods.shape[-1], log_likelihoods.dtype
+    data, inner = log_likelihoods.reshape(cut.lanes, k * v), len(cut.level_of_inner_nodes)
+    leaves, lanes = cut.block(v)
+    per_row = -(-cut.lanes // lanes)
+    empty = Messages(*(jnp.zeros((inner + k, *shape, cut.lanes), dtype) for shape in ((symbols,), (), ())))
 
     def step(i, state):
-        messages, log_sizes, rest = state
-        node, lane = len(level) - 1 - i // pieces, wide * (i % pieces)
-        children = read(messages, s * node + 1, s, lane, wide)
-        parent, size = message(at(lists, level[node]), [at(children, j) for j in range(s)], unrolled)
-        # compensated (Kahan): a million logarithms are summed as precisely as one
-        before = jax.lax.dynamic_slice_in_dim(log_sizes, lane, wide)
-        term = jnp.log(size) - jax.lax.dynamic_slice_in_dim(rest, lane, wide)
-        total = before + term
-        log_sizes = jax.lax.dynamic_update_slice(log_sizes, total, (lane,))
-        rest = jax.lax.dynamic_update_slice(rest, (total - before) - term, (lane,))
-        return write(messages, at(parent, None), node, lane), log_sizes, rest
+        messages, scales = state
+        leaf, lane = leaves * (i // per_row), jnp.minimum(lanes * (i % per_row), cut.lanes - lanes)
+        block = jax.lax.dynamic_slice(data, (lane, v * leaf), (lanes, v * leaves))
+        logs = jax.lax.optimization_barrier(transposed(block)).reshape(leaves, v, lanes)
+        largest = jnp.max(logs, 1)
+        largest = jnp.where(largest > -jnp.inf, largest, 0)
+        least = jnp.exp(jnp.min(jnp.where(logs > -jnp.inf, logs, largest[:, None]), 1) - largest)
+        table = jnp.pad(jnp.exp(logs - largest[:, None]), ((0, 0), (0, symbols - v), (0, 0)))
+        new = Messages(table, (least < jnp.finfo(dtype).tiny).astype(dtype), least)
+        return put(messages, new, inner + leaf, lane), put(scales, largest, leaf, lane)
 
-    room = jax.tree.map(lambda x: with_room(x, len(level), 0), leaves)
-    start = room, jnp.zeros_like(leaves.error[0]), jnp.zeros_like(leaves.error[0])
-    return jax.lax.fori_loop(0, len(level) * pieces, step, start)[:2]
+    blocks = (k // leaves) * per_row
+    messages, scales = jax.lax.fori_loop(0, blocks, step, (empty, jnp.zeros((k, cut.lanes), dtype)))
+    total = jax.lax.fori_loop(0, k, lambda i, total: _added(total, scales[i]), _nothing(cut.lanes, dtype))
+    return messages, total
+
+
+def _climb(
+    messages: Messages, log_sizes: CompensatedSum, lists: Lists, cut: Segment
+) -> tuple[Messages, CompensatedSum]:
+    """All nodes of a segment from its leaves; the logarithms of their sizes are added to `log_sizes`."""
+    s, level = cut.branching, cut.level_of_inner_nodes
+
+    def step(i, state):
+        messages, log_sizes = state
+        node = len(level) - 1 - i
+        children = [(messages, s * node + 1 + j) for j in range(s)]
+        parent, size = message(at(lists, level[node]), children)
+        return put(messages, parent, node), _added(log_sizes, jnp.log(size))
+
+    return jax.lax.fori_loop(0, len(level), step, (messages, log_sizes))
+
+
+def _nothing(lanes: int, dtype) -> CompensatedSum:
+    return jnp.zeros(lanes, dtype), jnp.zeros(lanes, dtype)
+
+
+def _added(before: CompensatedSum, term: Float[Array, " lanes"]) -> CompensatedSum:
+    """One more term (Kahan): a million are summed as precisely as one."""
+    total, rest = before
+    term = term - rest
+    return total + term, ((total + term) - total) - term
 
 
 def _downward(
@@ -186,8 +218,6 @@ def _downward(
       entries can be wrong by more than `TOLERANCE`.
     """
     lists = downward_lists(rhm, up.log_evidence.dtype)
-    uses = max(v * m for v, m in zip(rhm.vocabulary, rhm.synonyms, strict=False)) / max(rhm.vocabulary)
-    typical = min(math.ceil(1.5 * uses), max(rhm.vocabulary) ** (cuts[0].branching - 1))
     evidence = at(up.messages[0], slice(0, 1))
     is_class = (jnp.arange(evidence.table.shape[1]) < rhm.num_classes)[None, :, None]
     outside = jnp.broadcast_to(is_class, evidence.table.shape).astype(evidence.table.dtype)
@@ -195,50 +225,40 @@ def _downward(
     tables, reliable = [], jnp.all(evidence.error < allowed(evidence))
     for cut, messages in zip(cuts, up.messages, strict=True):
         is_last = cut.bottom == rhm.depth
-        found, outside, fine = _descend(
-            root, messages, lists, _unrolled(typical, cut), cut, keep_leaves=not is_last, cavity=cavity
-        )
+        found, outside, fine = _descend(root, messages, lists, cut, keep_leaves=not is_last, cavity=cavity)
         tables.append(found)
         reliable &= fine
         root = leave(outside)
     return tables, reliable
 
 
-def _unrolled(typical: int, cut: Segment) -> int:
-    """How many rules make one expression: it costs compile time for each, so few where there is little to compute."""
-    return min(typical, 4 if cut.lanes < ENOUGH_LANES else max(24 // cut.branching, 1))
-
-
 def _descend(
-    root: Messages, messages: Messages, lists: Lists, unrolled: int, cut: Segment, *, keep_leaves: bool, cavity: bool
+    root: Messages, messages: Messages, lists: Lists, cut: Segment, *, keep_leaves: bool, cavity: bool
 ) -> tuple[Float[Array, "nodes symbols lanes"], Messages, Bool[Array, ""]]:
     """Posteriors of all nodes of a segment, which take the place of their messages; cavities; and the guard's word.
 
     Cavities of leaves are kept only if another segment follows; else they overwrite each other in a spare place.
     """
-    s, wide = cut.branching, cut.lanes_at_once(messages.table.shape[1])
-    pieces, level = cut.lanes // wide, cut.level_of_inner_nodes
+    s, level = cut.branching, cut.level_of_inner_nodes
     kept = sum(cut.nodes) if keep_leaves else len(level)
 
-    def step(i, state):
+    def step(node, state):
         tables, cavities, reliable = state
-        node, lane = i // pieces, wide * (i % pieces)
-        parent = at(read(cavities, node, 1, lane, wide), 0)
-        children = read(eqx.tree_at(lambda x: x.table, messages, tables), s * node + 1, s, lane, wide)
+        inside = eqx.tree_at(lambda x: x.table, messages, tables)
+        outside = []
+        for j in range(s):
+            siblings = [(inside, s * node + 1 + (j + k) % s) for k in range(1, s)]
+            outside.append(message(at(lists, s * level[node] + j), [(cavities, node), *siblings])[0])
+        # all children in one piece: written one by one, all tables would be copied to keep what the others read
+        outside = jax.tree.map(lambda *x: jnp.concatenate(x), *outside)
+        found, fine = _posterior(outside, part(inside, s * node + 1, s), cavity)
+        tables = put(tables, found, s * node + 1)
+        return tables, put(cavities, outside, jnp.minimum(s * node + 1, kept)), reliable & fine
 
-        def child(j):
-            others = [at(children, (j + k) % s) for k in range(1, s)]
-            return message(at(lists, s * level[node] + j), [parent, *others], unrolled)[0]
-
-        outside = jax.lax.map(child, jnp.arange(s))
-        found, fine = _posterior(outside, children, cavity)
-        tables = jax.lax.dynamic_update_slice(tables, found, (s * node + 1, jnp.zeros_like(lane), lane))
-        return tables, write(cavities, outside, jnp.minimum(s * node + 1, kept), lane), reliable & fine
-
-    posterior, _ = _posterior(root, at(messages, slice(0, 1)), cavity)
-    tables = jax.lax.dynamic_update_slice_in_dim(messages.table, posterior, 0, 0)
+    posterior, _ = _posterior(root, part(messages, 0, 1), cavity)
     room = jax.tree.map(lambda x: with_room(x, 0, kept - 1 + s), root)
-    tables, cavities, reliable = jax.lax.fori_loop(0, len(level) * pieces, step, (tables, room, jnp.bool_(True)))
+    start = put(messages.table, posterior, 0), room, jnp.bool_(True)
+    tables, cavities, reliable = jax.lax.fori_loop(0, len(level), step, start)
     return tables, at(cavities, slice(len(level), kept)), reliable
 
 
@@ -258,17 +278,3 @@ def _of_all(reliable: Bool[Array, ""], data: BatchEvidence) -> Reliable:
 def _all_reliable(up: Upward) -> Bool[Array, ""]:
     """Whether no message can be wrong by more than `TOLERANCE`, relative to its largest entry."""
     return functools.reduce(jnp.logical_and, [jnp.all(found.error < allowed(found)) for found in up.messages])
-
-
-def _leaves(
-    rhm: RandomHierarchyModel,
-    likelihoods: Float[Array, "batch leaves v"],
-    lost: Bool[Array, "batch leaves"],
-    cut: Segment,
-) -> Messages:
-    """(batch, leaves, v) -> (local leaves, v, lanes)."""
-    v = max(rhm.vocabulary)
-    padded = jnp.pad(likelihoods, ((0, 0), (0, 0), (0, v - rhm.num_symbols)))
-    least = to_lanes(jnp.min(jnp.where(likelihoods > 0, likelihoods, 1), -1), cut)
-    table = to_lanes(padded.reshape(cut.batch, -1), cut).reshape(cut.nodes[-1], v, cut.lanes)
-    return Messages(table, to_lanes(lost.astype(likelihoods.dtype), cut), least)
