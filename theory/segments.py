@@ -154,7 +154,7 @@ def part(tree, node, count: int):
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, node, count, 0), tree)
 
 
-def put(tree, new, node, lane=0):
+def put(tree, new, node, lane: Int[Array, ""] | int = 0):
     """`new` in the place of the nodes from `node` on, and the lanes from `lane` on."""
 
     def replaced(x, y):
