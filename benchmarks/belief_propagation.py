@@ -1,14 +1,16 @@
 """How fast is exact inference? Evidence in, marginals of every level out, float32, against a plain JAX version.
 
-    python -m benchmarks.belief_propagation [--limit bp_limit.py] [--json PATH]
+    python -m benchmarks.belief_propagation [--limit bp_limit.py] [--guard RATIO] [--json PATH]
 
 The plain version is linear sum-product as one would first write it: batch first, a gather over all rules, a
 segment_sum back. It is right only for mild evidence. Ours takes the fast path where it is reliable and large enough, as
 users get it; the logarithmic path is timed beside it. `--limit` names a script that times a C++ loop on the same sizes
-(`--v --m --s --L --batch`, one line of JSON with `min_ms`). Pin the process to a core to compare with that.
+(`--v --m --s --L --batch`, one line of JSON with `min_ms`). Pin the process to a core to compare with that. `--guard`
+times the largest size only and fails if the plain version takes less than RATIO times as long as ours.
 """
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -52,10 +54,14 @@ def plain_marginals(rhm: RandomHierarchyModel, likelihoods):
 
 
 def main() -> None:
-    options = arguments(__doc__.splitlines()[0], limit="script that times a C++ loop")
+    options = arguments(
+        __doc__.splitlines()[0],
+        limit=(pathlib.Path, "script that times a C++ loop"),
+        guard=(float, "least ratio of plain JAX to ours, at the largest size alone: else exit with 1"),
+    )
     logarithms = eqx.filter_jit(logarithmic.marginals)
     rows, sentences = [], []
-    for name, sizes in SIZES.items():
+    for name, sizes in SIZES.items() if options.guard is None else [("Lg", SIZES["Lg"])]:
         rhm = RandomHierarchyModel(*sizes, key=jax.random.key(0))
         evidence = jax.random.normal(jax.random.key(1), (BATCH, rhm.num_leaves, rhm.num_symbols), jnp.float32)
         likelihoods = jnp.exp(evidence)
@@ -79,6 +85,8 @@ def main() -> None:
         sentences.append(f"{name}: {', '.join(ratios)}")
     sentence = f"Batches of {BATCH}, time of others over phasetree's batched_marginals: {'; '.join(sentences)}."
     show("belief propagation, all marginals", rows, sentence, options.json)
+    if options.guard is not None and rows[2].best < options.guard * rows[0].best:
+        sys.exit(f"plain JAX takes only {rows[2].best / rows[0].best:.1f} times as long, less than {options.guard}")
 
 
 def _limit(script, sizes) -> float:

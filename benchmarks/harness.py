@@ -59,11 +59,11 @@ def compare(cases: list[Case], repeats: int = 10) -> list[Row]:
     ]
 
 
-def arguments(description: str, **paths: str) -> argparse.Namespace:
-    """The options that every benchmark has, and options for files of its own: name and help."""
+def arguments(description: str, **own: tuple[Callable[[str], Any], str]) -> argparse.Namespace:
+    """The options that every benchmark has, and some of its own: name, type and help."""
     parser = argparse.ArgumentParser(description=description)
-    for name, explained in paths.items():
-        parser.add_argument(f"--{name}", type=pathlib.Path, help=explained)
+    for name, (kind, explained) in own.items():
+        parser.add_argument(f"--{name}", type=kind, help=explained)
     parser.add_argument("--json", type=pathlib.Path, help="also write header and rows to this file")
     parser.add_argument("--repeats", type=int, default=10, help="timed calls per case (default 10)")
     return parser.parse_args()
