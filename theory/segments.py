@@ -92,6 +92,7 @@ def in_pieces(function: Callable, size: int, rows: PyTree[Array], key: Key[Array
         return function(key, rows)
     size = -(-batch // count)
 
+    @jax.jit  # so that it is traced once, for its shapes and for the loop
     def piece(i):
         first = jnp.minimum(i * size, batch - size)
         own = None if key is None else jax.random.fold_in(key, i)
@@ -101,9 +102,9 @@ def in_pieces(function: Callable, size: int, rows: PyTree[Array], key: Key[Array
         first, new = piece(i)
         return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0), found, new)
 
-    shapes = jax.eval_shape(piece, 0)[1]
+    shapes = jax.eval_shape(piece, jnp.int32(0))[1]
     found = jax.tree.map(lambda x: jnp.zeros((batch, *x.shape[1:]), x.dtype), shapes)
-    return jax.lax.fori_loop(0, count, step, found)
+    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(count), step, found)
 
 
 def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
