@@ -163,3 +163,14 @@ def put(tree, new, node, lane: Int[Array, ""] | int = 0):
         return jax.lax.dynamic_update_slice(x, y, [jnp.asarray(i, jnp.int32) for i in start])
 
     return jax.tree.map(replaced, tree, new)
+
+
+def keep(messages: Messages, new: Messages, node) -> Messages:
+    """`put`, where the new messages are made of the old.
+
+    The error is made of `least`, which may only be overwritten afterwards. No value says so, and XLA would copy all of
+    it at every node; but no error is negative, so the condition below is never met, and is known only then.
+    """
+    error = put(messages.error, new.error, node)
+    least = jnp.where(error[:1] < 0, 0, new.least)
+    return Messages(put(messages.table, new.table, node), error, put(messages.least, least, node))

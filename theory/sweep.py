@@ -27,7 +27,20 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from hierarchical import Derivation, RandomHierarchyModel
 
 from .contraction import Lists, Messages, allowed, downward_lists, message, upward_lists
-from .segments import Segment, at, data_at_once, enter, in_pieces, leave, part, put, segments, transposed, with_room
+from .segments import (
+    Segment,
+    at,
+    data_at_once,
+    enter,
+    in_pieces,
+    keep,
+    leave,
+    part,
+    put,
+    segments,
+    transposed,
+    with_room,
+)
 
 BatchEvidence = Float[Array, "batch leaves v"]
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
@@ -192,7 +205,7 @@ def _climb(
         node = len(level) - 1 - i
         children = [(messages, s * node + 1 + j) for j in range(s)]
         parent, size = message(at(lists, level[node]), children)
-        return put(messages, parent, node), _added(log_sizes, jnp.log(size))
+        return keep(messages, parent, node), _added(log_sizes, jnp.log(size))
 
     return jax.lax.fori_loop(0, len(level), step, (messages, log_sizes))
 
@@ -253,7 +266,7 @@ def _descend(
         outside = jax.tree.map(lambda *x: jnp.concatenate(x), *outside)
         found, fine = _posterior(outside, part(inside, s * node + 1, s), cavity)
         tables = put(tables, found, s * node + 1)
-        return tables, put(cavities, outside, jnp.minimum(s * node + 1, kept)), reliable & fine
+        return tables, keep(cavities, outside, jnp.minimum(s * node + 1, kept)), reliable & fine
 
     posterior, _ = _posterior(root, part(messages, 0, 1), cavity)
     room = jax.tree.map(lambda x: with_room(x, 0, kept - 1 + s), root)
