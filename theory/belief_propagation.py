@@ -115,7 +115,9 @@ def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelih
         raise ValueError(
             f"evidence must be (leaves, symbols) = {expected} for this grammar, got {log_likelihoods.shape[1:]}"
         )
-    large = suits(rhm, len(log_likelihoods))
+    if not len(log_likelihoods):
+        raise ValueError("the batch is empty: give the evidence of at least one datum")
+    large = suits(rhm, len(log_likelihoods), log_likelihoods.dtype)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, safe, rhm, log_likelihoods))):
         if large:
             return _either(fast, safe, rhm, log_likelihoods)

@@ -11,13 +11,14 @@ with a list of rules for each output symbol (`upward_lists`, `downward_lists`). 
 
 **Guard.** Messages are scaled to a largest entry of 1. What falls below the smallest normal float (2^-126 in float32)
 is lost; whether that can happen is known from the smallest entries. With e the absolute error of a message in that
-unit, z the largest entry before scaling and W the largest sum of weights of a list (1 upward),
+unit, z the largest entry before scaling, W the largest sum of weights of a list (1 upward) and R its most entries, each
+of which can lose one unit, as scaling can,
 
-    e_out <= (e_1 + ... + e_s + s [something may be lost]) W / z,                                                  (3)
+    e_out <= ((e_1 + ... + e_s) W + (R + 1) [something may be lost]) / z,                                          (3)
 
-and a posterior P = c u / sum c u is wrong by at most (e_c + e_u) v / sum c u, which must stay below `TOLERANCE`. This
-costs two numbers per lane. Evidence that contradicts the grammar too strongly fails, and exactly impossible evidence,
-infinite or NaN always does (z is then 0 or NaN).
+and a posterior P = c u / sum c u is wrong by at most (e_c + e_u + 1) v / sum c u, which must stay below `TOLERANCE`.
+This costs two numbers per lane. Evidence that contradicts the grammar too strongly fails, and exactly impossible
+evidence always does (z is then 0); what is no number, or infinite, begins with an infinite error.
 """
 
 import math
@@ -73,8 +74,9 @@ def message(lists: Lists, sources: Sequence[Source]) -> tuple[Messages, Float[Ar
     inverse = jnp.where(size > 0, 1 / size, 0)
     lost = math.prod([messages.least[node] for messages, node in sources], start=lists.lightest)
     lost = lost < jnp.finfo(dtype).tiny * jnp.maximum(size, 1)
-    error = sum((messages.error[node] for messages, node in sources), start=len(sources) * lost.astype(dtype))
-    error = jnp.where(size > 0, error * lists.heaviest / size, jnp.inf)
+    inherited = sum((messages.error[node] for messages, node in sources[1:]), start=sources[0][0].error[sources[0][1]])
+    error = inherited * lists.heaviest + jnp.where(lost, 1 + lists.longest.astype(dtype), 0)
+    error = jnp.where(size > 0, error / size, jnp.inf)
     least = jnp.min(jnp.where(total > 0, total, size[None]), 0) * inverse
     return Messages((total * inverse[None])[None], error[None], least[None]), size
 
@@ -117,7 +119,9 @@ def _padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Array, Array]:
     for level, rules in enumerate(rhm.rules):
         room = ((0, v - rules.shape[0]), (0, m - rules.shape[1]))
         tables.append(jnp.pad(rules, (*room, (0, 0))))
-        weights.append(jnp.pad(jnp.exp(rhm.log_prob_of_rules(level)).astype(dtype), room))
+        logs = rhm.log_prob_of_rules(level)
+        smallest = jnp.finfo(dtype).tiny  # a rule that is possible keeps a weight, which the guard then sees
+        weights.append(jnp.pad(jnp.where(logs > -jnp.inf, jnp.maximum(jnp.exp(logs).astype(dtype), smallest), 0), room))
     return jnp.stack(tables), jnp.stack(weights)
 
 

@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from hierarchical import RandomHierarchyModel
@@ -28,6 +29,8 @@ ENOUGH_LANES = 512  # a row of this many keeps the overhead of a loop small
 FLOATS_OF_A_PIECE = 2**21  # of all messages: memory that is fresh for each call costs more than its use
 FLOATS_OF_A_BLOCK = 2**16  # of evidence that is transposed at a time
 LEAST_WORK = 2_000_000  # rules times inner nodes of all data: below this compiling and overhead decide
+
+_DTYPES = (jnp.float32, jnp.float64)
 
 
 class Segment(eqx.Module):
@@ -66,13 +69,13 @@ class Segment(eqx.Module):
         return jnp.asarray([self.top + depth for depth, nodes in enumerate(self.nodes[:-1]) for _ in range(nodes)])
 
 
-def suits(rhm: RandomHierarchyModel, batch: int) -> bool:
-    """Whether the sweep serves this grammar: full, one branching number, levels of similar sizes, enough to do."""
-    if rhm.filter_level or len(set(rhm.branching)) > 1:
+def suits(rhm: RandomHierarchyModel, batch: int, dtype: DTypeLike = jnp.float32) -> bool:
+    """Whether the sweep serves: a full grammar, one branching number, levels of similar sizes, enough to do, floats."""
+    v, m = max(rhm.vocabulary), max(rhm.synonyms)
+    if rhm.filter_level or len(set(rhm.branching)) > 1 or (v + 1) * v * m >= 2**31 or dtype not in _DTYPES:
         return False
     needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.synonyms, strict=False))
-    padded = max(rhm.vocabulary) * max(rhm.synonyms) * sum(rhm.num_nodes[:-1])
-    return needed * batch >= LEAST_WORK and padded <= 4 * needed
+    return needed * batch >= LEAST_WORK and v * m * sum(rhm.num_nodes[:-1]) <= 4 * needed
 
 
 def data_at_once(rhm: RandomHierarchyModel) -> int:

@@ -182,10 +182,12 @@ def _leaves(log_likelihoods: BatchEvidence, symbols: int, cut: Segment) -> tuple
         block = jax.lax.dynamic_slice(data, (lane, v * leaf), (lanes, v * leaves))
         logs = jax.lax.optimization_barrier(transposed(block)).reshape(leaves, v, lanes)
         largest = jnp.max(logs, 1)
+        is_number = largest < jnp.inf  # if not, no symbol's message need show it, for rules may use none of them
         largest = jnp.where(largest > -jnp.inf, largest, 0)
         least = jnp.exp(jnp.min(jnp.where(logs > -jnp.inf, logs, largest[:, None]), 1) - largest)
         table = jnp.pad(jnp.exp(logs - largest[:, None]), ((0, 0), (0, symbols - v), (0, 0)))
-        new = Messages(table, (least < jnp.finfo(dtype).tiny).astype(dtype), least)
+        error = jnp.where(is_number, (least < jnp.finfo(dtype).tiny).astype(dtype), jnp.inf)
+        new = Messages(table, error, least)
         return put(messages, new, inner + leaf, lane), put(scales, largest, leaf, lane)
 
     blocks = (k // leaves) * per_row
@@ -281,7 +283,7 @@ def _posterior(outside: Messages, inside: Messages, cavity: bool) -> tuple[Float
     overlap = jnp.sum(product, 1)
     if cavity:
         return outside.table / jnp.sum(outside.table, 1, keepdims=True), jnp.all(outside.error < allowed(outside))
-    return product / overlap[:, None], jnp.all(outside.error + inside.error < allowed(outside) * overlap)
+    return product / overlap[:, None], jnp.all(outside.error + inside.error + 1 < allowed(outside) * overlap)
 
 
 def _of_all(reliable: Bool[Array, ""], data: BatchEvidence) -> Reliable:

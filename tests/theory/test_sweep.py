@@ -133,6 +133,23 @@ def test_impossible_evidence_and_nan_take_the_safe_path():
             batched_marginals(rhm, evidence.at[3, 2, 1].set(bad))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_no_answer_stands_on_evidence_that_is_no_number_though_no_rule_uses_it(bad):
+    rules = [np.array([[[0, 0]], [[0, 1]]])] * 2  # symbol 1 is never a first child
+    rhm = RandomHierarchyModel.from_rules(rules)
+    evidence = jnp.zeros((3, 4, 2), jnp.float32).at[1, 2, 1].set(bad)
+    for function in (sweep.log_evidence, sweep.marginals, sweep.cavity_marginals):
+        assert not fast(function, rhm, evidence)[1]
+
+
+def test_where_the_sweep_does_not_serve_logarithms_do():
+    rhm = RandomHierarchyModel(8, 4, 2, 6, key=jax.random.key(0))
+    assert suits(rhm, 2000) and not suits(rhm, 2000, jnp.bfloat16)
+    assert not suits(RandomHierarchyModel(1500, 1000, 2, 1, key=jax.random.key(1)), 2000)  # (v + 1) v m > 2^31
+    with pytest.raises(ValueError, match="batch is empty"):
+        batched_marginals(rhm, jnp.zeros((0, 64, 8)))
+
+
 @pytest.mark.parametrize("rows", [1, 4, 5, 8, 13])
 def test_pieces_give_what_the_whole_gives(rows):
     seen = []
