@@ -181,12 +181,13 @@ def _leaves(log_likelihoods: BatchEvidence, symbols: int, cut: Segment) -> tuple
         leaf, lane = leaves * (i // per_row), jnp.minimum(lanes * (i % per_row), cut.lanes - lanes)
         block = jax.lax.dynamic_slice(data, (lane, v * leaf), (lanes, v * leaves))
         logs = jax.lax.optimization_barrier(transposed(block)).reshape(leaves, v, lanes)
+        # at a symbol that no rule uses, NaN would reach no message; and a maximum may pass over it
+        error = jnp.max(jnp.where(logs < jnp.inf, jnp.zeros_like(logs), jnp.inf), 1)
         largest = jnp.max(logs, 1)
-        is_number = largest < jnp.inf  # if not, no symbol's message need show it, for rules may use none of them
         largest = jnp.where(largest > -jnp.inf, largest, 0)
         least = jnp.exp(jnp.min(jnp.where(logs > -jnp.inf, logs, largest[:, None]), 1) - largest)
         table = jnp.pad(jnp.exp(logs - largest[:, None]), ((0, 0), (0, symbols - v), (0, 0)))
-        error = jnp.where(is_number, (least < jnp.finfo(dtype).tiny).astype(dtype), jnp.inf)
+        error += (least < jnp.finfo(dtype).tiny).astype(dtype)
         new = Messages(table, error, least)
         return put(messages, new, inner + leaf, lane), put(scales, largest, leaf, lane)
 

@@ -135,9 +135,10 @@ def test_impossible_evidence_and_nan_take_the_safe_path():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_no_answer_stands_on_evidence_that_is_no_number_though_no_rule_uses_it(bad):
-    rules = [np.array([[[0, 0]], [[0, 1]]])] * 2  # symbol 1 is never a first child
+    symbols = jnp.arange(16)
+    rules = [jnp.stack([symbols // 2, symbols], -1)[:, None]] * 2  # symbols 8 .. 15 are never a first child
     rhm = RandomHierarchyModel.from_rules(rules)
-    evidence = jnp.zeros((3, 4, 2), jnp.float32).at[1, 2, 1].set(bad)
+    evidence = jnp.zeros((64, 4, 16), jnp.float32).at[1, 2, 9].set(bad)
     for function in (sweep.log_evidence, sweep.marginals, sweep.cavity_marginals):
         assert not fast(function, rhm, evidence)[1]
 
