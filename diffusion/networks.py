@@ -44,8 +44,8 @@ class Merge(nnx.Module):
     """Two dense layers with squared rectifiers between them, what a node of the tree computes.
 
     Belief propagation multiplies the messages of children; of sums that are squared, differences are products. For the
-    same work, 4000 steps of width 64 on (8, 3, 2, 4), the excess loss was .69 +- .02% of the Bayes loss, against .96
-    +- .03% with rectifiers and .74 +- .02% with gates in their place.
+    same work, 4000 steps of width 64 and batch 128 on one grammar of (8, 3, 2, 4), one seed, the excess loss was .69
+    +- .02% of the Bayes loss (over 32,768 strings), against .96 +- .03% with rectifiers and .74 +- .02% with gates.
 
     Rows are flattened to one matrix and not normalised: on a CPU the gradient of a normalised, three-dimensional input
     took 1.6 times as long, and learned no better.

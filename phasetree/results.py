@@ -44,6 +44,8 @@ class ResultFolder:
         """
         self.started = time.time()
         identity = {"experiment": experiment, **dataclasses.asdict(config)}
+        path = pathlib.Path(folder)
+        self._made = [parent for parent in path.parents if not parent.exists()]  # innermost first
         self.path = claim_folder(folder, "config.json", identity, "choose another folder with --out")
         (self.path / "stages").mkdir(exist_ok=True)
 
@@ -56,6 +58,9 @@ class ResultFolder:
             files = {file.name for file in self.path.rglob("*") if file.is_file()}
             if files <= {"config.json", "run.json"}:  # the identities of the run and of its training
                 shutil.rmtree(self.path)
+                with contextlib.suppress(OSError):  # another run may live there by now
+                    for parent in self._made:
+                        parent.rmdir()
             raise
 
     def write(self, name: str, write: Callable[[pathlib.Path], Any]) -> pathlib.Path:

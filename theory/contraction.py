@@ -74,7 +74,7 @@ def message(lists: Lists, sources: Sequence[Source]) -> tuple[Messages, Float[Ar
     inverse = jnp.where(size > 0, 1 / size, 0)
     lost = math.prod([messages.least[node] for messages, node in sources], start=lists.lightest)
     lost = lost < jnp.finfo(dtype).tiny * jnp.maximum(size, 1)
-    inherited = sum((messages.error[node] for messages, node in sources[1:]), start=sources[0][0].error[sources[0][1]])
+    inherited = sum(messages.error[node] for messages, node in sources)
     error = inherited * lists.heaviest + jnp.where(lost, 1 + lists.longest.astype(dtype), 0)
     error = jnp.where(size > 0, error / size, jnp.inf)
     least = jnp.min(jnp.where(total > 0, total, size[None]), 0) * inverse

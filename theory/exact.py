@@ -7,6 +7,7 @@ the latter being what a network of unlimited capacity learns from n strings: it 
 forward-backward undoes all noise in one exact draw.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,12 +32,14 @@ class GrammarDenoiser(AbstractJointDenoiser):
     def __check_init__(self):
         _check_alphabet(self.rhm.num_symbols, self.process, "grammar")
 
+    @eqx.filter_jit
     def __call__(self, x_t, t):
         def log_probs(_, rows):
             return jnp.log(batched_marginals(self.rhm, _evidence(self.process, *rows))[-1])
 
         return in_pieces(log_probs, data_at_once(self.rhm), (x_t, t))
 
+    @eqx.filter_jit
     def posterior_sample(self, key, x_t, t):
         def drawn(key, rows):
             return batched_posterior_sample(key, self.rhm, _evidence(self.process, *rows)).leaves

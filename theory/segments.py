@@ -5,7 +5,7 @@ A *piece* is as many data as have messages of some MiB, which a cache holds and 
 The subtrees below the nodes of one level are trees like the data of a batch are. A `Segment` is a stretch of levels
 read in this way: one small tree, each of whose messages is a row over n * batch *lanes*, n nodes at its top. A buffer
 (local nodes, symbols, lanes) holds them. At the cut between two segments the roots of the lower one, which are lanes,
-become the leaves of the upper one, which are nodes; `enter` and `leave` move them, `to_lanes` the data themselves.
+become the leaves of the upper one, which are nodes; `enter` and `leave` move them.
 
 How the tree is cut decides the speed, not the result. The numbers below are measured on CPUs; another device may want
 more lanes.

@@ -1,4 +1,4 @@
-r"""The fast formulation of inference: linear in the messages, a node at a time for thousands of lanes, and guarded.
+r"""The fast formulation of inference: linear in the messages, a node at a time for many lanes, and guarded.
 
 Messages are sums over rules of products of rows, `contraction` (1) and (2). Here is the order in which they are made.
 
@@ -12,8 +12,8 @@ core's second-level cache while the ~ m v rules pass over them, four at a time. 
 cache and back once for four rules. Leaves are turned into lanes, and their logarithms into probabilities, a block at a
 time for the same reason. Every message goes to memory and back about twice.
 
-Every function returns its result and, for each datum, whether it is precise (the guard of `contraction`); where it is
-not, the caller takes `logarithmic`. Large batches are computed a piece at a time (`in_pieces`).
+Large batches are computed a piece at a time (`in_pieces`). Every function returns its result and, for each datum,
+whether all of its piece is precise (the guard of `contraction`); where it is not, the caller takes `logarithmic`.
 """
 
 import functools

@@ -105,7 +105,7 @@ def test_bad_usage_is_told_and_writes_nothing(environment, tmp_path, arguments, 
     )  # fmt: skip
     said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
     assert done.returncode != 0 and message in said and "Traceback" not in said
-    assert not [file for file in tmp_path.rglob("*") if file.name != "results"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_told(environment, tmp_path):

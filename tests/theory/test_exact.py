@@ -11,6 +11,7 @@ from tests.grammars import enumerated
 from tests.laws import assert_drawn_from, count
 from tests.references import channels
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser
+from theory.exact import _evidence as evidence
 
 V = 3
 PROCESSES = [Masking(V), UniformNoise(V), GaussianProcess(V)]
@@ -115,3 +116,16 @@ def test_training_set_with_symbols_outside_the_alphabet_is_refused():
 def test_empty_training_set_is_refused():
     with pytest.raises(ValueError, match="the training set is empty"):
         EmpiricalDenoiser(strings=jnp.zeros((0, 4), int), process=Masking(V))
+
+
+def test_many_data_go_in_pieces_and_are_compiled_once(monkeypatch):
+    rhm, strings = all_strings()
+    denoiser, traced = GrammarDenoiser(rhm=rhm, process=Masking(V)), []
+    x_t, t = noised(denoiser.process, strings, 0.5)
+    whole = denoiser(x_t, t)
+    monkeypatch.setattr("theory.exact.data_at_once", lambda rhm: 4)  # seven data: two pieces of four
+    monkeypatch.setattr("theory.exact._evidence", lambda *given: traced.append(given) or evidence(*given))
+    x_t, t = jnp.concatenate([x_t, x_t[:1]]), jnp.concatenate([t, t[:1]])  # a shape that nothing was compiled for
+    for _ in range(2):
+        np.testing.assert_allclose(denoiser(x_t, t), jnp.concatenate([whole, whole[:1]]), rtol=1e-12)
+        assert len(traced) == 1
