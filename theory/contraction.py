@@ -1,4 +1,4 @@
-r"""One message of the fast formulation: a weighted sum over rules of products of rows, and how precise it is.
+r"""Messages of the fast formulation: weighted sums over rules of products of rows, and how precise they are.
 
 Upward and downward, a new message is the same thing: at output symbol x, a weighted sum, over the rules that x takes
 part in, of products of s rows of other messages,
@@ -6,8 +6,9 @@ part in, of products of s rows of other messages,
     up:    u(a)   = sum over rules of a            of p(k|a) u_1(x_1) ... u_s(x_s),                                (1)
     down:  c_j(x) = sum over rules with x_j = x    of p(k|a) c(a) prod_{i != j} u_i(x_i),                          (2)
 
-c_j being the cavity (what everything outside says of child j) and P_j ~ c_j u_j the posterior. `message` is both, fed
-with a list of rules for each output symbol (`upward_lists`, `downward_lists`). A rule is one multiply-add of long rows.
+c_j being the cavity (what everything outside says of child j) and P_j ~ c_j u_j the posterior. `contract` is both, fed
+with a list of rules for each output row (`upward_lists`; `downward_lists`, where the rows are the symbols of all s
+children). A rule is one multiply-add of long rows.
 
 **Guard.** Messages are scaled to a largest entry of 1. What falls below the smallest normal float (2^-126 in float32)
 is lost; whether that can happen is known from the smallest entries. With e the absolute error of a message in that
@@ -21,8 +22,7 @@ This costs two numbers per lane. Evidence that contradicts the grammar too stron
 evidence always does (z is then 0); what is no number, or infinite, begins with an infinite error.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -36,84 +36,119 @@ RULES_AT_ONCE = 4  # more take longer, to compile and to run
 
 
 class Lists(eqx.Module):
-    """For each table, the rules of output symbol x are the entries start[x] .. start[x + 1] of the others."""
+    """For each table, and each output row, a list of rules; short lists are filled up with rules of weight 0."""
 
-    start: Int[Array, "*tables symbols_and_one"]
-    operands: Int[Array, "*tables rules branching"]
-    """Row of each of the s messages that are read."""
-    weight: Float[Array, "*tables rules"]
-    longest: Int[Array, "*tables"]
-    """Entries of the longest list."""
-    heaviest: Float[Array, "*tables"]
+    operands: Int[Array, "tables passes rules_at_once branching rows"]
+    """The s rows that a rule multiplies: the s-th row counts from the beginning of the s-th source."""
+    weight: Float[Array, "tables passes rules_at_once rows"]
+    longest: Int[Array, " tables"]
+    """Entries of the longest list, R of equation (3)."""
+    heaviest: Float[Array, " tables"]
     """W of equation (3)."""
-    lightest: Float[Array, "*tables"]
+    lightest: Float[Array, " tables"]
     """The smallest weight that is not 0."""
-    most: int = eqx.field(static=True)
-    """Entries that no list can exceed."""
 
 
 class Messages(eqx.Module):
     """Messages of some nodes, and what the guard must know of each lane."""
 
-    table: Float[Array, "*nodes symbols lanes"]
+    table: Float[Array, "nodes symbols lanes"]
     """Largest entry 1."""
-    error: Float[Array, "*nodes lanes"]
+    error: Float[Array, "nodes lanes"]
     """e of equation (3)."""
-    least: Float[Array, "*nodes lanes"]
+    least: Float[Array, "nodes lanes"]
     """The smallest entry that is not 0."""
 
 
-Source = tuple[Messages, Int[Array, ""]]  # one node of some messages
+Rows = tuple[Float[Array, "_nodes symbols lanes"], Int[Array, ""]]  # those of a table, from the first of a node on
 
 
-def message(lists: Lists, sources: Sequence[Source]) -> tuple[Messages, Float[Array, " lanes"]]:
-    """Equation (1) or (2) at one node, scaled, with its error by equation (3); and its size z."""
-    dtype = lists.weight.dtype
-    total = _contract(lists, [(messages.table, node) for messages, node in sources])
-    size = jnp.max(total, 0)
-    inverse = jnp.where(size > 0, 1 / size, 0)
-    lost = math.prod([messages.least[node] for messages, node in sources], start=lists.lightest)
-    lost = lost < jnp.finfo(dtype).tiny * jnp.maximum(size, 1)
-    inherited = sum(messages.error[node] for messages, node in sources)
-    error = inherited * lists.heaviest + jnp.where(lost, 1 + lists.longest.astype(dtype), 0)
-    error = jnp.where(size > 0, error / size, jnp.inf)
-    least = jnp.min(jnp.where(total > 0, total, size[None]), 0) * inverse
-    return Messages((total * inverse[None])[None], error[None], least[None]), size
+def messages(
+    lists: Lists,
+    table: Int[Array, ""],
+    sources: Sequence[Rows],
+    inherited: Float[Array, "nodes lanes"],
+    least: Float[Array, "nodes lanes"],
+    inside: Float[Array, "nodes symbols lanes"] | Float[Array, ""] | None = None,
+) -> tuple[Messages, Float[Array, "nodes lanes"], Float[Array, "nodes lanes"]]:
+    """Equation (1) or (2) for one or more new nodes, scaled, with their errors by equation (3).
 
+    Args:
+      inherited: the sum of the errors of what each of them is made of.
+      least: the product of their smallest entries.
+      inside: what the overlap is taken with.
 
-def _contract(
-    lists: Lists, sources: Sequence[tuple[Float[Array, "_nodes symbols lanes"], Int[Array, ""]]]
-) -> Float[Array, "symbols lanes"]:
-    """Equations (1) and (2): for each output symbol, the weighted sum over its rules of products of rows.
-
-    `RULES_AT_ONCE` rules of all symbols are one expression, and their sum one pass over memory. Rows are read where
-    they are, among all nodes of a source: a message that is cut out first is copied.
+    Returns:
+      The messages; their sizes z before scaling; and overlaps sum_x message(x) inside(x), 0 without `inside`.
     """
-    tables = [(table.reshape(-1, table.shape[-1]), node * table.shape[1]) for table, node in sources]
+    dtype = lists.weight.dtype
+    total = contract(lists, table, sources)
+    total = total.reshape(len(least), -1, total.shape[-1])
+    if inside is None:
+        (size,), overlap = _over_symbols(_larger, [0.0], total), jnp.zeros_like(least)
+    else:
+        size, overlap = _over_symbols(_larger_and_sum, [0.0, 0.0], total, total * inside)
+    (smallest,) = _over_symbols(_smaller, [jnp.inf], jnp.where(total > 0, total, jnp.inf))
+    inverse = jnp.where(size > 0, 1 / size, 0)
+    lost = least * lists.lightest[table] < jnp.finfo(dtype).tiny * jnp.maximum(size, 1)
+    error = inherited * lists.heaviest[table] + jnp.where(lost, 1 + lists.longest[table].astype(dtype), 0)
+    error = jnp.where(size > 0, error / size, jnp.inf)
+    least = jnp.minimum(smallest, size) * inverse
+    return Messages(total * inverse[:, None], error, least), size, overlap * inverse
 
-    def add(total: Float[Array, "symbols lanes"] | None, first: Int[Array, ""] | int) -> Float[Array, "symbols lanes"]:
-        entry = lists.start[None, :-1] + (first + jnp.arange(RULES_AT_ONCE, dtype=jnp.int32))[:, None]
-        weight = jnp.where(entry < lists.start[None, 1:], lists.weight[entry], 0)
-        rows = [lists.operands[entry, f] + first_row for f, (_, first_row) in enumerate(tables)]
-        # computed once per node, not once per lane
-        rows, weight = jax.lax.optimization_barrier((rows, weight))
+
+def _over_symbols(
+    combine: Callable, start: Sequence[float], *tables: Float[Array, "nodes symbols lanes"]
+) -> list[Float[Array, "nodes lanes"]]:
+    """One reduction of one or two tables, part of the expression that makes them.
+
+    XLA gives the usual reductions to a library, which reads their operands from memory: `combine` must look different.
+    """
+    return list(jax.lax.reduce(tables, tuple(jnp.asarray(x, tables[0].dtype) for x in start), combine, [1]))
+
+
+def _smaller(x, y):
+    return (jnp.where(y[0] < x[0], y[0], x[0]),)
+
+
+def _larger(x, y):
+    return (jnp.where(y[0] > x[0], y[0], x[0]),)
+
+
+def _larger_and_sum(x, y):
+    return *_larger(x, y), x[1] + y[1]
+
+
+def contract(lists: Lists, table: Int[Array, ""], sources: Sequence[Rows]) -> Float[Array, "rows lanes"]:
+    """Equations (1) and (2): for each output row, the weighted sum over its rules of products of rows.
+
+    `RULES_AT_ONCE` rules of all rows are one expression, and their sum one pass over memory. Rows are read where they
+    are, among all nodes of a source: a message that is cut out first is copied.
+    """
+    flat = [(source.reshape(-1, source.shape[-1]), node * source.shape[1]) for source, node in sources]
+    starts = jnp.stack([first for _, first in flat])
+
+    def add(total: Float[Array, "rows lanes"] | None, i: Int[Array, ""] | int) -> Float[Array, "rows lanes"]:
+        # which rows and weights: found once, not for every lane
+        rows, weight = jax.lax.optimization_barrier(
+            (lists.operands[table, i] + starts[None, :, None], lists.weight[table, i])
+        )
         for k in range(RULES_AT_ONCE):
             product = weight[k][:, None]
-            for (table, _), row in zip(tables, rows, strict=True):
-                product *= table.at[row[k]].get(mode="promise_in_bounds")
+            for f, (source, _) in enumerate(flat):
+                product *= source.at[rows[k, f]].get(mode="promise_in_bounds")
             total = product if total is None else total + product
         assert total is not None
         return jax.lax.optimization_barrier(total)
 
     total = add(None, 0)
-    if lists.most <= RULES_AT_ONCE:
-        return total
-    passes = -(-lists.longest // RULES_AT_ONCE)
-    return jax.lax.fori_loop(1, passes, lambda i, total: add(total, RULES_AT_ONCE * i), total)
+    # also where there is one pass: without a loop in between, XLA would compute the sum again in all that reads it
+    passes = -(-lists.longest[table] // RULES_AT_ONCE)
+    return jax.lax.fori_loop(1, passes, lambda i, total: add(total, i), total)
 
 
-def _padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Array, Array]:
-    """(levels, v, m, s) and (levels, v, m); the rules that pad a smaller level have weight 0 and use symbol 0."""
+def padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Int[Array, "levels v m s"], Float[Array, "levels v m"]]:
+    """Rules and their probabilities; the rules that pad a smaller level have weight 0 and use symbol 0."""
     v, m = max(rhm.vocabulary), max(rhm.synonyms)
     tables, weights = [], []
     for level, rules in enumerate(rhm.rules):
@@ -126,37 +161,66 @@ def _padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Array, Array]:
 
 
 def upward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
-    """A table per level of rules: the rules of each parent."""
-    rules, weights = _padded_rules(rhm, dtype)
+    """A table per level of rules: the rules of each parent. Every source begins at the first child."""
+    rules, weights = padded_rules(rhm, dtype)
     levels, v, m, s = rules.shape
-    start = jnp.broadcast_to(m * jnp.arange(v + 1, dtype=jnp.int32), (levels, v + 1))
-    return _lists(start, rules.reshape(levels, v * m, s), weights.reshape(levels, v * m), m)
+    operands = rules + v * _up_to(s, 4)
+    return _lists(operands, weights, jnp.full(levels, m, jnp.int32))
 
 
 def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
-    """A table per level of rules and child j: the rules that give child j each symbol; reads (parent, siblings)."""
-    rules, weights = _padded_rules(rhm, dtype)
+    """A table per level of rules: for each symbol of each child, the rules that give it.
+
+    The first source begins at the parent, the others at its first child.
+    """
+    rules, weights = padded_rules(rhm, dtype)
     levels, v, m, s = rules.shape
-    flat = rules.reshape(levels, v * m, s)
-    parents = jnp.broadcast_to(jnp.arange(v * m, dtype=flat.dtype)[:, None] // m, (levels, v * m, 1))
-    used = [jnp.concatenate([parents, jnp.roll(flat, -j, 2)[..., 1:]], 2) for j in range(s)]
-    operands = jnp.stack(used, 1).reshape(levels * s, v * m, s)
-    child = jnp.swapaxes(flat, 1, 2).reshape(levels * s, v * m)
-    padding = jnp.repeat(weights.reshape(levels, v * m) == 0, s, 0)
-    child = jnp.where(padding, v, child)  # behind all lists: used by none
+    count = v * m
+    flat, weights = rules.reshape(levels, count, s), weights.reshape(levels, 1, count)
+    parents = jnp.broadcast_to(jnp.swapaxes(_up_to(count, 3), 1, 2) // m, (levels, count, 1))
+    placed = flat + v * _up_to(s, 3)
+    operands = [jnp.concatenate([parents, jnp.roll(placed, -j, 2)[..., 1:]], 2) for j in range(s)]
+    operands = jnp.stack(operands, 1)  # (levels, child, rules, s)
+    symbol = jnp.where(weights == 0, v, jnp.swapaxes(flat, 1, 2))  # padding: behind all lists, used by none
     # sorting one integer for both, symbol and rule, is several times as fast as argsort
-    order = jnp.sort(child * (v * m) + jnp.arange(v * m, dtype=child.dtype)[None], -1) % (v * m)
-    start = jnp.sum(child[:, None] < jnp.arange(v + 1, dtype=child.dtype)[None, :, None], -1, dtype=jnp.int32)
-    weight = jnp.take_along_axis(jnp.repeat(weights.reshape(levels, v * m), s, 0), order, 1)
-    operands = jnp.take_along_axis(operands, order[..., None], 1)
-    return _lists(start, operands, weight, min(v ** (s - 1), v * m))  # tuples are distinct
+    order = jnp.sort(symbol * count + _up_to(count, 3), -1) % count
+    start = jnp.sum(symbol[:, :, None] < jnp.swapaxes(_up_to(v + 1, 4), 2, 3), -1, dtype=jnp.int32)
+    most = min(v ** (s - 1), count)  # tuples are distinct
+    entry = start[..., :-1, None] + _up_to(most, 4)  # (levels, child, symbol, entry)
+    rule = jnp.take_along_axis(order[:, :, None], jnp.minimum(entry, count - 1), -1)
+    weight = jnp.where(entry < start[..., 1:, None], jnp.take_along_axis(weights[:, :, None], rule, -1), 0)
+    operands = jnp.take_along_axis(operands[:, :, None], rule[..., None], -2)
+    return _lists(
+        operands.reshape(levels, s * v, most, s),
+        weight.reshape(levels, s * v, most),
+        jnp.max(jnp.diff(start), (1, 2)).astype(jnp.int32),
+    )
 
 
-def _lists(start: Array, operands: Array, weight: Array, most: int) -> Lists:
-    sums = jnp.pad(jnp.cumsum(weight, 1), ((0, 0), (1, 0)))
-    totals = jnp.take_along_axis(sums, start[:, 1:], 1) - jnp.take_along_axis(sums, start[:, :-1], 1)
-    lightest = jnp.min(jnp.where(weight > 0, weight, 1), 1)
-    return Lists(start, operands, weight, jnp.max(jnp.diff(start), 1), jnp.max(totals, 1), lightest, most)
+def _up_to(count: int, rank: int) -> Int[Array, "..."]:
+    """0, 1, ... along the last axis of so many."""
+    return jnp.arange(count, dtype=jnp.int32).reshape((1,) * (rank - 1) + (-1,))
+
+
+def _lists(
+    operands: Int[Array, "levels rows entries s"],
+    weight: Float[Array, "levels rows entries"],
+    longest: Int[Array, " levels"],
+) -> Lists:
+    levels, rows, entries = weight.shape
+    # no operand is negative, which XLA does not know: so it does not unroll the loop over passes
+    longest = jnp.where(jnp.min(operands, (1, 2, 3)) >= 0, longest, 0)
+    passes = -(-entries // RULES_AT_ONCE)
+    room = (0, passes * RULES_AT_ONCE - entries)
+    operands = jnp.pad(operands, ((0, 0), (0, 0), room, (0, 0))).transpose(0, 2, 3, 1)
+    padded = jnp.pad(weight, ((0, 0), (0, 0), room)).transpose(0, 2, 1)
+    return Lists(
+        operands.reshape(levels, passes, RULES_AT_ONCE, -1, rows),
+        padded.reshape(levels, passes, RULES_AT_ONCE, rows),
+        longest,
+        jnp.max(jnp.sum(weight, -1), -1),
+        jnp.min(jnp.where(weight > 0, weight, 1), (1, 2)),
+    )
 
 
 def allowed(messages: Messages) -> float:

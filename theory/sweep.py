@@ -7,10 +7,11 @@ are innermost, and a rule is one multiply-add of long contiguous rows. The loop 
 compile time grows with the number of segments (one to four), not with depth; rules are traced, so a new grammar of the
 same sizes compiles nothing.
 
-**Memory traffic.** A node reads s v C floats and writes v C, C being the lanes: some 64 KiB each, which stay in a
-core's second-level cache while the ~ m v rules pass over them, four at a time. A rule reads s rows; the sums go to that
-cache and back once for four rules. Leaves are turned into lanes, and their logarithms into probabilities, a block at a
-time for the same reason. Every message goes to memory and back about twice.
+**Memory traffic.** A node reads s v C floats and writes v C, C being the lanes: some 32 KiB each, which stay in a
+core's second-level cache while the rules pass over them, four of each output row at a time. A rule reads s rows; the
+sums go to that cache and back once for four rules. Downward, the cavities on the way to the root stay there too
+(`Segment.depth_first`). Leaves are turned into lanes, and posteriors back into data, a tile at a time for the same
+reason. Every message goes to memory and back about twice.
 
 Large batches are computed a piece at a time (`in_pieces`). Every function returns its result and, for each datum,
 whether all of its piece is precise (the guard of `contraction`); where it is not, the caller takes `logarithmic`.
@@ -26,7 +27,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from hierarchical import Derivation, RandomHierarchyModel
 
-from .contraction import Lists, Messages, allowed, downward_lists, message, upward_lists
+from .contraction import Lists, Messages, allowed, downward_lists, padded_rules, upward_lists
+from .contraction import messages as new_messages
 from .segments import (
     Segment,
     at,
@@ -39,6 +41,7 @@ from .segments import (
     put,
     segments,
     transposed,
+    transposed_tile,
     with_room,
 )
 
@@ -94,34 +97,38 @@ def _drawn_levels(
     key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
 ) -> tuple[tuple[Int[Array, "batch _nodes"], ...], Bool[Array, ""]]:
     cuts = segments(rhm, len(log_likelihoods))
-    up, lists = _upward(rhm, log_likelihoods, cuts), upward_lists(rhm, log_likelihoods.dtype)
+    up, (rules, probabilities) = _upward(rhm, log_likelihoods, cuts), padded_rules(rhm, log_likelihoods.dtype)
     root_key, *keys = jax.random.split(key, len(cuts) + 1)
     classes = up.messages[0].table[0, : rhm.num_classes]
     drawn = _choose(jax.random.uniform(root_key, classes.shape[1:], classes.dtype), classes)[None]
     levels = [drawn.T]  # (batch, nodes)
     for k, cut, messages in zip(keys, cuts, up.messages, strict=True):
-        symbols = _draw(k, drawn.reshape(cut.lanes), messages, lists, cut)
+        symbols = _draw(k, drawn.reshape(cut.lanes), messages, rules, probabilities, cut)
         levels += [symbols[cut.place(level)].T.reshape(cut.batch, -1) for level in range(cut.top + 1, cut.bottom + 1)]
         drawn = levels[-1]
     return tuple(levels), _all_reliable(up)
 
 
 def _draw(
-    key: Key[Array, ""], roots: Int[Array, " lanes"], messages: Messages, lists: Lists, cut: Segment
+    key: Key[Array, ""],
+    roots: Int[Array, " lanes"],
+    messages: Messages,
+    rules: Int[Array, "levels v m s"],
+    probabilities: Float[Array, "levels v m"],
+    cut: Segment,
 ) -> Int[Array, "nodes lanes"]:
     """Symbols of all nodes of a segment, given those of its roots: a rule for each node with children, root first."""
     s, level, lane = cut.branching, cut.level_of_inner_nodes, jnp.arange(cut.lanes, dtype=jnp.int32)
     uniform = jax.random.uniform(key, (len(level), cut.lanes), messages.table.dtype)
 
     def step(node, symbols):
-        first = lists.start[level[node]][symbols[node]]  # upward lists: all of one length, those of the rules
-        entry = first[None] + jnp.arange(lists.most, dtype=jnp.int32)[:, None]  # (rules, lanes)
-        weights, operands = lists.weight[level[node]][entry], lists.operands[level[node]][entry]
+        candidates = rules[level[node]][symbols[node]]  # (lanes, rules, s)
+        weights = probabilities[level[node]][symbols[node]].T
         for j in range(s):
             child = messages.table[s * node + 1 + j]
-            weights *= child.at[operands[..., j], lane[None]].get(mode="promise_in_bounds")
-        chosen = jnp.minimum(_choose(uniform[node], weights), lists.most - 1)  # beyond: if all weights are 0
-        return put(symbols, operands[chosen, lane].T, s * node + 1)
+            weights *= child.at[candidates[..., j].T, lane[None]].get(mode="promise_in_bounds")
+        chosen = jnp.minimum(_choose(uniform[node], weights), len(weights) - 1)  # beyond: if all weights are 0
+        return put(symbols, candidates[lane, chosen].T, s * node + 1)
 
     start = jnp.zeros((sum(cut.nodes), cut.lanes), jnp.int32).at[0].set(roots)
     return jax.lax.fori_loop(0, len(level), step, start)
@@ -144,8 +151,11 @@ def _every_level(
     tables, reliable = _downward(rhm, up, cuts, cavity=cavity)
     found = []
     for cut, table in zip(cuts, tables, strict=True):
-        for level in range(cut.top, cut.bottom + (cut.bottom == rhm.depth)):
-            rows = transposed(table[cut.place(level)].reshape(-1, cut.lanes))
+        last = cut.bottom + (cut.bottom == rhm.depth)
+        for level in range(cut.top, last):
+            rows, place = table.shape[1], cut.place(level)
+            first, count = rows * place.start, rows * (place.stop - place.start)
+            rows = transposed(table.reshape(-1, cut.lanes), first, count)
             found.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
     return tuple(found), _of_all(reliable, log_likelihoods)
 
@@ -180,7 +190,7 @@ def _leaves(log_likelihoods: BatchEvidence, symbols: int, cut: Segment) -> tuple
         messages, scales = state
         leaf, lane = leaves * (i // per_row), jnp.minimum(lanes * (i % per_row), cut.lanes - lanes)
         block = jax.lax.dynamic_slice(data, (lane, v * leaf), (lanes, v * leaves))
-        logs = jax.lax.optimization_barrier(transposed(block)).reshape(leaves, v, lanes)
+        logs = transposed_tile(block).reshape(leaves, v, lanes)
         # at a symbol that no rule uses, NaN would reach no message; and a maximum may pass over it
         error = jnp.max(jnp.where(logs < jnp.inf, jnp.zeros_like(logs), jnp.inf), 1)
         largest = jnp.max(logs, 1)
@@ -204,11 +214,13 @@ def _climb(
     s, level = cut.branching, cut.level_of_inner_nodes
 
     def step(i, state):
-        messages, log_sizes = state
+        found, log_sizes = state
         node = len(level) - 1 - i
-        children = [(messages, s * node + 1 + j) for j in range(s)]
-        parent, size = message(at(lists, level[node]), children)
-        return keep(messages, parent, node), _added(log_sizes, jnp.log(size))
+        first = s * node + 1
+        below = part(found, first, s)
+        made_of = jnp.sum(below.error, 0, keepdims=True), jnp.prod(below.least, 0, keepdims=True)
+        parent, size, _ = new_messages(lists, level[node], [(found.table, first)] * s, *made_of)
+        return keep(found, parent, node), _added(log_sizes, jnp.log(size[0]))
 
     return jax.lax.fori_loop(0, len(level), step, (messages, log_sizes))
 
@@ -249,42 +261,52 @@ def _downward(
 
 
 def _descend(
-    root: Messages, messages: Messages, lists: Lists, cut: Segment, *, keep_leaves: bool, cavity: bool
+    root: Messages, inside: Messages, lists: Lists, cut: Segment, *, keep_leaves: bool, cavity: bool
 ) -> tuple[Float[Array, "nodes symbols lanes"], Messages, Bool[Array, ""]]:
     """Posteriors of all nodes of a segment, which take the place of their messages; cavities; and the guard's word.
 
-    Cavities of leaves are kept only if another segment follows; else they overwrite each other in a spare place.
+    Cavities of leaves are kept only if another segment follows. Else depth first, and cavities are kept while they are
+    needed: a few nodes for each level, which a cache holds.
     """
     s, level = cut.branching, cut.level_of_inner_nodes
-    kept = sum(cut.nodes) if keep_leaves else len(level)
+    walk = cut.breadth_first if keep_leaves else cut.depth_first
 
-    def step(node, state):
+    def step(i, state):
         tables, cavities, reliable = state
-        inside = eqx.tree_at(lambda x: x.table, messages, tables)
-        outside = []
-        for j in range(s):
-            siblings = [(inside, s * node + 1 + (j + k) % s) for k in range(1, s)]
-            outside.append(message(at(lists, s * level[node] + j), [(cavities, node), *siblings])[0])
-        # all children in one piece: written one by one, all tables would be copied to keep what the others read
-        outside = jax.tree.map(lambda *x: jnp.concatenate(x), *outside)
-        found, fine = _posterior(outside, part(inside, s * node + 1, s), cavity)
-        tables = put(tables, found, s * node + 1)
-        return tables, keep(cavities, outside, jnp.minimum(s * node + 1, kept)), reliable & fine
+        node, place, below = walk.node[i], walk.place[i], walk.place_of_children[i]
+        first = s * node + 1
+        error, least = (jax.lax.dynamic_slice_in_dim(x, first, s) for x in (inside.error, inside.least))
+        siblings = [[jnp.roll(x, -k, 0) for k in range(1, s)] for x in (error, least)]
+        inherited = sum(siblings[0], start=cavities.error[place][None])
+        smallest = math.prod(siblings[1], start=cavities.least[place][None])
+        sources = [(cavities.table, place), *[(tables, first)] * (s - 1)]
+        found = jnp.ones((), error.dtype) if cavity else part(tables, first, s)
+        outside, _, overlap = new_messages(lists, level[node], sources, inherited, smallest, found)
+        tables, fine = _posterior(tables, first, outside, error, overlap, cavity)
+        return tables, keep(cavities, outside, below), reliable & fine
 
-    posterior, _ = _posterior(root, part(messages, 0, 1), cavity)
-    room = jax.tree.map(lambda x: with_room(x, 0, kept - 1 + s), root)
-    start = put(messages.table, posterior, 0), room, jnp.bool_(True)
-    tables, cavities, reliable = jax.lax.fori_loop(0, len(level), step, start)
-    return tables, at(cavities, slice(len(level), kept)), reliable
+    overlap = jnp.sum(root.table if cavity else root.table * inside.table[:1], 1)
+    tables, _ = _posterior(inside.table, 0, root, inside.error[:1], overlap, cavity)
+    room = jax.tree.map(lambda x: with_room(x, 0, walk.places - 1), root)
+    fine = jnp.ones((s, cut.lanes), bool)
+    tables, cavities, reliable = jax.lax.fori_loop(0, len(level), step, (tables, room, fine))
+    return tables, at(cavities, slice(len(level), None)), jnp.all(reliable)
 
 
-def _posterior(outside: Messages, inside: Messages, cavity: bool) -> tuple[Float[Array, "nodes symbols lanes"], Array]:
-    """P ~ c u, or c alone, normalised; and whether it is reliable."""
-    product = outside.table * inside.table
-    overlap = jnp.sum(product, 1)
+def _posterior(
+    tables: Float[Array, "all_nodes symbols lanes"],
+    node: Int[Array, ""] | int,
+    outside: Messages,
+    error: Float[Array, "nodes lanes"],
+    overlap: Float[Array, "nodes lanes"],
+    cavity: bool,
+) -> tuple[Float[Array, "all_nodes symbols lanes"], Bool[Array, "nodes lanes"]]:
+    """P = c u / overlap, or c alone, in the place of u from `node` on; and whether it is reliable."""
+    scale = (1 / overlap)[:, None]
     if cavity:
-        return outside.table / jnp.sum(outside.table, 1, keepdims=True), jnp.all(outside.error < allowed(outside))
-    return product / overlap[:, None], jnp.all(outside.error + inside.error + 1 < allowed(outside) * overlap)
+        return put(tables, outside.table * scale, node), outside.error < allowed(outside)
+    fine = outside.error + error + 1 < allowed(outside) * overlap
+    return put(tables, outside.table * part(tables, node, len(error)) * scale, node), fine
 
 
 def _of_all(reliable: Bool[Array, ""], data: BatchEvidence) -> Reliable:

@@ -167,8 +167,8 @@ def test_pieces_give_what_the_whole_gives(rows):
 
 def test_large_batches_differentiate_and_compile_inside_other_programs():
     """The gradient of ln p(y) is the leaf marginal; under jit the choice of path is part of the program."""
-    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 515
-    assert suits(rhm, batch) and data_at_once(rhm) == 514  # two pieces of 258, which share one datum
+    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 1029
+    assert suits(rhm, batch) and data_at_once(rhm) == 1028  # two pieces of 515, which share one datum
     evidence = mild_evidence(rhm, batch, np.float32)
     gradient = jax.jit(jax.grad(lambda e: batched_log_evidence(rhm, e).sum()))(evidence)
     np.testing.assert_allclose(gradient, batched_marginals(rhm, evidence)[-1], atol=2e-5)
