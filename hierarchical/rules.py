@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 Rules = Int[Array, "_parents _synonyms _branching"]
 RuleLogProbs = Float[Array, "_parents _synonyms"]
 
-_LARGEST_INVERSE = 2**16  # tuples: up to here a table of all of them is made when strings are parsed
+_LARGEST_TABLE = 2**16  # entries: up to here a table of all tuples is made, to look them up
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))
@@ -42,18 +42,28 @@ def _draw_distinct(key: Key[Array, ""], count: int, branching: int, num_symbols:
         key, draw_key = jax.random.split(key)
         fresh = jax.random.randint(draw_key, tuples.shape, 0, num_symbols, jnp.int32)
         tuples = jnp.where(repeated[:, None], fresh, tuples)
-        return key, tuples, _is_repeated(tuples)
+        return key, tuples, _is_repeated(tuples, num_symbols)
 
     start = key, jnp.zeros((count, branching), jnp.int32), jnp.ones(count, bool)
     return jax.lax.while_loop(lambda state: state[2].any(), redraw, start)[1]
 
 
-def _is_repeated(tuples: Int[Array, "count branching"]) -> Bool[Array, " count"]:
+def _is_repeated(tuples: Int[Array, "count branching"], num_symbols: int) -> Bool[Array, " count"]:
     """True where a lower-numbered row holds the same tuple."""
+    count, branching = tuples.shape
+    if num_symbols**branching <= _LARGEST_TABLE:
+        code, row = tuples @ _place_values(branching, num_symbols), jnp.arange(count, dtype=jnp.int32)
+        first = jnp.full(num_symbols**branching, count, jnp.int32).at[code].min(row)
+        return first[code] < row
     order = jnp.lexsort(tuples.T)  # stable: equal rows stay in order
     ordered = tuples[order]
     same = jnp.all(ordered[1:] == ordered[:-1], -1)
     return jnp.zeros(len(tuples), bool).at[order[1:]].set(same)
+
+
+def _place_values(branching: int, num_symbols: int) -> Int[Array, " branching"]:
+    """Read as digits with these values, each tuple is a number of its own."""
+    return num_symbols ** jnp.arange(branching, dtype=jnp.int32)
 
 
 def match(table: Rules, tuples: Int[Array, "nodes branching"], num_symbols: int) -> Int[Array, " nodes"]:
@@ -62,14 +72,14 @@ def match(table: Rules, tuples: Int[Array, "nodes branching"], num_symbols: int)
     While the v^s tuples are few, a table of them is made and read. Else every rule is compared with every tuple.
     """
     tuples = tuples.astype(jnp.int32)
-    if num_symbols ** table.shape[2] <= _LARGEST_INVERSE:
+    if num_symbols ** table.shape[2] <= _LARGEST_TABLE:
         return _looked_up(table, tuples, num_symbols)
     found = jnp.all(tuples[:, None, None] == table[None], -1).any(-1)  # (nodes, parents)
     return jnp.where(found.any(-1), jnp.argmax(found, -1).astype(jnp.int32), -1)
 
 
 def _looked_up(table: Rules, tuples: Int[Array, "nodes branching"], num_symbols: int) -> Int[Array, " nodes"]:
-    place = num_symbols ** jnp.arange(table.shape[2], dtype=jnp.int32)
+    place = _place_values(table.shape[2], num_symbols)
     parents = jnp.broadcast_to(jnp.arange(table.shape[0], dtype=jnp.int32)[:, None], table.shape[:2])
     inverse = jnp.full(num_symbols ** table.shape[2], -1, jnp.int32).at[table @ place].set(parents)
     inside = jnp.all((tuples >= 0) & (tuples < num_symbols), -1)

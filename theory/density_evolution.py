@@ -23,7 +23,8 @@ Leaves are the largest source of noise (the realised masked fraction shifts the 
 of leaves is every 8th of a pool sorted by belief in the truth, from a random start: also unbiased.
 
 Common random numbers. All times share rules, parentage and the channel's random numbers, so a population has one
-smooth, practically decreasing curve of overlap against t, at every level.
+smooth, practically decreasing curve of overlap against t, at every level. Rules and parentage are drawn once for all
+times, `Ancestry`, since drawing them costs more than a level of (1).
 
 The threshold. 1 (class certain) and 1/v (class lost) attract; their linear stability is that of mean field, because the
 first moment is exact there (`mean_field.transition_exists`). Between them a departure from the critical law grows by a
@@ -39,6 +40,7 @@ Precision. Messages are normalised probabilities and (1) needs no logarithms: a 
 true tuple has weight below delta with probability at most v^s delta and the normaliser does not underflow.
 """
 
+import functools
 import math
 
 import equinox as eqx
@@ -52,6 +54,16 @@ from hierarchical import draw_rules
 from . import mean_field
 
 _LEAF_POOL = 8  # leaves drawn per leaf kept
+
+
+class Ancestry(eqx.Module):
+    """What a population's levels are made of, whatever the noise: drawn once, and used for all times."""
+
+    rules: Int[Array, "*levels sets v m s"]
+    true_rule: Int[Array, "*levels sets members"]
+    """In a table read as a list of v * m rules."""
+    member: Int[Array, "*levels s population"]
+    """Which of the level below is the child at each position; a permutation."""
 
 
 class CriticalNoise(eqx.Module):
@@ -113,10 +125,18 @@ def critical_noise(
     if levels is None:
         levels = _deep(*grammar)
 
-    def curve(key, times):
-        return overlap(key, *grammar, process, times, levels, population, rule_sets)[-1]
+    _check(*grammar, process, levels, population, rule_sets)
 
-    searches = [_crossing(k, curve, process.max_time, points, refinements) for k in jax.random.split(key, replicas)]
+    def search(key):
+        leaves_key, levels_key = jax.random.split(key)
+        ancestry = draw_ancestry(levels_key, *grammar, levels, population, rule_sets)
+
+        def curve(times):
+            return evolve(jax.random.clone(leaves_key), ancestry, process, times)[-1]
+
+        return _crossing(curve, process.max_time, points, refinements)
+
+    searches = [search(k) for k in jax.random.split(key, replicas)]
     crossings, noise_times, overlaps = map(jnp.stack, zip(*searches, strict=True))
     resolution = process.max_time / (points + 1) ** refinements
     return CriticalNoise(
@@ -155,6 +175,22 @@ def overlap(
     Time is about population * times * v m per level, memory (s + 2) * population * v * times numbers. One population
     has one error, common to all times: average over keys.
     """
+    grammar = (num_symbols, num_synonyms, branching)
+    _check(*grammar, process, depth, population, rule_sets)
+    leaves_key, levels_key = jax.random.split(key)
+    ancestry = draw_ancestry(levels_key, *grammar, depth, population, rule_sets)
+    return evolve(leaves_key, ancestry, process, noise_times)
+
+
+def _check(
+    num_symbols: int,
+    num_synonyms: int,
+    branching: int,
+    process: AbstractProcess,
+    depth: int,
+    population: int,
+    rule_sets: int,
+) -> None:
     mean_field.transition_exists(num_symbols, num_synonyms, branching)  # raises if the grammar is impossible
     if process.num_symbols != num_symbols:
         raise ValueError(f"the process noises {process.num_symbols} symbols, the grammar has {num_symbols}")
@@ -162,19 +198,43 @@ def overlap(
         raise ValueError(f"depth = {depth}: give 0 or more levels of rules")
     if rule_sets < 1 or population < 1 or population % rule_sets:
         raise ValueError(f"population = {population} is not a positive multiple of rule_sets = {rule_sets}")
-    return _evolve(key, num_synonyms, branching, process, noise_times, depth, population, rule_sets)
+
+
+@functools.partial(jax.jit, static_argnums=range(1, 7))
+def draw_ancestry(
+    key: Key[Array, ""],
+    num_symbols: int,
+    num_synonyms: int,
+    branching: int,
+    levels: int,
+    population: int,
+    rule_sets: int,
+) -> Ancestry:
+    members = (rule_sets, population // rule_sets)
+
+    def table(key):
+        return draw_rules(key, num_symbols, num_synonyms, branching, num_symbols)
+
+    def level(key):
+        rules_key, truth_key, order_key = jax.random.split(key, 3)
+        rules = jax.vmap(table)(jax.random.split(rules_key, rule_sets))
+        true_rule = jax.random.randint(truth_key, members, 0, num_symbols * num_synonyms, jnp.int32)
+        order = jax.vmap(lambda k: jax.random.permutation(k, population))(jax.random.split(order_key, branching))
+        return Ancestry(rules, true_rule, order.astype(jnp.int32))
+
+    return jax.lax.map(level, jax.random.split(key, levels))
 
 
 @eqx.filter_jit
-def _evolve(key, num_synonyms, branching, process, noise_times, depth, population, rule_sets):
-    leaves_key, levels_key = jax.random.split(key)
-
-    def ascend(messages, level_key):
-        messages = _parents(level_key, messages, num_synonyms, branching, rule_sets)
+def evolve(
+    key: Key[Array, ""], ancestry: Ancestry, process: AbstractProcess, noise_times: Float[Array, " times"]
+) -> Float[Array, "levels_and_leaves times"]:
+    def ascend(messages, level):
+        messages = _parents(messages, level)
         return messages, _belief_in_truth(messages)
 
-    leaves = _leaf_messages(leaves_key, process, noise_times, population)
-    _, overlaps = jax.lax.scan(ascend, leaves, jax.random.split(levels_key, depth))
+    leaves = _leaf_messages(key, process, noise_times, ancestry.member.shape[-1])
+    _, overlaps = jax.lax.scan(ascend, leaves, ancestry)
     return jnp.concatenate([_belief_in_truth(leaves)[None], overlaps])
 
 
@@ -199,49 +259,30 @@ def _leaf_messages(
     return jnp.moveaxis(jax.lax.map(at, noise_times), 0, -1)
 
 
-def _parents(
-    key: Key[Array, ""],
-    messages: Float[Array, "population v times"],
-    num_synonyms: int,
-    branching: int,
-    rule_sets: int,
-) -> Float[Array, "population v times"]:
+def _parents(messages: Float[Array, "population v times"], level: Ancestry) -> Float[Array, "population v times"]:
     """One level of equation (1): as many parents as there were messages."""
-    population, num_symbols, times = messages.shape
-    rules_key, truth_key, order_key = jax.random.split(key, 3)
-    num_rules = num_symbols * num_synonyms
-
-    def draw(k):
-        return draw_rules(k, num_symbols, num_synonyms, branching, num_symbols)
-
-    tables = jax.vmap(draw)(jax.random.split(rules_key, rule_sets))  # (sets, v, m, s)
-    rules = tables.reshape(rule_sets, num_rules, branching)  # rule r has parent r // m
-    members = (rule_sets, population // rule_sets)
-    true_rules = jax.random.randint(truth_key, members, 0, num_rules, jnp.int32)
-    true_tuples = jnp.take_along_axis(rules, true_rules[..., None], 1)  # (sets, members, s)
-
-    children = _children(order_key, messages, true_tuples)
-    parents = jax.vmap(_apply_rules, (0, 1))(tables, children)
-    truth = (true_rules // num_synonyms)[:, None]  # (sets, 1, members)
+    sets, num_symbols, num_synonyms, branching = level.rules.shape
+    rules = level.rules.reshape(sets, -1, branching)  # rule r has parent r // m
+    true_tuples = jnp.take_along_axis(rules, level.true_rule[..., None], 1)  # (sets, members, s)
+    children = _children(messages, level.member, true_tuples)
+    parents = jax.vmap(_apply_rules, (0, 1))(level.rules, children)
+    truth = (level.true_rule // num_synonyms)[:, None]  # (sets, 1, members)
     relabelled = (jnp.arange(num_symbols, dtype=jnp.int32)[None, :, None] + truth) % num_symbols
     parents = jnp.take_along_axis(parents, relabelled[..., None], 1)  # (sets, v, members, times), truth 0
-    return jnp.swapaxes(parents, 1, 2).reshape(population, num_symbols, times)
+    return jnp.swapaxes(parents, 1, 2).reshape(messages.shape)
 
 
 def _children(
-    key: Key[Array, ""],
     messages: Float[Array, "population v times"],
+    member: Int[Array, "s population"],
     true_tuples: Int[Array, "sets members s"],
 ) -> Float[Array, "s sets v members times"]:
-    """Each position's shuffle of the population, relabelled so that the truth is the true tuple's symbol."""
-    population, num_symbols, _ = messages.shape
+    """The messages of each position's child, relabelled so that the truth is the true tuple's symbol."""
+    num_symbols = messages.shape[1]
     sets, members, branching = true_tuples.shape
-
-    order = jax.vmap(lambda k: jax.random.permutation(k, population))(jax.random.split(key, branching))
-    member = order.reshape(branching, sets, 1, members)
     truth = jnp.moveaxis(true_tuples, -1, 0)[:, :, None]  # (s, sets, 1, members)
     symbol = (jnp.arange(num_symbols, dtype=jnp.int32)[None, None, :, None] - truth) % num_symbols
-    return messages[member, symbol]
+    return messages[member.reshape(branching, sets, 1, members), symbol]
 
 
 def _apply_rules(
@@ -259,7 +300,7 @@ def _apply_rules(
     return total / total.sum(0, keepdims=True)
 
 
-def _crossing(key, curve, max_time, points, refinements):
+def _crossing(curve, max_time, points, refinements):
     """One population's crossing of 1/2, and its curve at all times tried: (t, times, overlaps), times increasing."""
     low, high = 0.0, max_time
     times, overlaps = [], []
@@ -267,7 +308,7 @@ def _crossing(key, curve, max_time, points, refinements):
     for _ in range(refinements):
         edges = jnp.linspace(low, high, points + 2)
         times.append(edges[1:-1])
-        overlaps.append(curve(jax.random.clone(key), times[-1]))
+        overlaps.append(curve(times[-1]))
         kept = int(jnp.argmin(jnp.append(overlaps[-1] > 0.5, False)))  # how many points lie before the first loss
         low, high = float(edges[kept]), float(edges[kept + 1])
 
