@@ -84,7 +84,7 @@ def main() -> None:
         best = [row.best for row in measured]
         ratios = [f"plain JAX {best[2] / best[0]:.1f}", f"logarithms {best[1] / best[0]:.1f}"]
         if options.limit:
-            ratios.append(f"C++ {_limit(options.limit, sizes) / best[0]:.2f}")
+            ratios.append(f"C++ {limit_seconds(options.limit, sizes) / best[0]:.2f}")
         sentences.append(f"{name}: {', '.join(ratios)}")
     sentence = f"Batches of {BATCH}, time of others over phasetree's batched_marginals: {'; '.join(sentences)}."
     show("belief propagation, all marginals", rows, sentence, options.json)
@@ -92,7 +92,7 @@ def main() -> None:
         sys.exit(f"plain JAX takes only {rows[2].best / rows[0].best:.1f} times as long, less than {options.guard}")
 
 
-def _limit(script, sizes) -> float:
+def limit_seconds(script: pathlib.Path, sizes: tuple[int, int, int, int]) -> float:
     """Seconds of the C++ loop."""
     given = [word for name, size in zip("vmsL", sizes, strict=True) for word in (f"--{name}", str(size))]
     command = [sys.executable, str(script), *given, "--batch", str(BATCH)]
