@@ -10,3 +10,4 @@ from .belief_propagation import cavity_marginals as cavity_marginals
 from .belief_propagation import log_evidence as log_evidence
 from .belief_propagation import marginals as marginals
 from .belief_propagation import posterior_sample as posterior_sample
+from .evidence import NoisedStrings as NoisedStrings

@@ -12,7 +12,8 @@ There are two formulations. `logarithmic` is right for any evidence. `sweep` wor
 as fast on large batches, and knows when it is not precise: then, and where it does not apply, logarithms are taken. So
 the answer never depends on which one ran, beyond rounding. Derivatives are those of the logarithmic formulation.
 
-The public functions take one datum, except where they are named `batched`; each is one compiled sweep.
+The public functions take one datum, except where they are named `batched`; each is one compiled sweep. The latter also
+take `NoisedStrings`, whose evidence need not be written out.
 """
 
 from collections.abc import Callable
@@ -28,10 +29,10 @@ from jaxtyping import Array, Bool, Float, Key
 from hierarchical import Derivation, RandomHierarchyModel
 
 from . import logarithmic, sweep
+from .evidence import Evidence, LogLikelihoods, log_likelihoods
 from .segments import suits
 
 LeafEvidence = Float[Array, "leaves v"]
-BatchEvidence = Float[Array, "batch leaves v"]
 LevelTables = tuple[Float[Array, "_nodes _symbols"], ...]
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
 
@@ -77,77 +78,74 @@ def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, leaf_log_li
     return _first(batched_posterior_sample(key, rhm, leaf_log_likelihoods[None]))
 
 
-def batched_log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> Float[Array, " batch"]:
+def batched_log_evidence(rhm: RandomHierarchyModel, evidence: Evidence) -> Float[Array, " batch"]:
     """`log_evidence` of many data at once."""
-    return _best(sweep.log_evidence, logarithmic.log_evidence, rhm, log_likelihoods)
+    return _best(sweep.log_evidence, logarithmic.log_evidence, rhm, evidence)
 
 
-def batched_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> BatchLevelTables:
+def batched_marginals(rhm: RandomHierarchyModel, evidence: Evidence) -> BatchLevelTables:
     """`marginals` of many data at once: the same values."""
-    return _best(sweep.marginals, logarithmic.marginals, rhm, log_likelihoods)
+    return _best(sweep.marginals, logarithmic.marginals, rhm, evidence)
 
 
-def batched_cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> BatchLevelTables:
+def batched_cavity_marginals(rhm: RandomHierarchyModel, evidence: Evidence) -> BatchLevelTables:
     """`cavity_marginals` of many data at once."""
-    return _best(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, log_likelihoods)
+    return _best(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, evidence)
 
 
-def batched_posterior_sample(
-    key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
-) -> Derivation:
+def batched_posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence) -> Derivation:
     """One `posterior_sample` for each of many data; the levels of the result are (batch, nodes)."""
     return _best(
         Partial(sweep.posterior_sample, jax.random.clone(key)),
         Partial(logarithmic.posterior_sample, key),
         rhm,
-        log_likelihoods,
+        evidence,
     )
 
 
-def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> Any:
+def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence) -> Any:
     """The fast answer where it is reliable for the whole batch, else the safe one; derivatives of the safe one.
 
     `fast` returns its answer and for which data it is reliable: NaN and +inf never are, so that only `safe` has to look
     for them.
     """
     expected = (rhm.num_leaves, rhm.num_symbols)
-    if log_likelihoods.shape[1:] != expected:
-        raise ValueError(
-            f"evidence must be (leaves, symbols) = {expected} for this grammar, got {log_likelihoods.shape[1:]}"
-        )
-    if not len(log_likelihoods):
+    if evidence.shape[1:] != expected:
+        raise ValueError(f"evidence must be (leaves, symbols) = {expected} for this grammar, got {evidence.shape[1:]}")
+    if not len(evidence):
         raise ValueError("the batch is empty: give the evidence of at least one datum")
-    large = suits(rhm, len(log_likelihoods), log_likelihoods.dtype)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, safe, rhm, log_likelihoods))):
+    large = suits(rhm, len(evidence), evidence.dtype)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, safe, rhm, evidence))):
         if large:
-            return _either(fast, safe, rhm, log_likelihoods)
-        return safe(rhm, _checked(log_likelihoods))
+            return _either(fast, safe, rhm, evidence)
+        return safe(rhm, _checked(evidence))
     # two programs, not one with both: half the time to compile, and memory for the fast one only; and errors raised
     # here, for a program that can raise them calls Python, which no cache of compiled programs keeps
     if large:
-        found, reliable = _fast(fast, rhm, log_likelihoods)
+        found, reliable = _fast(fast, rhm, evidence)
         if reliable:
             return found
-    found, allowed = _safe(safe, rhm, log_likelihoods)
+    found, allowed = _safe(safe, rhm, evidence)
     if not allowed:
         raise ValueError(_NOT_ALLOWED)
     return found
 
 
 @eqx.filter_jit
-def _safe(safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    return safe(rhm, log_likelihoods), _is_allowed(log_likelihoods)
+def _safe(safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence):
+    given = log_likelihoods(evidence)
+    return safe(rhm, given), _is_allowed(given)
 
 
 @eqx.filter_jit
-def _fast(fast: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    found, reliable = fast(rhm, log_likelihoods)
+def _fast(fast: Callable, rhm: RandomHierarchyModel, evidence: Evidence):
+    found, reliable = fast(rhm, evidence)
     return found, jnp.all(reliable)
 
 
 @eqx.filter_jit
-def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence):
-    arguments = (fast, safe, rhm, log_likelihoods)
+def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence):
+    arguments = (fast, safe, rhm, evidence)
     smooth, rest = eqx.partition(arguments, eqx.is_inexact_array)
     counted, static = eqx.partition(rest, eqx.is_array)
 
@@ -168,12 +166,13 @@ def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, log_likel
     return value(smooth, counted)
 
 
-def _checked(log_likelihoods: BatchEvidence) -> BatchEvidence:
-    return eqx.error_if(log_likelihoods, ~_is_allowed(log_likelihoods), _NOT_ALLOWED)
+def _checked(evidence: Evidence) -> LogLikelihoods:
+    given = log_likelihoods(evidence)
+    return eqx.error_if(given, ~_is_allowed(given), _NOT_ALLOWED)
 
 
-def _is_allowed(log_likelihoods: BatchEvidence) -> Bool[Array, ""]:
-    return jnp.all(log_likelihoods < jnp.inf)
+def _is_allowed(given: LogLikelihoods) -> Bool[Array, ""]:
+    return jnp.all(given < jnp.inf)
 
 
 def _first(tree):

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from hierarchical import RandomHierarchyModel
 
@@ -178,11 +178,12 @@ def transposed_tile(tile: Float[Array, "rows columns"]) -> Float[Array, "columns
     """
     rows, columns = tile.shape
     width = math.gcd(rows, 8)
-    groups = _in_memory(_in_memory(tile).reshape(-1, width, columns).transpose(0, 2, 1))
-    return _in_memory(groups.transpose(1, 0, 2)).reshape(columns, rows)
+    groups = in_memory(in_memory(tile).reshape(-1, width, columns).transpose(0, 2, 1))
+    return in_memory(groups.transpose(1, 0, 2)).reshape(columns, rows)
 
 
-def _in_memory(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def in_memory(x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
+    """x, written in the order of its axes."""
     return jax.lax.optimization_barrier(with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim)))))
 
 

@@ -17,8 +17,8 @@ Large batches are computed a piece at a time (`in_pieces`). Every function retur
 whether all of its piece is precise (the guard of `contraction`); where it is not, the caller takes `logarithmic`.
 """
 
-import functools
 import math
+from functools import reduce
 
 import equinox as eqx
 import jax
@@ -29,6 +29,7 @@ from hierarchical import Derivation, RandomHierarchyModel
 
 from .contraction import Lists, Messages, allowed, downward_lists, padded_rules, upward_lists
 from .contraction import messages as new_messages
+from .evidence import Evidence, lanes_reader
 from .segments import (
     Segment,
     at,
@@ -41,11 +42,9 @@ from .segments import (
     put,
     segments,
     transposed,
-    transposed_tile,
     with_room,
 )
 
-BatchEvidence = Float[Array, "batch leaves v"]
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
 Reliable = Bool[Array, " batch"]
 CompensatedSum = tuple[Float[Array, " lanes"], Float[Array, " lanes"]]  # the sum so far, and what rounding added to it
@@ -60,44 +59,42 @@ class Upward(eqx.Module):
     """ln p(y), nats."""
 
 
-def log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[Float[Array, " batch"], Reliable]:
+def log_evidence(rhm: RandomHierarchyModel, evidence: Evidence) -> tuple[Float[Array, " batch"], Reliable]:
     """ln p(y) of each datum, nats."""
 
-    def piece(_, log_likelihoods):
-        up = _upward(rhm, log_likelihoods, segments(rhm, len(log_likelihoods)))
-        return up.log_evidence, _of_all(_all_reliable(up), log_likelihoods)
+    def piece(_, evidence):
+        up = _upward(rhm, evidence, segments(rhm, len(evidence)))
+        return up.log_evidence, _of_all(_all_reliable(up), evidence)
 
-    return in_pieces(piece, data_at_once(rhm), log_likelihoods)
+    return in_pieces(piece, data_at_once(rhm), evidence)
 
 
-def marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[BatchLevelTables, Reliable]:
+def marginals(rhm: RandomHierarchyModel, evidence: Evidence) -> tuple[BatchLevelTables, Reliable]:
     """Posterior of every node, root first."""
-    return in_pieces(lambda _, rows: _every_level(rhm, rows, cavity=False), data_at_once(rhm), log_likelihoods)
+    return in_pieces(lambda _, rows: _every_level(rhm, rows, cavity=False), data_at_once(rhm), evidence)
 
 
-def cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[BatchLevelTables, Reliable]:
+def cavity_marginals(rhm: RandomHierarchyModel, evidence: Evidence) -> tuple[BatchLevelTables, Reliable]:
     """Cavity of every node, root first."""
-    return in_pieces(lambda _, rows: _every_level(rhm, rows, cavity=True), data_at_once(rhm), log_likelihoods)
+    return in_pieces(lambda _, rows: _every_level(rhm, rows, cavity=True), data_at_once(rhm), evidence)
 
 
-def posterior_sample(
-    key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
-) -> tuple[Derivation, Reliable]:
+def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence) -> tuple[Derivation, Reliable]:
     """One exact draw of the tree for each datum; one random number a node."""
 
-    def piece(key, log_likelihoods):
-        levels, reliable = _drawn_levels(key, rhm, log_likelihoods)
+    def piece(key, evidence):
+        levels, reliable = _drawn_levels(key, rhm, evidence)
         valid = tuple(jnp.ones(level.shape, bool) for level in levels)
-        return Derivation(levels, valid), _of_all(reliable, log_likelihoods)
+        return Derivation(levels, valid), _of_all(reliable, evidence)
 
-    return in_pieces(piece, data_at_once(rhm), log_likelihoods, key)
+    return in_pieces(piece, data_at_once(rhm), evidence, key)
 
 
 def _drawn_levels(
-    key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
+    key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence
 ) -> tuple[tuple[Int[Array, "batch _nodes"], ...], Bool[Array, ""]]:
-    cuts = segments(rhm, len(log_likelihoods))
-    up, (rules, probabilities) = _upward(rhm, log_likelihoods, cuts), padded_rules(rhm, log_likelihoods.dtype)
+    cuts = segments(rhm, len(evidence))
+    up, (rules, probabilities) = _upward(rhm, evidence, cuts), padded_rules(rhm, evidence.dtype)
     root_key, *keys = jax.random.split(key, len(cuts) + 1)
     classes = up.messages[0].table[0, : rhm.num_classes]
     drawn = _choose(jax.random.uniform(root_key, classes.shape[1:], classes.dtype), classes)[None]
@@ -143,11 +140,9 @@ def _choose(uniform: Float[Array, " lanes"], weights: Float[Array, "choices lane
     return jnp.sum(cumulated <= (uniform * cumulated[-1])[None], 0, dtype=jnp.int32)
 
 
-def _every_level(
-    rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, *, cavity: bool
-) -> tuple[BatchLevelTables, Reliable]:
-    cuts = segments(rhm, len(log_likelihoods))
-    up = _upward(rhm, log_likelihoods, cuts)
+def _every_level(rhm: RandomHierarchyModel, evidence: Evidence, *, cavity: bool) -> tuple[BatchLevelTables, Reliable]:
+    cuts = segments(rhm, len(evidence))
+    up = _upward(rhm, evidence, cuts)
     tables, reliable = _downward(rhm, up, cuts, cavity=cavity)
     found = []
     for cut, table in zip(cuts, tables, strict=True):
@@ -157,20 +152,20 @@ def _every_level(
             first, count = rows * place.start, rows * (place.stop - place.start)
             rows = transposed(table.reshape(-1, cut.lanes), first, count)
             found.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
-    return tuple(found), _of_all(reliable, log_likelihoods)
+    return tuple(found), _of_all(reliable, evidence)
 
 
-def _upward(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, cuts: list[Segment]) -> Upward:
+def _upward(rhm: RandomHierarchyModel, evidence: Evidence, cuts: list[Segment]) -> Upward:
     """Equation (1) for the whole tree."""
-    lists, found = upward_lists(rhm, log_likelihoods.dtype), []
-    log_sizes = jnp.zeros(len(log_likelihoods), log_likelihoods.dtype)
+    lists, found = upward_lists(rhm, evidence.dtype), []
+    log_sizes = jnp.zeros(len(evidence), evidence.dtype)
     for cut in reversed(cuts):
         if found:
             leaves = enter(at(found[0], 0), cut)
             messages = jax.tree.map(lambda x, cut=cut: with_room(x, len(cut.level_of_inner_nodes), 0), leaves)
             sizes = _nothing(cut.lanes, log_sizes.dtype)
         else:
-            messages, sizes = _leaves(log_likelihoods, max(rhm.vocabulary), cut)
+            messages, sizes = _leaves(evidence, max(rhm.vocabulary), cut)
         messages, (total, _) = _climb(messages, sizes, lists, cut)
         found.insert(0, messages)
         log_sizes += jnp.sum(total.reshape(cut.batch, cut.roots), 1)
@@ -178,19 +173,19 @@ def _upward(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence, cuts: lis
     return Upward(found, log_sizes + jnp.log(jnp.sum(root, 0)) - math.log(rhm.num_classes))
 
 
-def _leaves(log_likelihoods: BatchEvidence, symbols: int, cut: Segment) -> tuple[Messages, CompensatedSum]:
+def _leaves(evidence: Evidence, symbols: int, cut: Segment) -> tuple[Messages, CompensatedSum]:
     """Messages of all local nodes, of which the leaves are filled in; and the sum of ln of what they were scaled by."""
-    k, v, dtype = cut.nodes[-1], log_likelihoods.shape[-1], log_likelihoods.dtype
-    data, inner = log_likelihoods.reshape(cut.lanes, k * v), len(cut.level_of_inner_nodes)
+    k, v, dtype = cut.nodes[-1], evidence.shape[-1], evidence.dtype
+    inner = len(cut.level_of_inner_nodes)
     leaves, lanes = cut.block(v)
+    read = lanes_reader(evidence, cut, leaves, lanes)
     per_row = -(-cut.lanes // lanes)
     empty = Messages(*(jnp.zeros((inner + k, *shape, cut.lanes), dtype) for shape in ((symbols,), (), ())))
 
     def step(i, state):
         messages, scales = state
         leaf, lane = leaves * (i // per_row), jnp.minimum(lanes * (i % per_row), cut.lanes - lanes)
-        block = jax.lax.dynamic_slice(data, (lane, v * leaf), (lanes, v * leaves))
-        logs = transposed_tile(block).reshape(leaves, v, lanes)
+        logs = read(leaf, lane)
         # at a symbol that no rule uses, NaN would reach no message; and a maximum may pass over it
         error = jnp.max(jnp.where(logs < jnp.inf, jnp.zeros_like(logs), jnp.inf), 1)
         largest = jnp.max(logs, 1)
@@ -217,8 +212,8 @@ def _climb(
         found, log_sizes = state
         node = len(level) - 1 - i
         first = s * node + 1
-        below = part(found, first, s)
-        made_of = jnp.sum(below.error, 0, keepdims=True), jnp.prod(below.least, 0, keepdims=True)
+        below = [part((found.error, found.least), first + j, 1) for j in range(s)]
+        made_of = reduce(jnp.add, [error for error, _ in below]), reduce(jnp.multiply, [least for _, least in below])
         parent, size, _ = new_messages(lists, level[node], [(found.table, first)] * s, *made_of)
         return keep(found, parent, node), _added(log_sizes, jnp.log(size[0]))
 
@@ -309,10 +304,10 @@ def _posterior(
     return put(tables, outside.table * part(tables, node, len(error)) * scale, node), fine
 
 
-def _of_all(reliable: Bool[Array, ""], data: BatchEvidence) -> Reliable:
+def _of_all(reliable: Bool[Array, ""], data: Evidence) -> Reliable:
     return jnp.broadcast_to(reliable, len(data))
 
 
 def _all_reliable(up: Upward) -> Bool[Array, ""]:
     """Whether no message can be wrong by more than `TOLERANCE`, relative to its largest entry."""
-    return functools.reduce(jnp.logical_and, [jnp.all(found.error < allowed(found)) for found in up.messages])
+    return reduce(jnp.logical_and, [jnp.all(found.error < allowed(found)) for found in up.messages])

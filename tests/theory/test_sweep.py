@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffusion import Masking, UniformNoise
 from hierarchical import RandomHierarchyModel
 from tests.grammars import enumerated
 from tests.references import enumeration
-from theory import batched_log_evidence, batched_marginals, batched_posterior_sample, logarithmic, sweep
+from theory import NoisedStrings, batched_log_evidence, batched_marginals, batched_posterior_sample, logarithmic, sweep
 from theory.belief_propagation import _fast as fast  # what the public functions run, compiled once for all tests
+from theory.evidence import log_likelihoods
 from theory.segments import data_at_once, in_pieces, suits
 
 BINARY = dict(num_symbols=4, num_synonyms=2, branching=2, depth=7)  # six data make three segments of it
@@ -61,6 +63,21 @@ def test_segments_and_padding_change_nothing(function, sizes):
         jax.tree.leaves(found), jax.tree.leaves(slow(getattr(logarithmic, function), rhm, evidence)), strict=True
     ):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("process", [Masking(4), UniformNoise(4)], ids=["masking", "uniform"])
+def test_noised_strings_are_read_as_their_log_likelihoods_are(process):
+    rhm, t = RandomHierarchyModel(**BINARY, key=jax.random.key(1)), jnp.linspace(0.2, 0.9, 6, dtype=jnp.float32)
+    keys = jax.random.split(jax.random.key(2), (2, 6))
+    x_t = jax.vmap(process.corrupt)(keys[0], jax.vmap(rhm.sample)(keys[1]).leaves, t)
+    strings = NoisedStrings(process, x_t, t)
+    (found, fine), (want, _) = (
+        fast(sweep.marginals, rhm, evidence) for evidence in (strings, log_likelihoods(strings))
+    )
+    assert fine
+    jax.tree.map(lambda got, table: np.testing.assert_allclose(got, table, atol=1e-6), found, want)
+    for got, table in zip(batched_marginals(rhm, strings), want, strict=True):  # a small batch: by logarithms
+        np.testing.assert_allclose(got, table, atol=1e-5)
 
 
 def test_fast_posterior_samples_follow_the_marginals():
