@@ -160,6 +160,7 @@ def padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Int[Array, "levels v
     return jnp.stack(tables), jnp.stack(weights)
 
 
+@jax.named_scope("lists")
 def upward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     """A table per level of rules: the rules of each parent. Every source begins at the first child."""
     rules, weights = padded_rules(rhm, dtype)
@@ -168,6 +169,7 @@ def upward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     return _lists(operands, weights, jnp.full(levels, m, jnp.int32))
 
 
+@jax.named_scope("lists")
 def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     """A table per level of rules: for each symbol of each child, the rules that give it.
 

@@ -157,6 +157,7 @@ def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
     return [Segment(a, b, rhm.branching[0], rhm.num_nodes[a], batch) for a, b in zip(cuts, ends, strict=True)]
 
 
+@jax.named_scope("lanes to data")
 def transposed(matrix: Float[Array, "_rows columns"], first: int, count: int) -> Float[Array, "columns count"]:
     """`count` rows of a matrix, from `first` on, as columns: a tile at a time, which a cache holds."""
     high, wide = min(TILE, count), min(TILE, matrix.shape[1])

@@ -106,6 +106,7 @@ def _drawn_levels(
     return tuple(levels), _all_reliable(up)
 
 
+@jax.named_scope("draws")
 def _draw(
     key: Key[Array, ""],
     roots: Int[Array, " lanes"],
@@ -173,6 +174,7 @@ def _upward(rhm: RandomHierarchyModel, evidence: Evidence, cuts: list[Segment]) 
     return Upward(found, log_sizes + jnp.log(jnp.sum(root, 0)) - math.log(rhm.num_classes))
 
 
+@jax.named_scope("leaves")
 def _leaves(evidence: Evidence, symbols: int, cut: Segment) -> tuple[Messages, CompensatedSum]:
     """Messages of all local nodes, of which the leaves are filled in; and the sum of ln of what they were scaled by."""
     k, v, dtype = cut.nodes[-1], evidence.shape[-1], evidence.dtype
@@ -202,6 +204,7 @@ def _leaves(evidence: Evidence, symbols: int, cut: Segment) -> tuple[Messages, C
     return messages, total
 
 
+@jax.named_scope("upward")
 def _climb(
     messages: Messages, log_sizes: CompensatedSum, lists: Lists, cut: Segment
 ) -> tuple[Messages, CompensatedSum]:
@@ -255,6 +258,7 @@ def _downward(
     return tables, reliable
 
 
+@jax.named_scope("downward")
 def _descend(
     root: Messages, inside: Messages, lists: Lists, cut: Segment, *, keep_leaves: bool, cavity: bool
 ) -> tuple[Float[Array, "nodes symbols lanes"], Messages, Bool[Array, ""]]:
