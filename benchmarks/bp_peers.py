@@ -7,6 +7,7 @@ after 2 L sweeps; all data at once under vmap) and pgmpy (a clique tree, one dat
 `pip install "phasetree[peers]"` has put them there; the C++ loop when its script is named. Pin the process to a core.
 """
 
+import argparse
 import functools
 import importlib.util
 import pathlib
@@ -110,11 +111,18 @@ def pgmpy_marginals(rules: list[np.ndarray], likelihoods: np.ndarray) -> list[np
     return found
 
 
+def chosen_sizes(given: str) -> list[str]:
+    names = given.split(",")
+    if unknown := set(names) - set(SIZES):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose among {', '.join(SIZES)}")
+    return names
+
+
 def main() -> None:
     options = arguments(
         __doc__.splitlines()[0],
         limit=(pathlib.Path, "script that times a C++ loop"),
-        sizes=(lambda given: given.split(","), f"which of {','.join(SIZES)}, separated by commas (default all)"),
+        sizes=(chosen_sizes, f"which of {','.join(SIZES)}, separated by commas (default all)"),
     )
     rows, sentences = [], []
     for name in options.sizes or SIZES:

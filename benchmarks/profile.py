@@ -64,7 +64,7 @@ def forward_backward() -> Kernel:
 
 def evolution() -> Kernel:
     ancestry = density_evolution.draw_ancestry(jax.random.key(0), 32, 8, 2, 12, 4096, 64)
-    parts = {"sort": "leaves sorted", "_apply_rules": "rules", "scan": "levels", "while": "levels"}
+    parts = {"sort": "leaves sorted", "leaves": "rest of the leaves", "levels": "levels"}
     times = jnp.linspace(0.1, 0.8, 8, dtype=jnp.float32)
     return density_evolution.evolve, (jax.random.key(1), ancestry, Masking(32), times), parts
 

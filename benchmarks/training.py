@@ -29,7 +29,8 @@ class Twin:
     def __init__(self, network: Transformer, sites: int, v: int, config: TrainConfig):
         import torch
 
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        if hasattr(os, "sched_getaffinity"):  # elsewhere PyTorch takes all cores, as JAX does
+            torch.set_num_threads(len(os.sched_getaffinity(0)))
         self.torch, self.sites, self.v = torch, sites, v
         self.weights = {}
 

@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Key
 from hierarchical import Derivation, RandomHierarchyModel
 
 from . import logarithmic, sweep
-from .evidence import Evidence, LogLikelihoods, log_likelihoods
+from .evidence import Evidence, LogLikelihoods, written_out
 from .segments import suits
 
 LeafEvidence = Float[Array, "leaves v"]
@@ -78,28 +78,28 @@ def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, leaf_log_li
     return _first(batched_posterior_sample(key, rhm, leaf_log_likelihoods[None]))
 
 
-def batched_log_evidence(rhm: RandomHierarchyModel, evidence: Evidence) -> Float[Array, " batch"]:
+def batched_log_evidence(rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> Float[Array, " batch"]:
     """`log_evidence` of many data at once."""
-    return _best(sweep.log_evidence, logarithmic.log_evidence, rhm, evidence)
+    return _best(sweep.log_evidence, logarithmic.log_evidence, rhm, log_likelihoods)
 
 
-def batched_marginals(rhm: RandomHierarchyModel, evidence: Evidence) -> BatchLevelTables:
+def batched_marginals(rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> BatchLevelTables:
     """`marginals` of many data at once: the same values."""
-    return _best(sweep.marginals, logarithmic.marginals, rhm, evidence)
+    return _best(sweep.marginals, logarithmic.marginals, rhm, log_likelihoods)
 
 
-def batched_cavity_marginals(rhm: RandomHierarchyModel, evidence: Evidence) -> BatchLevelTables:
+def batched_cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> BatchLevelTables:
     """`cavity_marginals` of many data at once."""
-    return _best(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, evidence)
+    return _best(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, log_likelihoods)
 
 
-def batched_posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence) -> Derivation:
+def batched_posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> Derivation:
     """One `posterior_sample` for each of many data; the levels of the result are (batch, nodes)."""
     return _best(
         Partial(sweep.posterior_sample, jax.random.clone(key)),
         Partial(logarithmic.posterior_sample, key),
         rhm,
-        evidence,
+        log_likelihoods,
     )
 
 
@@ -133,7 +133,7 @@ def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: E
 
 @eqx.filter_jit
 def _safe(safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence):
-    given = log_likelihoods(evidence)
+    given = written_out(evidence)
     return safe(rhm, given), _is_allowed(given)
 
 
@@ -167,7 +167,7 @@ def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence:
 
 
 def _checked(evidence: Evidence) -> LogLikelihoods:
-    given = log_likelihoods(evidence)
+    given = written_out(evidence)
     return eqx.error_if(given, ~_is_allowed(given), _NOT_ALLOWED)
 
 

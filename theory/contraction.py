@@ -63,7 +63,7 @@ class Messages(eqx.Module):
 Rows = tuple[Float[Array, "_nodes symbols lanes"], Int[Array, ""]]  # those of a table, from the first of a node on
 
 
-def messages(
+def new_messages(
     lists: Lists,
     table: Int[Array, ""],
     sources: Sequence[Rows],

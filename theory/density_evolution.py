@@ -242,6 +242,7 @@ def _belief_in_truth(messages: Float[Array, "population v times"]) -> Float[Arra
     return messages[:, 0].mean(0)
 
 
+@jax.named_scope("leaves")
 def _leaf_messages(
     key: Key[Array, ""], process: AbstractProcess, noise_times: Float[Array, " times"], population: int
 ) -> Float[Array, "population v times"]:
@@ -259,6 +260,7 @@ def _leaf_messages(
     return jnp.moveaxis(jax.lax.map(at, noise_times), 0, -1)
 
 
+@jax.named_scope("levels")
 def _parents(messages: Float[Array, "population v times"], level: Ancestry) -> Float[Array, "population v times"]:
     """One level of equation (1): as many parents as there were messages."""
     sets, num_symbols, num_synonyms, branching = level.rules.shape

@@ -42,7 +42,7 @@ class NoisedStrings(eqx.Module):
 Evidence = LogLikelihoods | NoisedStrings
 
 
-def log_likelihoods(evidence: Evidence) -> LogLikelihoods:
+def written_out(evidence: Evidence) -> LogLikelihoods:
     """ln p(y_i | x_i = x) of every datum, leaf and symbol, nats."""
     if isinstance(evidence, NoisedStrings):
         return jax.vmap(evidence.process.log_likelihood)(evidence.x_t, evidence.t)

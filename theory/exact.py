@@ -19,7 +19,7 @@ from diffusion.process import AbstractProcess
 from hierarchical import RandomHierarchyModel
 
 from .belief_propagation import batched_marginals, batched_posterior_sample
-from .evidence import Evidence, NoisedStrings, log_likelihoods
+from .evidence import Evidence, NoisedStrings
 from .messages import finite, log_sum
 from .segments import data_at_once, in_pieces
 
@@ -76,7 +76,7 @@ class EmpiricalDenoiser(AbstractJointDenoiser):
 
     def log_weights(self, x_t, t) -> Float[Array, "batch n"]:
         """ln p(x_0 = x^k | x_t), nats; all `-inf` in a row that no training string can have become."""
-        evidence = log_likelihoods(_evidence(self.process, x_t, t))  # (batch, sites, v)
+        evidence = jax.vmap(self.process.log_likelihood)(x_t, t)  # (batch, sites, v)
         # a site at a time, so that no (batch, n, sites) array is formed
         total, _ = jax.lax.scan(
             lambda total, site: (total + site[0][:, site[1]], None),

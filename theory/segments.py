@@ -158,18 +158,21 @@ def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
 
 
 @jax.named_scope("lanes to data")
-def transposed(matrix: Float[Array, "_rows columns"], first: int, count: int) -> Float[Array, "columns count"]:
-    """`count` rows of a matrix, from `first` on, as columns: a tile at a time, which a cache holds."""
-    high, wide = min(TILE, count), min(TILE, matrix.shape[1])
-    along, across = -(-count // high), -(-matrix.shape[1] // wide)
+def transposed(table: Float[Array, "_nodes symbols lanes"], place: slice) -> Float[Array, "lanes _rows"]:
+    """The rows of some nodes of a table as columns: a tile at a time, which a cache holds."""
+    symbols, columns = table.shape[1:]
+    first, count = symbols * place.start, symbols * (place.stop - place.start)
+    high, wide = min(TILE, count), min(TILE, columns)
+    along, across = -(-count // high), -(-columns // wide)
+    matrix = table.reshape(-1, columns)
 
     def step(i, found):
         row = jnp.minimum(high * (i // across), count - high)
-        column = jnp.minimum(wide * (i % across), matrix.shape[1] - wide)
+        column = jnp.minimum(wide * (i % across), columns - wide)
         tile = jax.lax.dynamic_slice(matrix, (first + row, column), (high, wide))
         return jax.lax.dynamic_update_slice(found, transposed_tile(tile), (column, row))
 
-    return jax.lax.fori_loop(0, along * across, step, jnp.zeros((matrix.shape[1], count), matrix.dtype))
+    return jax.lax.fori_loop(0, along * across, step, jnp.zeros((columns, count), matrix.dtype))
 
 
 def transposed_tile(tile: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:

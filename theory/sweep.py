@@ -27,8 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from hierarchical import Derivation, RandomHierarchyModel
 
-from .contraction import Lists, Messages, allowed, downward_lists, padded_rules, upward_lists
-from .contraction import messages as new_messages
+from .contraction import Lists, Messages, allowed, downward_lists, new_messages, padded_rules, upward_lists
 from .evidence import Evidence, lanes_reader
 from .segments import (
     Segment,
@@ -149,9 +148,7 @@ def _every_level(rhm: RandomHierarchyModel, evidence: Evidence, *, cavity: bool)
     for cut, table in zip(cuts, tables, strict=True):
         last = cut.bottom + (cut.bottom == rhm.depth)
         for level in range(cut.top, last):
-            rows, place = table.shape[1], cut.place(level)
-            first, count = rows * place.start, rows * (place.stop - place.start)
-            rows = transposed(table.reshape(-1, cut.lanes), first, count)
+            rows = transposed(table, cut.place(level))
             found.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
     return tuple(found), _of_all(reliable, evidence)
 

@@ -12,7 +12,7 @@ from tests.grammars import enumerated
 from tests.references import enumeration
 from theory import NoisedStrings, batched_log_evidence, batched_marginals, batched_posterior_sample, logarithmic, sweep
 from theory.belief_propagation import _fast as fast  # what the public functions run, compiled once for all tests
-from theory.evidence import log_likelihoods
+from theory.evidence import written_out
 from theory.segments import data_at_once, in_pieces, suits
 
 BINARY = dict(num_symbols=4, num_synonyms=2, branching=2, depth=7)  # six data make three segments of it
@@ -71,9 +71,7 @@ def test_noised_strings_are_read_as_their_log_likelihoods_are(process):
     keys = jax.random.split(jax.random.key(2), (2, 6))
     x_t = jax.vmap(process.corrupt)(keys[0], jax.vmap(rhm.sample)(keys[1]).leaves, t)
     strings = NoisedStrings(process, x_t, t)
-    (found, fine), (want, _) = (
-        fast(sweep.marginals, rhm, evidence) for evidence in (strings, log_likelihoods(strings))
-    )
+    (found, fine), (want, _) = (fast(sweep.marginals, rhm, evidence) for evidence in (strings, written_out(strings)))
     assert fine
     jax.tree.map(lambda got, table: np.testing.assert_allclose(got, table, atol=1e-6), found, want)
     for got, table in zip(batched_marginals(rhm, strings), want, strict=True):  # a small batch: by logarithms
@@ -164,6 +162,8 @@ def test_where_the_sweep_does_not_serve_logarithms_do():
     rhm = RandomHierarchyModel(8, 4, 2, 6, key=jax.random.key(0))
     assert suits(rhm, 2000) and not suits(rhm, 2000, jnp.bfloat16)
     assert not suits(RandomHierarchyModel(1500, 1000, 2, 1, key=jax.random.key(1)), 2000)  # (v + 1) v m > 2^31
+    deep = [RandomHierarchyModel(1000, 17, 2, depth, key=jax.random.key(2), shared_rules=True) for depth in (8, 9)]
+    assert [suits(rhm, 2000) for rhm in deep] == [True, False]  # lists downward, of 2 * 1000 * 1000 entries a level
     with pytest.raises(ValueError, match="batch is empty"):
         batched_marginals(rhm, jnp.zeros((0, 64, 8)))
 
