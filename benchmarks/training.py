@@ -2,9 +2,10 @@
 
     python -m benchmarks.training [--json PATH]
 
-Timed are whole compiled chunks, drawing the data included; the figure is their time over the number of steps. The twin
-is the transformer in PyTorch, run eagerly on the same number of threads, with the same weights (its output is compared
-first), loss, optimiser and average of weights, on strings given to it; it needs `pip install "phasetree[peers]"`. The
+Timed are whole compiled chunks, drawing the data included; the figure is their time over the number of steps. The
+transformer is the plain one, without local mixing: attention and feed-forward are what libraries are made for. Its twin
+is in PyTorch, run eagerly on the same number of threads, with the same weights (its output is compared first), loss,
+optimiser and average of weights, on strings given to it; it needs `pip install "phasetree[peers]"`. The
 floor is the time of the transformer's matrix products alone, forward and backward, one after the other in JAX.
 """
 
@@ -20,7 +21,7 @@ from benchmarks.harness import Case, Row, arguments, compare, show
 from diffusion import BeliefEmbedding, FreshStrings, Masking, TrainConfig, Transformer, TreeUNet, from_flax, train
 from hierarchical import RandomHierarchyModel
 
-STEPS, BATCH, WIDTH, LAYERS, HEADS, REACH = 20, 128, 128, 4, 4, 3
+STEPS, BATCH, WIDTH, LAYERS, HEADS = 20, 128, 128, 4, 4
 
 
 class Twin:
@@ -43,11 +44,9 @@ class Twin:
             take(f"{name}.bias", module.bias[...])
         take("norm", network.norm.scale[...])
         for i, layer in enumerate(network.layers):
-            for name in ("mix_norm", "attention_norm"):
-                take(f"{i}.{name}", getattr(layer, name).scale[...])
+            take(f"{i}.attention_norm", layer.attention_norm.scale[...])
             take(f"{i}.feed_norm", layer.feed_forward.norm.scale[...])
             for name, module in [
-                ("mix", layer.mix),
                 ("rise", layer.feed_forward.rise),
                 ("fall", layer.feed_forward.fall),
                 ("qkv", layer.qkv),
@@ -77,9 +76,6 @@ class Twin:
         batch, sites = x_t.shape
         h = self._linear(self.beliefs[x_t], "embedding") + self.weights["position"]
         for i in range(LAYERS):
-            padded = functional.pad(self._norm(h, f"{i}.mix_norm"), (0, 0, REACH, REACH))
-            shifted = self.torch.cat([padded[:, k : k + sites] for k in range(2 * REACH + 1)], -1)
-            h = h + self._linear(shifted, f"{i}.mix")
             qkv = self._linear(self._norm(h, f"{i}.attention_norm"), f"{i}.qkv")
             query, key, value = qkv.reshape(batch, sites, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
             attended = functional.scaled_dot_product_attention(query, key, value)
@@ -123,8 +119,7 @@ def twin_case(network: Transformer, sites: int, v: int, config: TrainConfig) -> 
 
 def floor_case(sites: int) -> Case:
     """The matrix products of a step: forward, and for the gradients of both factors."""
-    shapes = [((2 * REACH + 1) * WIDTH, WIDTH), (WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, 4 * WIDTH)]
-    shapes.append((4 * WIDTH, WIDTH))
+    shapes = [(WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, 4 * WIDTH), (4 * WIDTH, WIDTH)]
     key = jax.random.key(0)
     rows = [jax.random.normal(key, (BATCH * sites, a), jnp.float32) for a, _ in shapes]
     kernels = [jax.random.normal(key, shape, jnp.float32) for shape in shapes]
@@ -157,7 +152,7 @@ def main() -> None:
     process = Masking(8)
     tree = from_flax(TreeUNet(process, small.branching, rngs=nnx.Rngs(0)), process, small.num_leaves, blind=True)
     embedding = BeliefEmbedding(process, WIDTH, rngs=nnx.Rngs(1))
-    network = Transformer(embedding, large.num_leaves, 8, WIDTH, LAYERS, HEADS, rngs=nnx.Rngs(2))
+    network = Transformer(embedding, large.num_leaves, 8, WIDTH, LAYERS, HEADS, reach=0, rngs=nnx.Rngs(2))
     transformer = from_flax(network, process, large.num_leaves)
 
     def run(denoiser, rhm):

@@ -113,10 +113,11 @@ class TreeUNet(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """Pre-norm transformer; every layer also mixes each site with its neighbours, a seven-wide convolution.
+    """Pre-norm transformer; every layer also mixes each site with those up to `reach` away, a seven-wide convolution.
 
-    Local mixing is what lets a small model leave the unigram plateau on text. It is written as shifted copies and one
-    matrix product, and activations are kept as one row per site, (batch sites, width): the fast forms on a CPU.
+    Local mixing is what lets a small model leave the unigram plateau on text; `reach` 0 leaves it out. It is written as
+    shifted copies and one matrix product, and activations are kept as one row per site, (batch sites, width): the fast
+    forms on a CPU.
     """
 
     def __init__(
@@ -127,15 +128,18 @@ class Transformer(nnx.Module):
         width: int = 128,
         num_layers: int = 4,
         num_heads: int = 4,
+        reach: int = 3,
         *,
         rngs: nnx.Rngs,
     ):
         """`embedding` must give vectors of size `width`."""
+        if reach < 0:
+            raise ValueError(f"reach = {reach} is negative: give 0 for no local mixing")
         if width % num_heads:
             raise ValueError(f"width = {width} is not a multiple of num_heads = {num_heads}: change one of them")
         self.embedding = embedding
         self.position = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_sites, width), jnp.float32))
-        self.layers = nnx.List([TransformerLayer(width, num_heads, rngs=rngs) for _ in range(num_layers)])
+        self.layers = nnx.List([TransformerLayer(width, num_heads, reach, rngs=rngs) for _ in range(num_layers)])
         self.norm = nnx.RMSNorm(width, rngs=rngs)
         self.readout = nnx.Linear(width, num_symbols, rngs=rngs)
 
@@ -151,17 +155,19 @@ class Transformer(nnx.Module):
 class TransformerLayer(nnx.Module):
     """Local mixing, attention, feed-forward, each added to its input."""
 
-    def __init__(self, width: int, num_heads: int, reach: int = 3, *, rngs: nnx.Rngs):
+    def __init__(self, width: int, num_heads: int, reach: int, *, rngs: nnx.Rngs):
         self.num_heads, self.reach = num_heads, reach
-        self.mix = nnx.Linear((2 * reach + 1) * width, width, rngs=rngs)
-        self.mix_norm = nnx.RMSNorm(width, rngs=rngs)
+        if reach:
+            self.mix = nnx.Linear((2 * reach + 1) * width, width, rngs=rngs)
+            self.mix_norm = nnx.RMSNorm(width, rngs=rngs)
         self.attention_norm = nnx.RMSNorm(width, rngs=rngs)
         self.qkv = nnx.Linear(width, 3 * width, use_bias=False, rngs=rngs)
         self.out = nnx.Linear(width, width, use_bias=False, rngs=rngs)
         self.feed_forward = Block(width, 4 * width, width, rngs=rngs)
 
     def __call__(self, h: Rows, sites: int) -> Rows:
-        h = h + self.mix(self._neighbours(self.mix_norm(h), sites))
+        if self.reach:
+            h = h + self.mix(self._neighbours(self.mix_norm(h), sites))
         h = h + self.out(self._attended(self.qkv(self.attention_norm(h)), sites))
         return h + self.feed_forward(h)
 

@@ -207,6 +207,15 @@ def test_token_embedding_reads_the_mask_as_one_more_symbol():
     np.testing.assert_allclose(jnp.exp(got).sum(-1), np.ones(X_T.shape), atol=1e-5)
 
 
-def test_transformer_refuses_a_width_that_its_heads_cannot_share():
+def test_transformer_refuses_a_width_that_its_heads_cannot_share_and_a_negative_reach():
     with pytest.raises(ValueError, match="width = 8 is not a multiple of num_heads = 3"):
         Transformer(TokenEmbedding(PROCESS, 8, rngs=nnx.Rngs(0)), SITES, V, 8, 1, 3, rngs=nnx.Rngs(1))
+    with pytest.raises(ValueError, match="reach = -1 is negative"):
+        Transformer(TokenEmbedding(PROCESS, 8, rngs=nnx.Rngs(0)), SITES, V, 8, 1, 2, reach=-1, rngs=nnx.Rngs(1))
+
+
+def test_without_local_mixing_a_transformer_does_not_know_the_order_of_sites_but_by_their_positions():
+    network = Transformer(TokenEmbedding(PROCESS, 8, rngs=nnx.Rngs(0)), SITES, V, 8, 1, 2, reach=0, rngs=nnx.Rngs(1))
+    network.position[...] = jnp.zeros_like(network.position[...])
+    denoise = eqx.filter_jit(from_flax(network, PROCESS, SITES))
+    np.testing.assert_allclose(denoise(X_T[:, ::-1], T), denoise(X_T, T)[:, ::-1], atol=1e-5)
