@@ -9,7 +9,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from diffusion.process import AbstractProcess
 
@@ -40,6 +40,15 @@ class NoisedStrings(eqx.Module):
 
 
 Evidence = LogLikelihoods | NoisedStrings
+
+
+def noised_evidence(
+    process: AbstractProcess, x_t: Shaped[Array, "batch leaves *vector"], t: Float[Array, " batch"]
+) -> Evidence:
+    """What noised data say of their leaves: symbols are kept as they are, vectors become log-likelihoods."""
+    if x_t.ndim == 2:
+        return NoisedStrings(process, x_t, t)
+    return jax.vmap(process.log_likelihood)(x_t, t)
 
 
 def written_out(evidence: Evidence) -> LogLikelihoods:

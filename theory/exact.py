@@ -19,7 +19,7 @@ from diffusion.process import AbstractProcess
 from hierarchical import RandomHierarchyModel
 
 from .belief_propagation import batched_marginals, batched_posterior_sample
-from .evidence import Evidence, NoisedStrings
+from .evidence import noised_evidence
 from .messages import finite, log_sum
 from .segments import data_at_once, in_pieces
 
@@ -36,14 +36,14 @@ class GrammarDenoiser(AbstractJointDenoiser):
     @eqx.filter_jit
     def __call__(self, x_t, t):
         def log_probs(_, rows):
-            return jnp.log(batched_marginals(self.rhm, _evidence(self.process, *rows))[-1])
+            return jnp.log(batched_marginals(self.rhm, noised_evidence(self.process, *rows))[-1])
 
         return in_pieces(log_probs, data_at_once(self.rhm), (x_t, t))
 
     @eqx.filter_jit
     def posterior_sample(self, key, x_t, t):
         def drawn(key, rows):
-            return batched_posterior_sample(key, self.rhm, _evidence(self.process, *rows)).leaves
+            return batched_posterior_sample(key, self.rhm, noised_evidence(self.process, *rows)).leaves
 
         return in_pieces(drawn, data_at_once(self.rhm), (x_t, t), key)
 
@@ -84,12 +84,6 @@ class EmpiricalDenoiser(AbstractJointDenoiser):
             (evidence.transpose(1, 0, 2), self.strings.T),
         )
         return total - finite(log_sum(total, axis=1))[:, None]
-
-
-def _evidence(process: AbstractProcess, x_t, t) -> Evidence:
-    if x_t.ndim == 2:
-        return NoisedStrings(process, x_t, t)
-    return jax.vmap(process.log_likelihood)(x_t, t)
 
 
 def _check_alphabet(num_symbols: int, process: AbstractProcess, what: str) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from hierarchical import Derivation, RandomHierarchyModel
 
-from .messages import AbstractLayer, IndependentLayer, ProductionLayer, finite, log_sum
+from .messages import AbstractLayer, IndependentLayer, ProductionLayer, finite, log_sum, split_children
 
 BatchEvidence = Float[Array, "batch leaves v"]
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
@@ -106,9 +106,7 @@ def _lanes(table: LevelMessages) -> Float[Array, "symbols lanes"]:
 
 def _children(level: LevelMessages, branching: int) -> Float[Array, "branching symbols lanes"]:
     """The shifted messages of child j of every parent, for j = 0 .. branching - 1."""
-    symbols, nodes, batch = level.shape
-    split = _shifted(level).reshape(symbols, nodes // branching, branching, batch)
-    return split.transpose(2, 0, 1, 3).reshape(branching, symbols, -1)
+    return split_children(_shifted(level), branching)
 
 
 def _nodes(children: Shaped[Array, "branching _symbols lanes"], like: LevelMessages) -> Shaped[Array, "_ nodes batch"]:

@@ -105,8 +105,13 @@ def level_beliefs(
         downward.append(down_map(downward[-1], p, *grammar))
 
     p, q = jnp.stack(upward), jnp.stack(downward)
+    return LevelBeliefs(p, q, marginal_belief(p, q, num_symbols))
+
+
+def marginal_belief(p: Float[Array, "*grid"], q: Float[Array, "*grid"], num_symbols: int) -> Float[Array, "*grid"]:
+    """P, equation (4): belief in the truth of a node that is sent p from below and q from above, all in [0, 1]."""
     truth = p * q
-    return LevelBeliefs(p, q, truth / (truth + (1 - p) * (1 - q) / (num_symbols - 1)))
+    return truth / (truth + (1 - p) * (1 - q) / (num_symbols - 1))
 
 
 def transition_exists(num_symbols: int, num_synonyms: int, branching: int) -> bool:

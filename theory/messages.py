@@ -26,7 +26,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 Message = Float[Array, "symbols lanes"]
 Children = Float[Array, "branching child_symbols lanes"]
@@ -70,10 +70,10 @@ class ProductionLayer(AbstractLayer):
 
     def up(self, children):
         def largest(best, slot):
-            return jnp.maximum(best, _log_weight(slot, children)), None
+            return jnp.maximum(best, log_weight(slot, children)), None
 
         def accumulate(total, slot):
-            return total + jnp.exp(_log_weight(slot, children) - shift), None
+            return total + jnp.exp(log_weight(slot, children) - shift), None
 
         start = jnp.zeros((self.rules.shape[1], children.shape[2]), children.dtype)
         slots = self.rules, self.log_probs
@@ -86,7 +86,7 @@ class ProductionLayer(AbstractLayer):
         normaliser = finite(message)
 
         def share(shares, slot):
-            joint = posterior * jnp.exp(_log_weight(slot, children) - normaliser)
+            joint = posterior * jnp.exp(log_weight(slot, children) - normaliser)
             return [shares[j].at[slot[0][:, j]].add(joint) for j in range(self.branching)], None
 
         start = [jnp.zeros(children.shape[1:], children.dtype)] * self.branching
@@ -153,11 +153,20 @@ class IndependentLayer(AbstractLayer):
         return jax.random.categorical(key, weights).astype(parents.dtype)
 
 
-def _log_weight(slot: tuple[Array, Array], children: Children) -> Message:
+def log_weight(slot: tuple[Array, Array], children: Children) -> Message:
     """ln t_k(a) of one slot k: a gather and a sum of contiguous rows."""
     rules, log_probs = slot
     rows = [child[rules[:, j]] for j, child in enumerate(children)]
     return sum(rows, start=jnp.broadcast_to(log_probs[:, None], rows[0].shape))
+
+
+def split_children(
+    level: Shaped[Array, "symbols nodes batch"], branching: int
+) -> Shaped[Array, "branching symbols lanes"]:
+    """Child j of every parent, for j = 0 .. branching - 1; the lanes are (parent, datum)."""
+    symbols, nodes, batch = level.shape
+    split = level.reshape(symbols, nodes // branching, branching, batch)
+    return split.transpose(2, 0, 1, 3).reshape(branching, symbols, -1)
 
 
 def log_sum(terms: Float[Array, "*shape"], axis: int = 0) -> Float[Array, "*reduced"]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from .estimate import Estimate
+from .estimate import Estimate, resampled_means
 
 _POINTS, _DEGREE = 7, 3
 
@@ -61,12 +61,9 @@ def bootstrap_crossings(
     The spread of a column is the standard error of its transition, the spread of a difference of columns that of
     curves measured on the same data.
     """
-    rows, num_times, _ = retention.shape
     times = jnp.asarray(noise_times, retention.dtype)
-    drawn = jax.random.randint(key, (num_resamples, rows), 0, rows)
-    counts = jax.vmap(lambda row: jnp.bincount(row, length=rows))(drawn).astype(retention.dtype)
-    means = jnp.einsum("nr,rtc->nct", counts, retention) / rows
-    smoothed = means @ jnp.asarray(_smoothing(num_times), retention.dtype).T
+    means = resampled_means(key, retention, num_resamples)
+    smoothed = jnp.einsum("ntc->nct", means) @ jnp.asarray(_smoothing(retention.shape[1]), retention.dtype).T
     return jax.vmap(jax.vmap(_crossing, (None, 0, None)), (None, 0, None))(times, smoothed, threshold)
 
 

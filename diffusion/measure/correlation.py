@@ -1,0 +1,180 @@
+r"""Correlated changes: which sites of a datum change together when it is noised and denoised.
+
+sigma_i of a trajectory says how site i has changed: +1 or -1 for a symbol that differs or does not, the length of the
+displacement for a vector. Over the R trajectories of one datum, each with noise of its own,
+
+    C_ij(x_0) = R/(R-1) (<sigma_i sigma_j> - <sigma_i><sigma_j>)                                                   (1)
+
+is an unbiased estimate of their covariance at fixed x_0. Data are averaged afterwards: trajectories of several data
+taken together would add the differences between data to the correlation. With distances r between sites (`geometry`),
+
+    S(r) = sum over ordered pairs at distance r of C_ij,  n(r) such pairs,     C(r) = S(r)/n(r),                   (2)
+    chi  = sum_r S(r) / S(0)                            susceptibility: sites that change with one site, itself
+                                                        included; the variance of the number of changes over d C(0),
+    xi_q = sum_r r^(q+1) S(r) / sum_r r^q S(r)          correlation length, in sites.                              (3)
+
+xi_0, the mean distance of what changes with a site, has a denominator that noise cannot bring near 0, and is the one to
+measure. Where C(r) ~ r^-a f(r/xi), xi_q is proportional to xi only for q > a - 1: on theory curves, where exponents are
+asked for and a < 2, take q = 1.
+
+(1) is needed only inside sums over pairs, which are quadratic forms of sigma - <sigma>: memory is that of the
+trajectories. Errors come from a bootstrap over data (`estimate.bootstrap` of the sums and one of the functions below).
+
+Source: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770, for sigma, C and chi; (3) is ours.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from diffusion.denoiser import AbstractDenoiser
+from diffusion.forward_backward import batched_forward_backward
+from diffusion.sample import AbstractSampler
+
+from .estimate import Estimate, bootstrap
+from .geometry import AbstractGeometry
+
+Sums = Float[Array, "*grid distances"]
+
+
+def changed(
+    x0: Int[Array, "sites"], regenerated: Int[Array, "trajectories sites"]
+) -> Float[Array, "trajectories sites"]:
+    """sigma of symbols: +1 where they differ, -1 where they do not; float32."""
+    return jnp.where(regenerated != x0[None], 1.0, -1.0).astype(jnp.float32)
+
+
+def displacement(
+    x0: Float[Array, "sites size"], regenerated: Float[Array, "trajectories sites size"]
+) -> Float[Array, "trajectories sites"]:
+    """sigma of vectors: the Euclidean length of the change."""
+    return jnp.linalg.norm(regenerated - x0[None], axis=-1)
+
+
+def connected_sums(sigma: Float[Array, "trajectories sites"], geometry: AbstractGeometry) -> Float[Array, "distances"]:
+    """S(r) of equation (2) for one datum; its mean over data estimates that of the ensemble without bias.
+
+    Raises:
+      ValueError: if there is a single trajectory, which has no covariance.
+    """
+    if len(sigma) < 2:
+        raise ValueError("a covariance needs at least 2 trajectories of each datum, got 1: raise num_trajectories")
+    deviation = sigma - jnp.mean(sigma, 0, keepdims=True)
+    return jnp.sum(geometry.pair_sums(deviation), 0) / (len(sigma) - 1)
+
+
+class Changes(NamedTuple):
+    """What `change_sums` finds, a row per datum."""
+
+    sums: Float[Array, "data distances"]
+    """S(r)."""
+    fraction: Float[Array, " data"]
+    """Changed sites, as a fraction of all."""
+
+
+@eqx.filter_jit
+def change_sums(
+    key: Key[Array, ""],
+    denoiser: AbstractDenoiser,
+    x0: Int[Array, "data sites"],
+    t: Float[Array, ""],
+    geometry: AbstractGeometry,
+    *,
+    num_trajectories: int,
+    sampler: AbstractSampler | None = None,
+    strings_at_once: int = 2048,
+) -> Changes:
+    """Noise each datum up to t and denoise it, many times over; sums of correlated changes at fixed x_0.
+
+    Args:
+      t: in the unit of the denoiser's process.
+      num_trajectories: R of equation (1), at least 2.
+      sampler: how to undo noise; default the most exact one the denoiser allows.
+      strings_at_once: about so many trajectories are in memory at a time, those of one datum at least.
+
+    Raises:
+      ValueError: if R < 2.
+    """
+
+    def datum_sums(x0, regenerated):
+        sigma = changed(x0, regenerated)
+        return Changes(connected_sums(sigma, geometry), jnp.mean((sigma + 1) / 2))
+
+    def piece(inputs):
+        key, x0 = inputs
+        repeated = jnp.repeat(x0, num_trajectories, 0)
+        times = jnp.full(len(repeated), t, jnp.float32)
+        x = batched_forward_backward(key, denoiser, denoiser.process, repeated, times, sampler=sampler)
+        return jax.vmap(datum_sums)(x0, x.reshape(len(x0), num_trajectories, -1))
+
+    size = min(len(x0), max(1, strings_at_once // num_trajectories))
+    count = -(-len(x0) // size)
+    pieces = jnp.pad(x0, ((0, count * size - len(x0)), (0, 0)), mode="wrap").reshape(count, size, -1)
+    found = jax.lax.map(piece, (jax.random.split(key, count), pieces))
+    return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[: len(x0)], found)
+
+
+def correlation(sums: Sums, geometry: AbstractGeometry) -> Sums:
+    """C(r)/C(0), equation (2)."""
+    per_pair = jnp.einsum("...r,r->...r", sums, jnp.asarray(1 / geometry.num_pairs, sums.dtype))
+    return per_pair / per_pair[..., :1]
+
+
+def susceptibility(sums: Sums) -> Float[Array, "*grid"]:
+    """chi of equation (3), from sums that are averaged over data."""
+    return jnp.sum(sums, -1) / sums[..., 0]
+
+
+def correlation_length(sums: Sums, geometry: AbstractGeometry, order: int = 0) -> Float[Array, "*grid"]:
+    """xi_q of equation (3), in sites; q = `order`."""
+    distances = jnp.asarray(geometry.distances, sums.dtype)
+    return (sums @ distances ** (order + 1)) / (sums @ distances**order)
+
+
+class Peak(eqx.Module):
+    """Where a curve is largest, and by how much it stands above both its ends."""
+
+    time: Estimate
+    """The noise level of the largest value; its error is the spread over resampled data."""
+    above_first: Estimate
+    above_last: Estimate
+
+    @property
+    def significance(self) -> Float[Array, ""]:
+        """The smaller of the two excesses, in standard errors."""
+        ratios = [excess.value / excess.stderr for excess in (self.above_first, self.above_last)]
+        return jnp.minimum(*ratios)
+
+
+def locate_peak(
+    key: Key[Array, ""],
+    noise_times: Float[Array, " times"],
+    sums: Float[Array, "data times distances"],
+    statistic: Callable[[Sums], Float[Array, "*grid"]] = susceptibility,
+) -> Peak:
+    """The peak of chi, or of another function of the sums, on a grid of noise levels.
+
+    The largest of several noisy values is too large on average. So the data are halved: one half says which noise level
+    to look at, the other how much higher it is than the ends, and the other way round; the two answers are averaged.
+    """
+    times = jnp.asarray(noise_times, sums.dtype)
+    where_key, *keys = jax.random.split(key, 3)
+    place = bootstrap(where_key, sums, lambda mean: times[jnp.argmax(statistic(mean))])
+    halves = [sums[0::2], sums[1::2]]
+    excesses = []
+    for k, chooser, judge in zip(keys, halves, reversed(halves), strict=True):
+        top = jnp.argmax(statistic(jnp.mean(chooser, 0)))
+
+        def above_ends(mean, top=top):
+            curve = statistic(mean)
+            return curve[top] - curve[np.array([0, -1])]
+
+        excesses.append(bootstrap(k, judge, above_ends))
+    value = (excesses[0].value + excesses[1].value) / 2
+    stderr = jnp.hypot(excesses[0].stderr, excesses[1].stderr) / 2
+    return Peak(place, Estimate(value[0], stderr[0]), Estimate(value[1], stderr[1]))

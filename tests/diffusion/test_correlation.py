@@ -1,0 +1,187 @@
+"""Correlation measures against covariance matrices written out in full."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffusion import Masking
+from diffusion.measure import (
+    GridGeometry,
+    LineGeometry,
+    TreeGeometry,
+    bootstrap,
+    change_sums,
+    changed,
+    connected_sums,
+    correlation,
+    correlation_length,
+    displacement,
+    locate_peak,
+    susceptibility,
+)
+from tests.grammars import enumerated
+from theory.exact import GrammarDenoiser
+
+SITES = np.arange(12)
+GEOMETRIES = {
+    "line": (LineGeometry(12), abs(SITES[:, None] - SITES[None])),
+    "tree": (TreeGeometry((2, 3, 2)), None),
+    "grid": (GridGeometry(3, 4), None),
+}
+
+
+def pair_classes(name):
+    """Which class of the geometry every pair of the 12 sites belongs to, from the definition."""
+    if name == "tree":
+        above = [[i // block for block in (1, 2, 6, 12)] for i in SITES]
+        return np.array([[next(k for k in range(4) if a[k] == b[k]) for a in above] for b in above])
+    if name == "grid":
+        places = [divmod(i, 4) for i in SITES]
+        return np.array([[round(np.hypot(a - c, b - d)) for a, b in places] for c, d in places])
+    return abs(SITES[:, None] - SITES[None])
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_pair_sums_are_those_of_the_matrix_of_products(name):
+    geometry, classes = GEOMETRIES[name][0], pair_classes(name)
+    field = jax.random.normal(jax.random.key(0), (3, 12), float)
+    expected = [[np.outer(f, f)[classes == k].sum() for k in range(classes.max() + 1)] for f in np.asarray(field)]
+    np.testing.assert_allclose(jax.jit(geometry.pair_sums)(field), expected, atol=1e-12)
+    np.testing.assert_array_equal(geometry.num_pairs, np.bincount(classes.ravel()))
+
+
+def test_distances_are_in_sites():
+    np.testing.assert_array_equal(TreeGeometry((2, 3, 2)).distances, [0, 1, 5, 11])
+    np.testing.assert_array_equal(LineGeometry(4).distances, [0, 1, 2, 3])
+    # of a 3 x 4 grid: 1 and sqrt 2 round to 1, 2 and sqrt 5 to 2, 3 and sqrt 8 and sqrt 10 to 3, sqrt 13 to 4
+    pairs = {1: 34, 2**0.5: 24, 2: 20, 5**0.5: 28, 8**0.5: 8, 3: 6, 10**0.5: 8, 13**0.5: 4}
+    means = [
+        np.average([r for r in pairs if round(r) == k], weights=[n for r, n in pairs.items() if round(r) == k])
+        for k in range(1, 5)
+    ]
+    np.testing.assert_allclose(GridGeometry(3, 4).distances, [0, *means])
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_connected_sums_are_those_of_the_covariance_matrix(name):
+    sigma = jax.random.normal(jax.random.key(1), (5, 12), float)
+    covariance, classes = np.cov(np.asarray(sigma).T), pair_classes(name)
+    expected = [covariance[classes == k].sum() for k in range(classes.max() + 1)]
+    np.testing.assert_allclose(connected_sums(sigma, GEOMETRIES[name][0]), expected, atol=1e-12)
+
+
+def test_two_trajectories_are_enough_for_an_unbiased_sum():
+    """Over all pairs of draws from a population the sums average to those of the population's covariance."""
+    geometry = TreeGeometry((2, 2))
+    population = jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], (6, 4)))
+    pairs = jnp.asarray(list(itertools.product(range(6), repeat=2)))
+    sums = jax.vmap(lambda pair: connected_sums(population[pair], geometry))(pairs)
+    deviation = population - population.mean(0, keepdims=True)
+    np.testing.assert_allclose(sums.mean(0), geometry.pair_sums(deviation).mean(0), atol=1e-12)
+
+
+def test_susceptibility_is_the_variance_of_the_number_of_changes():
+    sigma = jnp.asarray(np.random.default_rng(1).choice([-1.0, 1.0], (50, 8), p=[0.3, 0.7]))
+    sums = connected_sums(sigma, TreeGeometry((2, 2, 2)))
+    changes = (np.asarray(sigma) + 1) / 2
+    np.testing.assert_allclose(susceptibility(sums), changes.sum(1).var() / changes.var(0).sum(), rtol=1e-12)
+
+
+def test_the_correlation_length_of_an_exponential_is_known():
+    """C(r) = e^(-r/3) on a long line: sums over r of r^q x^r are x/(1-x)^2, x(1+x)/(1-x)^3."""
+    geometry, x = LineGeometry(2000), np.exp(-1 / 3)
+    sums = jnp.asarray(x**geometry.distances * np.where(geometry.distances > 0, 2.0, 1.0))
+    first, second = x / (1 - x) ** 2, x * (1 + x) / (1 - x) ** 3
+    np.testing.assert_allclose(correlation_length(sums, geometry), 2 * first / (1 + 2 * x / (1 - x)), rtol=1e-12)
+    np.testing.assert_allclose(correlation_length(sums, geometry, 1), second / first, rtol=1e-12)
+
+
+def test_sites_that_change_alone_have_no_correlation():
+    geometry = TreeGeometry((2, 2, 2))
+    sigma = jnp.asarray(np.random.default_rng(2).choice([-1.0, 1.0], (100, 200, 8)))
+    sums = jax.vmap(lambda s: connected_sums(s, geometry))(sigma)
+    found = jax.jit(lambda key, sums: bootstrap(key, sums, susceptibility))(jax.random.key(2), sums)
+    assert abs(found.value - 1) < 5 * found.stderr
+    spread = jax.jit(lambda key, sums: bootstrap(key, sums, lambda s: correlation(s, geometry)))(
+        jax.random.key(3), sums
+    )
+    assert (abs(spread.value[1:]) < 5 * spread.stderr[1:]).all() and spread.value[0] == 1
+
+
+def test_the_bootstrap_error_of_a_mean_is_its_standard_error():
+    rows = jax.random.normal(jax.random.key(4), (400, 3), float)
+    found = bootstrap(jax.random.key(5), rows, lambda mean: mean, num_resamples=2000)
+    np.testing.assert_allclose(found.stderr, rows.std(0) / 20, rtol=0.08)  # 5 of its own standard errors
+    assert jnp.isnan(bootstrap(jax.random.key(5), rows[:1], lambda mean: mean).stderr).all()
+
+
+def test_regeneration_changes_what_the_enumerated_posterior_says():
+    """All 2^4 masks of one string, and all strings that can follow each: the exact covariance of changes."""
+    rhm, derivations = enumerated("uniform")
+    strings, probs = (
+        np.array([levels[-1] for _, levels in derivations]),
+        np.array([weight for weight, _ in derivations]),
+    )
+    x0, t, geometry = strings[5], 0.6, TreeGeometry((2, 2))
+    first, second = np.zeros(4), np.zeros((4, 4))
+    for mask in itertools.product([False, True], repeat=4):
+        weight = np.prod(np.where(mask, t, 1 - t))
+        posterior = probs * (strings == x0)[:, ~np.array(mask)].all(1)
+        posterior /= posterior.sum()
+        sigma = np.where(strings != x0, 1.0, -1.0)
+        first += weight * posterior @ sigma
+        second += weight * (sigma.T * posterior) @ sigma
+    covariance = second - np.outer(first, first)
+    classes = np.array([[0, 1, 2, 2], [1, 0, 2, 2], [2, 2, 0, 1], [2, 2, 1, 0]])
+    exact = [covariance[classes == k].sum() for k in range(3)]
+
+    data = jnp.broadcast_to(jnp.asarray(x0, jnp.int32), (200, 4))
+    denoiser = GrammarDenoiser(rhm, Masking(3))
+    found = change_sums(
+        jax.random.key(6), denoiser, data, jnp.float32(t), geometry, num_trajectories=50, strings_at_once=1500
+    )
+    for rows, truth in ((np.array(found.sums), exact), (np.array(found.fraction), (first.mean() + 1) / 2)):
+        assert (abs(rows.mean(0) - truth) < 5 * rows.std(0, ddof=1) / np.sqrt(200)).all()
+
+
+def test_a_single_trajectory_has_no_covariance():
+    with pytest.raises(ValueError, match="at least 2 trajectories"):
+        connected_sums(jnp.ones((1, 4)), LineGeometry(4))
+
+
+def test_a_displacement_is_the_length_of_a_change():
+    x0 = jnp.array([[0.0, 0.0], [1.0, 1.0]])
+    np.testing.assert_allclose(displacement(x0, x0[None] + jnp.array([[[3.0, 4.0]]])), [[5.0, 5.0]])
+    np.testing.assert_array_equal(changed(jnp.array([0, 1], jnp.int32), jnp.array([[0, 2]], jnp.int32)), [[-1.0, 1.0]])
+
+
+TIMES = jnp.linspace(0.1, 0.9, 9)
+
+
+def noisy_sums(key, chi, noise=0.5):
+    """S(0) = 1 without noise and S(1) = chi - 1 with some: 40 data."""
+    noise = noise * jax.random.normal(key, (40, len(chi)), float)
+    return jnp.stack([jnp.ones_like(noise), chi[None] - 1 + noise], -1)
+
+
+def test_a_peak_is_found_with_its_significance():
+    chi = 2 - 5 * (TIMES - 0.4) ** 2
+    peak = jax.jit(locate_peak)(jax.random.key(0), TIMES, noisy_sums(jax.random.key(1), chi, 0.2))
+    assert abs(peak.time.value - 0.4) < 4 * peak.time.stderr + 0.1
+    assert abs(peak.above_last.value - 1.25) < 5 * peak.above_last.stderr and peak.significance > 3
+
+
+def test_a_flat_curve_has_no_peak_on_average():
+    """The height of the largest of nine noisy values is 1.5 errors too high; judged by the other half it is not."""
+
+    def excess(key):
+        sums_key, peak_key = jax.random.split(key)
+        return locate_peak(peak_key, TIMES, noisy_sums(sums_key, jnp.ones(9))).above_first
+
+    found = jax.jit(jax.vmap(excess))(jax.random.split(jax.random.key(2), 200))
+    # the chosen level is the first one time in nine: then the excess is 0 by definition
+    assert abs(found.value.mean()) < 4 * found.value.std() / np.sqrt(200)
+    np.testing.assert_allclose(found.stderr.mean(), found.value.std(), rtol=0.2)
