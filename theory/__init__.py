@@ -1,7 +1,9 @@
 """Theory: what exact inference, mean field and density evolution say must be seen."""
 
 from . import density_evolution as density_evolution
+from . import gaussian_field as gaussian_field
 from . import mean_field as mean_field
+from . import pair_correlation as pair_correlation
 from .belief_propagation import batched_cavity_marginals as batched_cavity_marginals
 from .belief_propagation import batched_log_evidence as batched_log_evidence
 from .belief_propagation import batched_marginals as batched_marginals

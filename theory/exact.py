@@ -1,9 +1,10 @@
-r"""Denoisers that are known exactly: the grammar's by belief propagation, a finite training set's by Bayes' rule.
+r"""Denoisers that are known exactly: grammars and chains by message passing, finite training sets by Bayes' rule.
 
     grammar      p(x_0 | x_t) of the random hierarchy model: marginals and joint draws by message passing
+    chain        the same of a Markov chain, by the forward-backward recursion
     empirical    p(x_0 = x^k | x_t) = w_k ~ prod_i q(x_t^i | x_0^i = x^k_i) over the n strings x^k of a training set,
 
-the latter being what a network of unlimited capacity learns from n strings: it memorises. Both are joint denoisers, so
+the last being what a network of unlimited capacity learns from n strings: it memorises. All are joint denoisers, so
 forward-backward undoes all noise in one exact draw.
 """
 
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from diffusion.denoiser import AbstractJointDenoiser
 from diffusion.process import AbstractProcess
-from hierarchical import RandomHierarchyModel
+from hierarchical import MarkovChain, RandomHierarchyModel
 
 from .belief_propagation import batched_marginals, batched_posterior_sample
 from .evidence import noised_evidence
@@ -46,6 +47,68 @@ class GrammarDenoiser(AbstractJointDenoiser):
             return batched_posterior_sample(key, self.rhm, noised_evidence(self.process, *rows)).leaves
 
         return in_pieces(drawn, data_at_once(self.rhm), (x_t, t), key)
+
+
+class MarkovDenoiser(AbstractJointDenoiser):
+    """The posterior under a Markov chain.
+
+    With e_i the evidence of site i, forward f_i(x) = e_i(x) sum_y f_(i-1)(y) T_i(x|y), backward b_i(y) =
+    sum_x T_(i+1)(x|y) e_(i+1)(x) b_(i+1)(x); the posterior is f b, and a draw goes backwards: x_d from f_d, then x_i
+    from f_i(x) T_(i+1)(x_(i+1)|x). In logarithms, O(sites v^2) per row.
+    """
+
+    chain: MarkovChain
+    process: AbstractProcess
+
+    def __check_init__(self):
+        _check_alphabet(self.chain.num_symbols, self.process, "chain")
+
+    def __call__(self, x_t, t):
+        def posterior(evidence):
+            forward, steps = self._forward(evidence)
+
+            def back(after, inputs):
+                step, site = inputs
+                before = log_sum(step + (site + after)[None], axis=1)
+                return before, before
+
+            end = jnp.zeros_like(evidence[-1])
+            _, backward = jax.lax.scan(back, end, (steps, evidence[1:]), reverse=True)
+            joint = forward + jnp.concatenate([backward, end[None]])
+            return joint - finite(log_sum(joint, axis=1))[:, None]
+
+        return jax.vmap(posterior)(jax.vmap(self.process.log_likelihood)(x_t, t))
+
+    def posterior_sample(self, key, x_t, t):
+        def drawn(key, evidence):
+            forward, steps = self._forward(evidence)
+            last_key, key = jax.random.split(key)
+            last = jax.random.categorical(last_key, forward[-1]).astype(jnp.int32)
+
+            def back(after, inputs):
+                key, step, site = inputs
+                symbol = jax.random.categorical(key, site + step[:, after]).astype(jnp.int32)
+                return symbol, symbol
+
+            _, rest = jax.lax.scan(back, last, (jax.random.split(key, len(steps)), steps, forward[:-1]), reverse=True)
+            return jnp.concatenate([rest, last[None]])
+
+        evidence = jax.vmap(self.process.log_likelihood)(x_t, t)
+        return jax.vmap(drawn)(jax.random.split(key, len(x_t)), evidence)
+
+    def _forward(self, evidence: Float[Array, "sites v"]) -> tuple[Float[Array, "sites v"], Float[Array, "steps v v"]]:
+        """ln f of every site, up to a constant for each, and ln T."""
+        steps = jnp.log(self.chain.transitions).astype(evidence.dtype)
+
+        def ahead(before, inputs):
+            step, site = inputs
+            found = site + log_sum(before[:, None] + step)
+            found -= finite(jnp.max(found))
+            return found, found
+
+        first = evidence[0] + jnp.log(self.chain.initial).astype(evidence.dtype)
+        _, rest = jax.lax.scan(ahead, first, (steps, evidence[1:]))
+        return jnp.concatenate([first[None], rest]), steps
 
 
 class EmpiricalDenoiser(AbstractJointDenoiser):

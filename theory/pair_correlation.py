@@ -16,11 +16,13 @@ rule k in the upward message of a. N climbs the tree in the same way,
                                                                        [(sum_j M_j)^2 - sum_j M_j^2].             (2)
 
 (4, because sigma = +-1.) Cost O(d v m) like belief propagation, no pair is ever looked at, and as (1) is centred
-nothing cancels. Through a channel the noise differs from trajectory to trajectory. By the law of total covariance
+nothing cancels. For the epsilon-process this is the whole answer. Through a channel the noise differs from trajectory
+to trajectory, and by the law of total covariance
 
-    C_ij(x_0) = E[C_ij | x_t] + Cov(E[sigma_i | x_t], E[sigma_j | x_t])     over x_t given x_0:                    (3)
+    C_ij(x_0) = E[C_ij | x_t] + Cov(E[sigma_i | x_t], E[sigma_j | x_t])     over x_t given x_0.                    (3)
 
-only the noise is sampled, not what is drawn after it.
+Most of what scatters is then x_t itself: averaging (2) over draws of x_t is no quieter than as many draws of whole
+trajectories, and takes ten times as long. So through a channel `measure.change_sums` with the exact denoiser serves.
 
 **Mean field** of the epsilon-process (`mean_field`, beliefs p from below and q from above). The common ancestor of two
 leaves is l levels up, Q arrives there from above, and p_c from below at its children on the way to them. With
@@ -37,20 +39,18 @@ At the critical noise a departure of q shrinks by F'(p*)/s per level, so C(r) ~ 
 
 and near it chi = s^(L gamma/nu) f((eps - eps*) s^(L/nu)): curves of all depths collapse onto one (`collapsed`).
 
-Sources: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770 for the pair theory; (1)-(3), (5) derived here.
+Sources: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770 for the pair theory; (1), (2) and (5) derived here.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
-from diffusion.measure import TreeGeometry, connected_sums
-from diffusion.process import AbstractProcess
 from hierarchical import RandomHierarchyModel
 
 from .belief_propagation import batched_marginals
-from .evidence import Evidence, noised_evidence, written_out
+from .evidence import Evidence, written_out
 from .mean_field import correlation_exponent, critical_noise, down_map, level_beliefs, marginal_belief
 from .messages import Children, Message, ProductionLayer, finite, log_weight, split_children
 from .segments import data_at_once, in_pieces
@@ -81,34 +81,6 @@ def posterior_pairs(
     if rhm.filter_level:
         raise ValueError(f"the grammar is filtered at level {rhm.filter_level}: give one with rules at every level")
     return in_pieces(lambda _, rows: _pairs(rhm, *rows), data_at_once(rhm), (x0, log_likelihoods))
-
-
-@eqx.filter_jit
-def channel_sums(
-    key: Key[Array, ""],
-    rhm: RandomHierarchyModel,
-    process: AbstractProcess,
-    x0: Int[Array, "data leaves"],
-    t: Float[Array, ""],
-    *,
-    num_noisings: int,
-) -> Float[Array, "data distances"]:
-    """S(r) of each datum for trajectories that are noised up to t and denoised exactly: equation (3).
-
-    Args:
-      num_noisings: x_t drawn for each datum, at least 2. For `EpsilonBelief` two are as good as many: nothing is drawn.
-    """
-    geometry = TreeGeometry(rhm.branching)
-
-    def piece(key, x0):
-        repeated = jnp.repeat(x0, num_noisings, 0)
-        times = jnp.full(len(repeated), t, t.dtype)
-        x_t = jax.vmap(process.corrupt)(jax.random.split(key, len(repeated)), repeated, times)
-        found = _pairs(rhm, repeated, noised_evidence(process, x_t, times))
-        sums, unchanged = (x.reshape(len(x0), num_noisings, -1) for x in (found.sums, found.unchanged))
-        return jnp.mean(sums, 1) + jax.vmap(lambda kept: connected_sums(1 - 2 * kept, geometry))(unchanged)
-
-    return in_pieces(piece, max(1, data_at_once(rhm) // num_noisings), x0, key)
 
 
 def mean_field_sums(

@@ -16,6 +16,7 @@ from .estimate import mean_estimate as mean_estimate
 from .geometry import AbstractGeometry as AbstractGeometry
 from .geometry import GridGeometry as GridGeometry
 from .geometry import LineGeometry as LineGeometry
+from .geometry import RingGeometry as RingGeometry
 from .geometry import TreeGeometry as TreeGeometry
 from .retention import level_retention as level_retention
 from .transition import bootstrap_crossings as bootstrap_crossings

@@ -9,6 +9,7 @@ is all that correlation measures need, and no d x d matrix has to be written for
     tree    pairs whose lowest common ancestor is l levels above the leaves: with f summed over the blocks of leaves
             below each node, sum of squares of blocks l levels up, minus the same one level lower;  r = s^l - 1
     line    |i - j|, from the autocorrelation (Wiener-Khinchin, by fast Fourier transform)
+    ring    the same on a periodic string, the shorter way round
     grid    distance in the plane, rounded to the nearest whole number; likewise in two dimensions
 """
 
@@ -86,6 +87,27 @@ class LineGeometry(AbstractGeometry):
         # a sum over i of f_i f_(i+r): zeros behind the string keep its ends apart
         sums = jnp.fft.irfft(jnp.real(spectrum * jnp.conj(spectrum)), 2 * self.num_sites)[..., : self.num_sites]
         return sums.astype(field.dtype).at[..., 1:].multiply(2)  # (i, i + r) and (i + r, i)
+
+
+class RingGeometry(AbstractGeometry):
+    """Sites of a periodic string: r = 0 .. num_sites // 2, the shorter way round."""
+
+    num_sites: int = eqx.field(static=True)
+
+    @property
+    def distances(self):
+        return np.arange(self.num_sites // 2 + 1, dtype=float)
+
+    @property
+    def num_pairs(self):
+        shift = np.arange(self.num_sites)
+        return self.num_sites * np.bincount(np.minimum(shift, self.num_sites - shift)).astype(float)
+
+    def pair_sums(self, field):
+        spectrum = jnp.fft.rfft(field, self.num_sites)
+        sums = jnp.fft.irfft(jnp.real(spectrum * jnp.conj(spectrum)), self.num_sites).astype(field.dtype)
+        sums = sums[..., : self.num_sites // 2 + 1]
+        return sums.at[..., 1 : (self.num_sites + 1) // 2].multiply(2)  # the farthest, of an even ring, is there once
 
 
 class GridGeometry(AbstractGeometry):

@@ -11,6 +11,7 @@ from diffusion import Masking
 from diffusion.measure import (
     GridGeometry,
     LineGeometry,
+    RingGeometry,
     TreeGeometry,
     bootstrap,
     change_sums,
@@ -27,9 +28,10 @@ from theory.exact import GrammarDenoiser
 
 SITES = np.arange(12)
 GEOMETRIES = {
-    "line": (LineGeometry(12), abs(SITES[:, None] - SITES[None])),
-    "tree": (TreeGeometry((2, 3, 2)), None),
-    "grid": (GridGeometry(3, 4), None),
+    "line": LineGeometry(12),
+    "ring": RingGeometry(12),
+    "tree": TreeGeometry((2, 3, 2)),
+    "grid": GridGeometry(3, 4),
 }
 
 
@@ -41,12 +43,13 @@ def pair_classes(name):
     if name == "grid":
         places = [divmod(i, 4) for i in SITES]
         return np.array([[round(np.hypot(a - c, b - d)) for a, b in places] for c, d in places])
-    return abs(SITES[:, None] - SITES[None])
+    apart = abs(SITES[:, None] - SITES[None])
+    return np.minimum(apart, 12 - apart) if name == "ring" else apart
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_pair_sums_are_those_of_the_matrix_of_products(name):
-    geometry, classes = GEOMETRIES[name][0], pair_classes(name)
+    geometry, classes = GEOMETRIES[name], pair_classes(name)
     field = jax.random.normal(jax.random.key(0), (3, 12), float)
     expected = [[np.outer(f, f)[classes == k].sum() for k in range(classes.max() + 1)] for f in np.asarray(field)]
     np.testing.assert_allclose(jax.jit(geometry.pair_sums)(field), expected, atol=1e-12)
@@ -70,7 +73,7 @@ def test_connected_sums_are_those_of_the_covariance_matrix(name):
     sigma = jax.random.normal(jax.random.key(1), (5, 12), float)
     covariance, classes = np.cov(np.asarray(sigma).T), pair_classes(name)
     expected = [covariance[classes == k].sum() for k in range(classes.max() + 1)]
-    np.testing.assert_allclose(connected_sums(sigma, GEOMETRIES[name][0]), expected, atol=1e-12)
+    np.testing.assert_allclose(connected_sums(sigma, GEOMETRIES[name]), expected, atol=1e-12)
 
 
 def test_two_trajectories_are_enough_for_an_unbiased_sum():

@@ -10,8 +10,8 @@ from diffusion import GaussianProcess, Masking, UniformNoise
 from tests.grammars import enumerated
 from tests.laws import assert_drawn_from, count
 from tests.references import channels
+from theory.evidence import noised_evidence as evidence
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser
-from theory.exact import _evidence as evidence
 
 V = 3
 PROCESSES = [Masking(V), UniformNoise(V), GaussianProcess(V)]
@@ -124,7 +124,7 @@ def test_many_data_go_in_pieces_and_are_compiled_once(monkeypatch):
     x_t, t = noised(denoiser.process, strings, 0.5)
     whole = denoiser(x_t, t)
     monkeypatch.setattr("theory.exact.data_at_once", lambda rhm: 4)  # seven data: two pieces of four
-    monkeypatch.setattr("theory.exact._evidence", lambda *given: traced.append(given) or evidence(*given))
+    monkeypatch.setattr("theory.exact.noised_evidence", lambda *given: traced.append(given) or evidence(*given))
     x_t, t = jnp.concatenate([x_t, x_t[:1]]), jnp.concatenate([t, t[:1]])  # a shape that nothing was compiled for
     for _ in range(2):
         np.testing.assert_allclose(denoiser(x_t, t), jnp.concatenate([whole, whole[:1]]), rtol=1e-12)

@@ -1,18 +1,25 @@
 """Predicted correlations of changes: against enumeration, the pair theory written as matrices, tables and exponents."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import EpsilonBelief, Masking
-from diffusion.measure import TreeGeometry, bootstrap, change_sums, correlation, correlation_length, susceptibility
+from diffusion import Masking
+from diffusion.measure import (
+    TreeGeometry,
+    bootstrap,
+    change_sums,
+    connected_sums,
+    correlation,
+    correlation_length,
+    susceptibility,
+)
 from hierarchical import RandomHierarchyModel, sample_strings
 from tests.grammars import enumerated
-from theory import mean_field, pair_correlation
+from theory import NoisedStrings, mean_field, pair_correlation
 from theory.exact import GrammarDenoiser
 
 
@@ -68,44 +75,20 @@ def test_a_filtered_grammar_is_refused():
         pair_correlation.posterior_pairs(rhm, jnp.zeros((1, 4), jnp.int32), jnp.zeros((1, 4, 3)))
 
 
-def test_sums_through_a_channel_match_enumeration():
-    """All masks of a string, and all strings that can follow each."""
-    rhm, derivations = enumerated("uniform")
-    strings, probs = (
-        np.array([levels[-1] for _, levels in derivations]),
-        np.array([weight for weight, _ in derivations]),
+def test_the_law_of_total_covariance_gives_what_trajectories_give():
+    """Through a channel: posterior covariances averaged over x_t, and covariances of posterior means between them."""
+    rhm, process, t, noisings = RandomHierarchyModel(8, 3, 2, 4, key=jax.random.key(3)), Masking(8), 0.4, 64
+    x0, geometry = sample_strings(jax.random.key(4), rhm, 64), TreeGeometry(rhm.branching)
+    sampled = change_sums(
+        jax.random.key(5), GrammarDenoiser(rhm, process), x0, jnp.float32(t), geometry, num_trajectories=noisings
     )
-    x0, t = strings[5], 0.6
-    first, second = np.zeros(4), np.zeros((4, 4))
-    for mask in itertools.product([False, True], repeat=4):
-        posterior = probs * (strings == x0)[:, ~np.array(mask)].all(1)
-        posterior *= np.prod(np.where(mask, t, 1 - t)) / posterior.sum()
-        same = np.where(strings == x0, 1.0, -1.0)
-        first, second = first + posterior @ same, second + (same.T * posterior) @ same
-    exact = sums_of(second - np.outer(first, first), (2, 2))
-    data = jnp.broadcast_to(jnp.asarray(x0, jnp.int32), (400, 4))
-    found = pair_correlation.channel_sums(jax.random.key(1), rhm, Masking(3), data, jnp.asarray(t), num_noisings=16)
-    error = np.std(np.asarray(found), 0, ddof=1) / 20
-    assert (abs(np.mean(np.asarray(found), 0) - exact) < 5 * error).all()
-
-
-def test_sums_through_no_channel_need_no_sampling():
-    rhm, derivations = enumerated("uniform")
-    x0 = jnp.asarray([levels[-1] for _, levels in derivations[:2]], jnp.int32)
-    process, t = EpsilonBelief(3), jnp.asarray(0.4)
-    found = pair_correlation.channel_sums(jax.random.key(2), rhm, process, x0, t, num_noisings=2)
-    evidence = jax.vmap(process.log_likelihood, (0, None))(x0, t)
-    np.testing.assert_allclose(found, pair_correlation.posterior_pairs(rhm, x0, evidence).sums, atol=1e-12)
-
-
-def test_exact_and_sampled_susceptibility_agree():
-    rhm = RandomHierarchyModel(8, 3, 2, 4, key=jax.random.key(3))
-    x0, t = sample_strings(jax.random.key(4), rhm, 64), jnp.float32(0.4)
-    geometry, process = TreeGeometry(rhm.branching), Masking(8)
-    sampled = change_sums(jax.random.key(5), GrammarDenoiser(rhm, process), x0, t, geometry, num_trajectories=64).sums
-    exact = pair_correlation.channel_sums(jax.random.key(6), rhm, process, x0, t, num_noisings=64)
+    repeated, times = jnp.repeat(x0, noisings, 0), jnp.full(64 * noisings, t, jnp.float32)
+    x_t = jax.vmap(process.corrupt)(jax.random.split(jax.random.key(6), len(repeated)), repeated, times)
+    found = pair_correlation.posterior_pairs(rhm, repeated, NoisedStrings(process, x_t, times))
+    between = jax.vmap(lambda kept: connected_sums(1 - 2 * kept, geometry))(found.unchanged.reshape(64, noisings, -1))
+    exact = found.sums.reshape(64, noisings, -1).mean(1) + between
     gap = jax.jit(lambda key, rows: bootstrap(key, rows, lambda s: susceptibility(s[0]) - susceptibility(s[1])))(
-        jax.random.key(7), jnp.stack([sampled, exact], 1)
+        jax.random.key(7), jnp.stack([sampled.sums, exact], 1)
     )
     assert abs(gap.value) < 5 * gap.stderr and gap.stderr < 0.1
 
