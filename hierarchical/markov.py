@@ -36,15 +36,15 @@ class MarkovChain(eqx.Module):
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, " sites"]:
         """One string."""
-        first_key, key = jax.random.split(key)
-        first = jax.random.categorical(first_key, jnp.log(self.initial)).astype(jnp.int32)
+        noise = jax.random.gumbel(key, (self.num_sites, self.num_symbols), self.initial.dtype)
+        first = jnp.argmax(jnp.log(self.initial) + noise[0]).astype(jnp.int32)
 
         def step(symbol, inputs):
-            table, key = inputs
-            symbol = jax.random.categorical(key, jnp.log(table[symbol])).astype(jnp.int32)
+            table, noise = inputs
+            symbol = jnp.argmax(jnp.log(table[symbol]) + noise).astype(jnp.int32)
             return symbol, symbol
 
-        _, rest = jax.lax.scan(step, first, (self.transitions, jax.random.split(key, len(self.transitions))))
+        _, rest = jax.lax.scan(step, first, (self.transitions, noise[1:]))
         return jnp.concatenate([first[None], rest])
 
     def log_prob(self, x: Int[Array, " sites"]) -> Float[Array, ""]:

@@ -82,15 +82,15 @@ class MarkovDenoiser(AbstractJointDenoiser):
     def posterior_sample(self, key, x_t, t):
         def drawn(key, evidence):
             forward, steps = self._forward(evidence)
-            last_key, key = jax.random.split(key)
-            last = jax.random.categorical(last_key, forward[-1]).astype(jnp.int32)
+            noise = jax.random.gumbel(key, evidence.shape, evidence.dtype)  # the largest of logs + noise: a draw
+            last = jnp.argmax(forward[-1] + noise[-1]).astype(jnp.int32)
 
             def back(after, inputs):
-                key, step, site = inputs
-                symbol = jax.random.categorical(key, site + step[:, after]).astype(jnp.int32)
+                noise, step, site = inputs
+                symbol = jnp.argmax(site + step[:, after] + noise).astype(jnp.int32)
                 return symbol, symbol
 
-            _, rest = jax.lax.scan(back, last, (jax.random.split(key, len(steps)), steps, forward[:-1]), reverse=True)
+            _, rest = jax.lax.scan(back, last, (noise[:-1], steps, forward[:-1]), reverse=True)
             return jnp.concatenate([rest, last[None]])
 
         evidence = jax.vmap(self.process.log_likelihood)(x_t, t)
