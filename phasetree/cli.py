@@ -14,6 +14,7 @@ from typing import Annotated
 
 EXPERIMENTS = {
     "transition": "the noise at which each level of a random hierarchy is lost: trained, exact, theory",
+    "susceptibility": "which symbols change together, and how far apart: trained, exact, theory, controls",
     "text-demo": "train on a real text, noise and regenerate passages, bits per character",
 }
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (0 done, 1 the run failed, 2 wrong usage, 130 interrupted)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "list"):
-        print(USAGE if arguments[:1] != ["list"] else "\n".join(f"{k:12} {v}" for k, v in EXPERIMENTS.items()))
+        print(USAGE if arguments[:1] != ["list"] else "\n".join(f"{k:14} {v}" for k, v in EXPERIMENTS.items()))
         return 0 if arguments else 2
     name, *options = arguments
     if name not in EXPERIMENTS:

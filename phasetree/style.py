@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from diffusion.measure import Estimate
 
 COLUMN = 3.4  # inches, one column of a two-column journal
+PAGE = 7.1  # both columns
 
 # Okabe and Ito's palette, distinguishable with any colour vision
 COLORS = {
@@ -41,6 +42,12 @@ def new_figure(rows: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of one column with panels one above the other; needs no display."""
     figure = Figure(figsize=(COLUMN, 0.3 + 2.3 * rows), layout="constrained")
     return figure, [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
+
+
+def new_page(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of the width of a page, its panels row by row."""
+    figure = Figure(figsize=(PAGE, 0.2 + 2.05 * rows), layout="constrained")
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
 def with_error(estimate: Estimate) -> str:

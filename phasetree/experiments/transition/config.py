@@ -1,23 +1,15 @@
-"""What the experiment `transition` can be asked: its options, their presets, and the noise processes by name."""
+"""What the experiment `transition` can be asked: its options and their presets."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import jax
 from jaxtyping import Array, Key
 from tyro.conf import arg
 
-from diffusion import EpsilonBelief, GaussianProcess, Masking, TrainConfig, UniformNoise
-from diffusion.process import AbstractProcess
+from diffusion import TrainConfig
 from hierarchical import RandomHierarchyModel
 
-PROCESSES: dict[str, Callable[[int], AbstractProcess]] = {
-    "masking": Masking,
-    "uniform": UniformNoise,
-    "gaussian": GaussianProcess,
-    "epsilon": EpsilonBelief,
-}
 # first and last noise time of the grid; for Gaussian noise in units of the infinite-depth threshold, if there is one
 TIMES = {"masking": (0.05, 0.95), "uniform": (0.05, 0.95), "gaussian": (0.2, 3.2), "epsilon": (0.05, 0.99)}
 

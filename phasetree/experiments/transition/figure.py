@@ -11,15 +11,10 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, halfway, locate_transition
+from phasetree.experiments.processes import AXIS
 from phasetree.style import COLORS, in_style, new_figure, with_error
+from phasetree.training import training_lines
 from theory.compare import compare_transitions
-
-AXIS = {
-    "masking": "masked fraction $t$",
-    "uniform": "replaced fraction $t$",
-    "gaussian": "Ornstein-Uhlenbeck time $t$",
-    "epsilon": r"noise $\epsilon$",
-}
 
 
 def transitions(dataset: xr.Dataset) -> dict[str, list[Estimate]]:
@@ -120,16 +115,8 @@ def report(dataset: xr.Dataset) -> str:
 def _training_lines(dataset: xr.Dataset) -> list[str]:
     if "excess_loss" not in dataset:
         return []
-    lines = []
-    for number, (excess, error, bayes) in enumerate(
-        zip(*(np.ravel(dataset[name]) for name in ("excess_loss", "excess_loss_stderr", "bayes_loss")), strict=True)
-    ):
-        lines.append(
-            f"Grammar {number}: trained loss {excess:.4f} +- {error:.4f} nats per site above Bayes ({bayes:.4f}), "
-            f"{100 * excess / bayes:.2f} +- {100 * error / bayes:.2f}%."
-        )
-    difference = _largest_difference(dataset)
-    return [*lines, f"Largest |retention(trained) - retention(exact)| of any level: {difference}.", ""]
+    difference = f"Largest |retention(trained) - retention(exact)| of any level: {_largest_difference(dataset)}."
+    return [*training_lines(dataset), difference, ""]
 
 
 def _largest_difference(dataset: xr.Dataset) -> str:

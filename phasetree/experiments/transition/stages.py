@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from flax import nnx
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
@@ -16,22 +15,17 @@ from diffusion import (
     AbstractDenoiser,
     FreshStrings,
     NetworkDenoiser,
-    TreeUNet,
     batched_forward_backward,
-    from_flax,
-    train,
 )
 from diffusion.measure import level_retention
 from diffusion.process import AbstractProcess
-from diffusion.schedule import default_schedule
-from diffusion.train import draw_times, posterior_loss, site_weights
 from hierarchical import Derivation, RandomHierarchyModel, batched_sample
-from phasetree.experiments.transition.config import PROCESSES, TIMES, TransitionConfig
+from phasetree.experiments.processes import PROCESSES
+from phasetree.experiments.transition.config import TIMES, TransitionConfig
 from phasetree.results import ResultFolder
-from theory import batched_cavity_marginals, batched_marginals, density_evolution, mean_field
+from phasetree.training import named_key, trained_on_grammar
+from theory import batched_marginals, density_evolution, mean_field
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser
-
-EVALUATION = 4096  # strings on which losses are compared
 
 
 class Run:
@@ -40,7 +34,7 @@ class Run:
     def __init__(self, config: TransitionConfig, folder: ResultFolder):
         self.config, self.folder = config, folder
         self.process = PROCESSES[config.process](config.num_symbols)
-        self.keys = functools.partial(_named_key, config.seed)
+        self.keys = functools.partial(named_key, config.seed)
         self.times = np.linspace(*TIMES[config.process], config.num_times)
         if config.process == "gaussian":
             threshold = float(folder.stage("infinite-depth", self.infinite_depth).threshold)
@@ -49,45 +43,17 @@ class Run:
     def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[NetworkDenoiser, xr.Dataset]:
         """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
         config = self.config
-        network = TreeUNet(self.process, rhm.branching, config.width, rngs=nnx.Rngs(config.seed + number))
-        denoiser = from_flax(network, self.process, rhm.num_leaves, blind=True)
-        bayes = self.folder.stage(f"bayes-{number}", lambda: self._bayes_losses(number, rhm))
-        floor = float(bayes.cavity_loss.mean())
-        with tqdm(total=config.train.steps, desc=f"training, Bayes loss {floor:.4f}", unit="step") as bar:
-
-            def report(step: int, loss: float) -> None:
-                bar.set_postfix_str(f"loss {loss:.4f}")
-                bar.update(step - bar.n)
-
-            result = train(
-                self.keys("train", number),
-                denoiser,
-                FreshStrings(rhm),
-                config.train,
-                folder=self.folder.path / "checkpoints" / str(number),
-                fingerprint=_sizes(config, number),
-                report=report,
-            )
-            bar.update(config.train.steps - bar.n)
-        losses = _network_losses(result.denoiser, *self._evaluation_data(number, rhm))
-        training = xr.Dataset(
-            {
-                "training_loss": ("step", np.asarray(result.losses)),
-                "bayes_training_loss": floor,
-                "bayes_loss": float(bayes.posterior_loss.mean()),
-                "excess_loss": float(np.mean(losses - bayes.posterior_loss.values)),
-                "excess_loss_stderr": float(np.std(losses - bayes.posterior_loss.values) / EVALUATION**0.5),
-            },
-            attrs={"unit": "nats per site"},
+        return trained_on_grammar(
+            self.keys,
+            self.folder,
+            number,
+            rhm,
+            self.process,
+            config.train,
+            width=config.width,
+            seed=config.seed,
+            fingerprint=_sizes(config),
         )
-        return result.denoiser, training
-
-    def _evaluation_data(self, number: int, rhm: RandomHierarchyModel):
-        return _noised_data(self.keys("evaluation", number), rhm, self.process)
-
-    def _bayes_losses(self, number: int, rhm: RandomHierarchyModel) -> xr.Dataset:
-        posterior, cavity = _exact_losses(rhm, self.process, *self._evaluation_data(number, rhm))
-        return xr.Dataset({"posterior_loss": ("datum", posterior), "cavity_loss": ("datum", cavity)})
 
     def measured(self, kind: str, number: int, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser) -> xr.Dataset:
         """Retention of every level by forward-backward: the same data and noise whatever the denoiser."""
@@ -195,29 +161,6 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
 
 
 @eqx.filter_jit
-def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: AbstractProcess) -> tuple[Array, ...]:
-    """Strings, what training would make of them, and at which times."""
-    data_key, time_key, noise_key = jax.random.split(key, 3)
-    x0 = FreshStrings(rhm).batch(data_key, EVALUATION)
-    t = draw_times(time_key, EVALUATION, default_schedule(process))
-    return x0, jax.vmap(process.corrupt)(jax.random.split(noise_key, EVALUATION), x0, t), t
-
-
-@eqx.filter_jit
-def _exact_losses(rhm: RandomHierarchyModel, process: AbstractProcess, x0, x_t, t) -> tuple[Array, Array]:
-    """Losses of each string, posterior and cavity, of which the posterior is the cavity with the site's evidence."""
-    evidence = jax.vmap(process.log_likelihood)(x_t, t)
-    cavity = jnp.log(batched_cavity_marginals(rhm, evidence)[-1])
-    posterior = posterior_loss(jax.nn.log_softmax(cavity + evidence), x0, site_weights(process, x_t))
-    return posterior, posterior_loss(cavity, x0, jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype))
-
-
-@eqx.filter_jit
-def _network_losses(denoiser: NetworkDenoiser, x0, x_t, t) -> Array:
-    return posterior_loss(denoiser(x_t, t), x0, site_weights(denoiser.process, x_t))
-
-
-@eqx.filter_jit
 def _regenerated_retention(key, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser, x0, t) -> Array:
     times = jnp.full(len(x0), t, jnp.float32)
     return level_retention(rhm, x0, batched_forward_backward(key, denoiser, denoiser.process, x0, times))
@@ -253,15 +196,6 @@ def _pieces(num_data: int, rhm: RandomHierarchyModel) -> Iterator[slice]:
         yield slice(start, min(start + size, num_data))
 
 
-def _named_key(seed: int, name: str, number: int) -> Key[Array, ""]:
-    """The random key of one purpose: its name is hashed into the seed, so that purposes never share one."""
-    words = np.frombuffer(name.encode().ljust(32, b"\0")[:32], np.uint32)
-    key = jax.random.key(seed)
-    for word in (*words.tolist(), number):
-        key = jax.random.fold_in(key, word)
-    return key
-
-
-def _sizes(config: TransitionConfig, number: int) -> dict:
+def _sizes(config: TransitionConfig) -> dict:
     names = ("num_symbols", "num_synonyms", "branching", "depth", "process", "width", "seed")
-    return {"grammar": number, **{name: getattr(config, name) for name in names}}
+    return {name: getattr(config, name) for name in names}

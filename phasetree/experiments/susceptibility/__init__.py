@@ -1,0 +1,14 @@
+"""Which symbols change together, and how far apart? Susceptibility and correlation length against noise.
+
+Data of a random hierarchy are noised to t and denoised many times over, by the trained network and by exact inference.
+Symbols that change together at fixed data are correlated over a length that peaks where the class is lost, and with it
+chi, the number of symbols that change with one. For the epsilon-process exact posterior covariances and the mean-field
+pair theory stand beside. Controls go through the same: strings with the same neighbours but no hierarchy (a Markov
+chain), the same classes but nothing between (the grammar filtered at its leaves), and a Gaussian random field.
+"""
+
+from .config import PRESETS as PRESETS
+from .config import SusceptibilityConfig as SusceptibilityConfig
+from .figure import plot as plot
+from .figure import report as report
+from .stages import run as run

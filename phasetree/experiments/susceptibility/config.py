@@ -1,0 +1,90 @@
+"""What the experiment `susceptibility` can be asked: its options and their presets."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+import jax
+from jaxtyping import Array, Key
+from tyro.conf import arg
+
+from diffusion import TrainConfig
+from hierarchical import RandomHierarchyModel
+
+
+@dataclasses.dataclass(frozen=True)
+class SusceptibilityConfig:
+    """Find the noise at which changes of a datum are most correlated; compare with exact inference and controls."""
+
+    preset: Literal["quick", "default", "paper"] = "default"
+    """Where all other options start from. quick: a grammar of depth 3, about a minute; default: about six minutes on
+    two cores; paper: v = 32, m = 8, L = 9 with 256 data and as many trajectories, exact inference without training."""
+    num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
+    """v, symbols of every level."""
+    num_synonyms: Annotated[int, arg(aliases=("-m",))] = 3
+    """m, production rules per symbol."""
+    branching: Annotated[int, arg(aliases=("-s",))] = 2
+    """s, children per node."""
+    depth: Annotated[int, arg(aliases=("-L",))] = 4
+    """L, levels of rules; strings have s^L symbols."""
+    process: Literal["masking", "uniform", "epsilon"] = "masking"
+    """Noise: t is the masked or replaced fraction, or eps. Epsilon is no channel: nothing is trained, and exact
+    covariances and mean field take the place of trajectories."""
+    first_time: float = 0.05
+    """The smallest noise level, in (0, 1)."""
+    last_time: float = 0.95
+    """The largest noise level, in (0, 1)."""
+    num_times: int = 13
+    """Noise levels, evenly spaced."""
+    num_data: int = 256
+    """Data of each grammar."""
+    num_trajectories: int = 128
+    """R, times that each datum is noised and denoised at every noise level."""
+    num_grammars: int = 1
+    """Grammars, each with a network of its own. With several, errors are taken over grammars, else over data."""
+    controls: bool = True
+    """Whether a Markov chain, a flat mixture and a Gaussian field go through the same."""
+    width: int = 64
+    """Width of the tree U-Net; 0 trains nothing."""
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=10_000, learning_rate=4e-3))
+    """Training of each network."""
+    seed: int = 0
+    """Everything random follows from it."""
+
+    def __post_init__(self):
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
+        jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
+        for name, least in {"num_times": 3, "num_data": 4, "num_trajectories": 2, "num_grammars": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} is too small: at least {least}")
+        if not 0 < self.first_time < self.last_time < 1:
+            raise ValueError(
+                f"first_time = {self.first_time}, last_time = {self.last_time}: give 0 < first_time < last_time < 1"
+            )
+        if self.width < 0:
+            raise ValueError(f"width = {self.width}: give a positive number, or 0 to train nothing")
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the default folder of this run, beside its seed."""
+        return self.preset if self.process == "masking" else f"{self.preset}-{self.process}"
+
+    def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
+        """A random grammar of these sizes."""
+        return RandomHierarchyModel(self.num_symbols, self.num_synonyms, self.branching, self.depth, key=key)
+
+
+PRESETS = {
+    "quick": SusceptibilityConfig(
+        "quick",
+        depth=3,
+        num_times=7,
+        num_data=64,
+        num_trajectories=32,
+        train=TrainConfig(steps=1000, learning_rate=4e-3),
+    ),
+    "default": SusceptibilityConfig(),
+    "paper": SusceptibilityConfig(
+        "paper", 32, 8, 2, 9, last_time=0.6, num_times=12, num_trajectories=256, controls=False, width=0
+    ),
+}

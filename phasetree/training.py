@@ -1,0 +1,130 @@
+"""The trained denoiser of an experiment on random hierarchies, and its losses beside those of exact inference."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from flax import nnx
+from jaxtyping import Array, Key
+from tqdm import tqdm
+
+from diffusion import FreshStrings, NetworkDenoiser, TrainConfig, TreeUNet, from_flax, train
+from diffusion.process import AbstractProcess
+from diffusion.schedule import default_schedule
+from diffusion.train import draw_times, posterior_loss, site_weights
+from hierarchical import RandomHierarchyModel
+from phasetree.results import ResultFolder
+from theory import batched_cavity_marginals
+
+EVALUATION = 4096  # strings on which losses are compared
+
+
+def named_key(seed: int, name: str, number: int) -> Key[Array, ""]:
+    """The random key of one purpose: its name is hashed into the seed, so that purposes never share one."""
+    words = np.frombuffer(name.encode().ljust(32, b"\0")[:32], np.uint32)
+    key = jax.random.key(seed)
+    for word in (*words.tolist(), number):
+        key = jax.random.fold_in(key, word)
+    return key
+
+
+def trained_on_grammar(
+    keys: Callable[[str, int], Key[Array, ""]],
+    folder: ResultFolder,
+    number: int,
+    rhm: RandomHierarchyModel,
+    process: AbstractProcess,
+    config: TrainConfig,
+    *,
+    width: int,
+    seed: int,
+    fingerprint: dict,
+) -> tuple[NetworkDenoiser, xr.Dataset]:
+    """A tree U-Net trained on fresh strings of grammar `number`; checkpoints and exact losses are kept in the folder.
+
+    Args:
+      keys: the key of a purpose, by its name and number.
+      fingerprint: what identifies the run beyond `config` and the key.
+
+    Returns:
+      The denoiser, and `training_loss` by step, the exact `bayes_training_loss` and `bayes_loss`, and `excess_loss` of
+      the network over the latter with its standard error, on the same 4096 noised strings; nats per site.
+    """
+    network = TreeUNet(process, rhm.branching, width, rngs=nnx.Rngs(seed + number))
+    denoiser = from_flax(network, process, rhm.num_leaves, blind=True)
+    data = _noised_data(keys("evaluation", number), rhm, process)
+    bayes = folder.stage(f"bayes-{number}", lambda: _bayes_losses(rhm, process, data))
+    floor = float(bayes.cavity_loss.mean())
+    with tqdm(total=config.steps, desc=f"training, Bayes loss {floor:.4f}", unit="step") as bar:
+
+        def report(step: int, loss: float) -> None:
+            bar.set_postfix_str(f"loss {loss:.4f}")
+            bar.update(step - bar.n)
+
+        result = train(
+            keys("train", number),
+            denoiser,
+            FreshStrings(rhm),
+            config,
+            folder=folder.path / "checkpoints" / str(number),
+            fingerprint={"grammar": number, **fingerprint},
+            report=report,
+        )
+        bar.update(config.steps - bar.n)
+    losses = _network_losses(result.denoiser, *data)
+    training = xr.Dataset(
+        {
+            "training_loss": ("step", np.asarray(result.losses)),
+            "bayes_training_loss": floor,
+            "bayes_loss": float(bayes.posterior_loss.mean()),
+            "excess_loss": float(np.mean(losses - bayes.posterior_loss.values)),
+            "excess_loss_stderr": float(np.std(losses - bayes.posterior_loss.values) / EVALUATION**0.5),
+        },
+        attrs={"unit": "nats per site"},
+    )
+    return result.denoiser, training
+
+
+def training_lines(dataset: xr.Dataset) -> list[str]:
+    """The excess loss of each trained network, in words; nothing where none was trained."""
+    if "excess_loss" not in dataset:
+        return []
+    numbers = zip(
+        *(np.ravel(dataset[name]) for name in ("excess_loss", "excess_loss_stderr", "bayes_loss")), strict=True
+    )
+    return [
+        f"Grammar {number}: trained loss {excess:.4f} +- {error:.4f} nats per site above Bayes ({bayes:.4f}), "
+        f"{100 * excess / bayes:.2f} +- {100 * error / bayes:.2f}%."
+        for number, (excess, error, bayes) in enumerate(numbers)
+    ]
+
+
+def _bayes_losses(rhm: RandomHierarchyModel, process: AbstractProcess, data: tuple[Array, ...]) -> xr.Dataset:
+    posterior, cavity = _exact_losses(rhm, process, *data)
+    return xr.Dataset({"posterior_loss": ("datum", posterior), "cavity_loss": ("datum", cavity)})
+
+
+@eqx.filter_jit
+def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: AbstractProcess) -> tuple[Array, ...]:
+    """Strings, what training would make of them, and at which times."""
+    data_key, time_key, noise_key = jax.random.split(key, 3)
+    x0 = FreshStrings(rhm).batch(data_key, EVALUATION)
+    t = draw_times(time_key, EVALUATION, default_schedule(process))
+    return x0, jax.vmap(process.corrupt)(jax.random.split(noise_key, EVALUATION), x0, t), t
+
+
+@eqx.filter_jit
+def _exact_losses(rhm: RandomHierarchyModel, process: AbstractProcess, x0, x_t, t) -> tuple[Array, Array]:
+    """Losses of each string, posterior and cavity, of which the posterior is the cavity with the site's evidence."""
+    evidence = jax.vmap(process.log_likelihood)(x_t, t)
+    cavity = jnp.log(batched_cavity_marginals(rhm, evidence)[-1])
+    posterior = posterior_loss(jax.nn.log_softmax(cavity + evidence), x0, site_weights(process, x_t))
+    return posterior, posterior_loss(cavity, x0, jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype))
+
+
+@eqx.filter_jit
+def _network_losses(denoiser: NetworkDenoiser, x0, x_t, t) -> Array:
+    return posterior_loss(denoiser(x_t, t), x0, site_weights(denoiser.process, x_t))
