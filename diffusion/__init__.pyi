@@ -7,6 +7,7 @@ from .denoiser import NetworkDenoiser as NetworkDenoiser
 from .denoiser import from_equinox as from_equinox
 from .denoiser import from_flax as from_flax
 from .denoiser import from_function as from_function
+from .denoiser import from_host as from_host
 from .folder import FolderError as FolderError
 from .folder import claim_folder as claim_folder
 from .forward_backward import batched_forward_backward as batched_forward_backward

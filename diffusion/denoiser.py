@@ -20,6 +20,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
@@ -95,6 +96,26 @@ class _FunctionApply(eqx.Module):
         return self.function(params, x_t, t)
 
 
+class _HostApply(eqx.Module):
+    function: Callable = eqx.field(static=True)
+    arrays: Callable = eqx.field(static=True)
+    num_symbols: int = eqx.field(static=True)
+
+    def __call__(self, params, x_t, t):
+        expected = jax.ShapeDtypeStruct((*x_t.shape[:2], self.num_symbols), t.dtype)
+        return jax.pure_callback(self._on_host, expected, x_t, t, vmap_method="sequential")
+
+    def _on_host(self, x_t, t):
+        found = self.function(self.arrays(np.array(x_t)), self.arrays(np.array(t)))
+        logits = np.from_dlpack(found) if hasattr(found, "__dlpack__") else np.asarray(found)
+        expected = (*x_t.shape[:2], self.num_symbols)
+        if logits.shape != expected:
+            raise ValueError(
+                f"the function returned {logits.shape}; expected logits (batch, sites, symbols) = {expected}"
+            )
+        return logits.astype(t.dtype)
+
+
 def from_flax(network: nnx.Module, process: AbstractProcess, num_sites: int, *, blind: bool = False) -> NetworkDenoiser:
     """A Flax (nnx) network called as `network(x_t, t)` on batches. Split once: later calls cost no Python.
 
@@ -114,6 +135,28 @@ def from_equinox(network: eqx.Module, process: AbstractProcess, num_sites: int) 
 def from_function(function: Callable, params: PyTree, process: AbstractProcess, num_sites: int) -> NetworkDenoiser:
     """A plain function `function(params, x_t, t)` on batches; `params` is any pytree of arrays."""
     return _checked(NetworkDenoiser(process, _FunctionApply(function), params), num_sites)
+
+
+def from_host(
+    function: Callable, process: AbstractProcess, num_sites: int, *, arrays: Callable = np.asarray
+) -> NetworkDenoiser:
+    """A function that JAX cannot trace, `function(x_t, t)` on batches: NumPy, PyTorch, anything on this machine.
+
+    It is called back from the compiled experiment, once per step of the sampler, and cannot be trained here. Called
+    once here too, so that a wrong shape is told where it was made.
+
+    Args:
+      arrays: makes the function's kind of array of a NumPy array; `torch.from_dlpack` for PyTorch, without a copy. What
+        comes back is read through DLPack, or as NumPy does: from PyTorch a tensor on the CPU, without gradient.
+
+    Raises:
+      ValueError: if the result is not (batch, sites, symbols).
+    """
+    apply, batch = _HostApply(function, arrays, process.num_symbols), 2
+    x0, t = jnp.zeros((batch, num_sites), jnp.int32), jnp.full(batch, 0.5, jnp.float32)
+    x_t = jax.vmap(process.corrupt)(jax.random.split(jax.random.key(0), batch), x0, t)
+    apply._on_host(np.asarray(x_t), np.asarray(t))
+    return NetworkDenoiser(process, apply, ())
 
 
 def _checked(denoiser: NetworkDenoiser, num_sites: int) -> NetworkDenoiser:

@@ -15,10 +15,13 @@ from diffusion import (
     Transformer,
     TreeUNet,
     UniformNoise,
+    forward_backward,
     from_equinox,
     from_flax,
     from_function,
+    from_host,
 )
+from diffusion.measure import LineGeometry, change_sums
 
 V, SITES = 3, 8
 PROCESS = Masking(V)
@@ -65,10 +68,11 @@ def doors():
         "equinox": from_equinox(InEquinox(w), PROCESS, SITES),
         "flax": from_flax(InFlax(w), PROCESS, SITES),
         "function": from_function(jax.vmap(logits, (None, 0, 0)), w, PROCESS, SITES),
+        "host": from_host(in_numpy, PROCESS, SITES),
     }
 
 
-@pytest.mark.parametrize("door", ["equinox", "flax"])
+@pytest.mark.parametrize("door", ["equinox", "flax", "host"])
 def test_same_weights_give_the_same_posterior_through_every_door(door):
     got, want = (eqx.filter_jit(doors()[name])(X_T, T) for name in (door, "function"))
     np.testing.assert_allclose(got, want, rtol=1e-6)
@@ -219,3 +223,50 @@ def test_without_local_mixing_a_transformer_does_not_know_the_order_of_sites_but
     network.position[...] = jnp.zeros_like(network.position[...])
     denoise = eqx.filter_jit(from_flax(network, PROCESS, SITES))
     np.testing.assert_allclose(denoise(X_T[:, ::-1], T), denoise(X_T, T)[:, ::-1], atol=1e-5)
+
+
+def in_numpy(x_t, t):
+    w = jax.tree.map(np.asarray, weights())
+    h = w["table"][x_t]
+    return np.tanh(h + np.roll(h, 1, 1)) @ w["readout"] + t[:, None, None] * w["time"]
+
+
+def regenerated(denoiser):
+    """Strings and sums of changes: both compiled, with the denoiser called at every step of the sampler."""
+    x0 = jnp.zeros((2, SITES), jnp.int32)
+    strings = forward_backward(jax.random.key(1), denoiser, PROCESS, x0[0], jnp.float32(0.7), num_trajectories=4)
+    found = change_sums(
+        jax.random.key(2), denoiser, x0, jnp.float32(0.7), LineGeometry(SITES), num_trajectories=4, strings_at_once=4
+    )
+    return strings, found.sums
+
+
+def test_a_function_of_numpy_arrays_runs_the_same_experiments():
+    expected = regenerated(from_function(jax.vmap(logits, (None, 0, 0)), weights(), PROCESS, SITES))
+    for got, wanted in zip(regenerated(from_host(in_numpy, PROCESS, SITES)), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+def test_a_pytorch_network_runs_the_same_experiments():
+    torch = pytest.importorskip("torch", reason='PyTorch comes with pip install "phasetree[peers]"')
+
+    class InTorch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name, value in weights().items():
+                setattr(self, name, torch.nn.Parameter(torch.from_numpy(np.array(value))))
+
+        @torch.no_grad()
+        def forward(self, x_t, t):
+            h = self.table[x_t]
+            return torch.tanh(h + torch.roll(h, 1, 1)) @ self.readout + t[:, None, None] * self.time
+
+    expected = regenerated(from_function(jax.vmap(logits, (None, 0, 0)), weights(), PROCESS, SITES))
+    denoiser = from_host(InTorch(), PROCESS, SITES, arrays=torch.from_dlpack)
+    for got, wanted in zip(regenerated(denoiser), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+def test_a_function_on_the_host_with_a_wrong_shape_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"returned \(2, 8\); expected logits .* = \(2, 8, 3\)"):
+        from_host(lambda x_t, t: np.zeros(x_t.shape), PROCESS, SITES)
