@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 NUM_BYTES = 256
+_SPACE, _LETTER, _OTHER = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,23 @@ class BytePairTokenizer:
     def token_characters(self) -> Int32[np.ndarray, " v"]:
         """Characters that begin in each token (UTF-8 bytes other than 10xxxxxx), for equation (1)."""
         return np.array([sum(byte >> 6 != 0b10 for byte in token) for token in self.token_bytes], np.int32)
+
+    def words(self, tokens: Int[np.ndarray, "*windows length"]) -> Int64[np.ndarray, "*windows length"]:
+        """For each token the number of its word within its window, 0, 1, ...
+
+        A word begins at white space, and where letters, digits and bytes above 127 meet anything else.
+        """
+        first, last = self._ends
+        begins = first[tokens[..., 1:]] != last[tokens[..., :-1]]
+        begins |= first[tokens[..., 1:]] == _SPACE
+        return np.concatenate([np.zeros_like(tokens[..., :1]), np.cumsum(begins, -1)], -1).astype(np.int64)
+
+    @functools.cached_property
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The kind of the first and of the last byte of each token."""
+        kinds = [(_kind(token[0]), _kind(token[-1])) for token in self.token_bytes]
+        first, last = np.array(kinds).T
+        return first, last
 
     def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Token ids of a text, in any script."""
@@ -164,6 +182,12 @@ def _cut(
         )
     windows = [tokens[: len(tokens) // length * length].reshape(-1, length) for tokens in passages]
     return np.concatenate(windows), np.repeat(np.arange(len(windows)), [len(rows) for rows in windows])
+
+
+def _kind(byte: int) -> int:
+    if chr(byte).isspace():
+        return _SPACE
+    return _LETTER if byte > 127 or chr(byte).isalnum() else _OTHER
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import pathlib
+import platform
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -119,4 +120,12 @@ def _king_james() -> Text:
     return Text("king-james", bible.scripture_content.strip(), provenance)
 
 
-PACKAGED_TEXTS: dict[str, Callable[[], Text]] = {"king-james": _king_james}
+def _python_topics() -> Text:
+    """What Python's own `help()` says of its language, topic by topic: technical prose with examples of code."""
+    topics = importlib.import_module("pydoc_data.topics").topics
+    version = platform.python_version()
+    provenance = f"help topics of Python {version}, from the standard library (PSF licence)"
+    return Text("python-topics", "\n".join(topics[name].strip() + "\n" for name in sorted(topics)), provenance)
+
+
+PACKAGED_TEXTS: dict[str, Callable[[], Text]] = {"king-james": _king_james, "python-topics": _python_topics}

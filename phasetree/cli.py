@@ -15,6 +15,7 @@ from typing import Annotated
 EXPERIMENTS = {
     "transition": "the noise at which each level of a random hierarchy is lost: trained, exact, theory",
     "susceptibility": "which symbols change together, and how far apart: trained, exact, theory, controls",
+    "text": "which tokens of a real text change together, and how far apart; a shuffled control",
     "text-demo": "train on a real text, noise and regenerate passages, bits per character",
 }
 

@@ -5,6 +5,7 @@ from .correlation import Peak as Peak
 from .correlation import change_sums as change_sums
 from .correlation import changed as changed
 from .correlation import connected_sums as connected_sums
+from .correlation import connected_sums_within as connected_sums_within
 from .correlation import correlation as correlation
 from .correlation import correlation_length as correlation_length
 from .correlation import displacement as displacement

@@ -68,6 +68,26 @@ def connected_sums(sigma: Float[Array, "trajectories sites"], geometry: Abstract
     return jnp.sum(geometry.pair_sums(deviation), 0) / (len(sigma) - 1)
 
 
+def connected_sums_within(
+    sigma: Float[Array, "trajectories sites"], groups: Int[Array, " sites"]
+) -> Float[Array, " sites"]:
+    """The part of S(r) on a line, r = 0 .. d - 1, that is of pairs in one group: tokens of one word, say.
+
+    Args:
+      groups: a number for each site; sites with equal numbers belong together. S(0) is of every site with itself.
+    """
+    deviation = sigma - jnp.mean(sigma, 0, keepdims=True)
+    sites = jnp.arange(len(groups))
+
+    def at_distance(r):
+        partner = (sites + r) % len(groups)
+        together = (groups[partner] == groups) & (sites + r < len(groups))
+        return jnp.sum(jnp.where(together[None], deviation * deviation[:, partner], 0))
+
+    sums = jax.lax.map(at_distance, sites) / (len(sigma) - 1)
+    return sums.at[1:].multiply(2)
+
+
 class Changes(NamedTuple):
     """What `change_sums` finds, a row per datum."""
 
@@ -75,6 +95,8 @@ class Changes(NamedTuple):
     """S(r)."""
     fraction: Float[Array, " data"]
     """Changed sites, as a fraction of all."""
+    within: Float[Array, "data distances"] | None
+    """The part of S(r) of pairs in one group, where groups are given."""
 
 
 @eqx.filter_jit
@@ -88,6 +110,7 @@ def change_sums(
     num_trajectories: int,
     sampler: AbstractSampler | None = None,
     strings_at_once: int = 2048,
+    groups: Int[Array, "data sites"] | None = None,
 ) -> Changes:
     """Noise each datum up to t and denoise it, many times over; sums of correlated changes at fixed x_0.
 
@@ -95,26 +118,31 @@ def change_sums(
       t: in the unit of the denoiser's process.
       num_trajectories: R of equation (1), at least 2.
       sampler: how to undo noise; default the most exact one the denoiser allows.
+      groups: which sites of each datum belong together, on a `LineGeometry`, see `connected_sums_within`.
       strings_at_once: about so many trajectories are in memory at a time, those of one datum at least.
 
     Raises:
       ValueError: if R < 2.
     """
 
-    def datum_sums(x0, regenerated):
+    def datum_sums(x0, groups, regenerated):
         sigma = changed(x0, regenerated)
-        return Changes(connected_sums(sigma, geometry), jnp.mean((sigma + 1) / 2))
+        within = None if groups is None else connected_sums_within(sigma, groups)
+        return Changes(connected_sums(sigma, geometry), jnp.mean((sigma + 1) / 2), within)
 
     def piece(inputs):
-        key, x0 = inputs
+        key, (x0, groups) = inputs
         repeated = jnp.repeat(x0, num_trajectories, 0)
         times = jnp.full(len(repeated), t, jnp.float32)
         x = batched_forward_backward(key, denoiser, denoiser.process, repeated, times, sampler=sampler)
-        return jax.vmap(datum_sums)(x0, x.reshape(len(x0), num_trajectories, -1))
+        return jax.vmap(datum_sums)(x0, groups, x.reshape(len(x0), num_trajectories, -1))
 
     size = min(len(x0), max(1, strings_at_once // num_trajectories))
     count = -(-len(x0) // size)
-    pieces = jnp.pad(x0, ((0, count * size - len(x0)), (0, 0)), mode="wrap").reshape(count, size, -1)
+    pieces = jax.tree.map(
+        lambda rows: jnp.pad(rows, ((0, count * size - len(x0)), (0, 0)), mode="wrap").reshape(count, size, -1),
+        (x0, groups),
+    )
     found = jax.lax.map(piece, (jax.random.split(key, count), pieces))
     return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[: len(x0)], found)
 

@@ -10,10 +10,11 @@ import xarray as xr
 
 from diffusion import FolderError, Masking, TrainConfig, from_function
 from phasetree.experiments import text_demo
-from phasetree.experiments.text_demo.passages import (
+from phasetree.language import (
     fraction_of_words_changed,
     mark_changes,
     masked_costs,
+    model,
     stratified_numbers,
 )
 from phasetree.results import ResultFolder
@@ -148,7 +149,7 @@ def test_results_and_report(whole):
 def test_killed_run_finishes_with_the_same_file(tiny, whole, tmp_path, monkeypatch):
     folder, dataset = whole
     with monkeypatch.context() as patch:
-        patch.setattr(text_demo.stages, "train", stopped_after(text_demo.stages.train, 20))
+        patch.setattr(model, "train", stopped_after(model.train, 20))
         with pytest.raises(KeyboardInterrupt):
             finished(tiny, tmp_path / "killed")
     with monkeypatch.context() as patch:

@@ -20,7 +20,7 @@ class TextDemoConfig:
     file: pathlib.Path | None = None
     """Any UTF-8 text file of at least 2000 characters; replaces the corpus."""
     corpus: str = "king-james"
-    """Name of a text that an installed package carries (king-james)."""
+    """Name of a text that an installed package carries (king-james, python-topics)."""
     vocabulary: int = 1024
     """Byte-pair tokens, at least 256; at most 256 plus one per 100 characters of training text are used."""
     window: int = 64

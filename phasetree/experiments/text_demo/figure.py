@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, mean_estimate
-from phasetree.experiments.text_demo.passages import escape, mark_changes
+from phasetree.language import escape, mark_changes
 from phasetree.style import COLORS, in_style, new_figure, with_error
 
 SHOWN_LEVELS, SHOWN_PASSAGES = 3, 2

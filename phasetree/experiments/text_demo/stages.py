@@ -1,53 +1,32 @@
 """The stages of the experiment `text-demo`, each kept in the folder when done, and how they become one dataset."""
 
-import dataclasses
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from flax import nnx
-from jaxtyping import Array, Int32, Key
+from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from diffusion import Masking, NetworkDenoiser, TokenEmbedding, TrainingSet, Transformer, from_flax, train
+from diffusion import NetworkDenoiser
 from hierarchical import (
     BitsPerCharacter,
-    HeldOutSplit,
-    Text,
-    TokenCorpus,
-    TokenWindows,
     bits_per_character,
     fit_ngram,
-    hold_out,
-    load_text,
-    tokenize,
-    train_tokenizer,
 )
 from phasetree.experiments.text_demo.config import TextDemoConfig
-from phasetree.experiments.text_demo.passages import (
+from phasetree.language import (
+    Prepared,
     fraction_of_words_changed,
     masked_costs,
+    prepare,
     regenerate,
+    shortened,
     stratified_numbers,
+    trained_on_text,
 )
 from phasetree.results import ResultFolder
 
 NGRAMS = ("unigram", "bigram", "trigram")
-STRIDES_PER_WINDOW = 8  # training windows overlap: each token is seen at several places of a window
-LONG_TEXT = 1_000_000  # characters; shorter texts hold out a tenth instead of a twentieth
-
-
-class Prepared(NamedTuple):
-    """A text, ready: its split, tokens, windows, and the characters of each held-out window."""
-
-    text: Text
-    split: HeldOutSplit
-    corpus: TokenCorpus
-    windows: TokenWindows
-    window_texts: list[str]
-    block: np.ndarray  # 0, 1, ... without gaps, of each held-out window
 
 
 def run(config: TextDemoConfig, folder: ResultFolder) -> xr.Dataset:
@@ -59,7 +38,7 @@ def run(config: TextDemoConfig, folder: ResultFolder) -> xr.Dataset:
     """
     network_key, train_key, number_key, mask_key, regeneration_key = jax.random.split(jax.random.key(config.seed), 5)
     data = prepare(config)
-    denoiser, losses = _trained(network_key, train_key, config, data, folder)
+    denoiser, losses = trained_on_text(network_key, train_key, config, data, folder)
     baselines = folder.stage("baselines", lambda: _baselines(data))
     bits = folder.stage("bits", lambda: _bits(number_key, mask_key, config, data, denoiser))
     level_keys = jax.random.split(regeneration_key, len(config.noise_levels))
@@ -83,80 +62,8 @@ def run(config: TextDemoConfig, folder: ResultFolder) -> xr.Dataset:
         vocabulary=data.corpus.tokenizer.vocab_size,
         window=data.windows.train.shape[1],
         steps=losses.sizes["step"],
-        note=_note(config, data, losses.sizes["step"]),
+        note=shortened(config, data, losses.sizes["step"]),
     )
-
-
-def _note(config: TextDemoConfig, data: Prepared, steps: int) -> str:
-    """What a short text made smaller than asked for; empty if nothing."""
-    used = {
-        "byte-pair tokens": (data.corpus.tokenizer.vocab_size, config.vocabulary),
-        "tokens per window": (data.windows.train.shape[1], config.window),
-        "training steps": (steps, config.train.steps),
-    }
-    smaller = [f"{got} {name} instead of {asked}" for name, (got, asked) in used.items() if got < asked]
-    return f"The text is short, so less was used than asked for: {', '.join(smaller)}." if smaller else ""
-
-
-def prepare(config: TextDemoConfig) -> Prepared:
-    """Load, split, tokenize and cut the text; vocabulary and window shrink for a short one."""
-    text = load_text(config.file or config.corpus)
-    length = len(text.characters)
-    period = 20 if length >= LONG_TEXT else 10
-    split = hold_out(text.characters, block_length=min(4000, length // (8 * period)), period=period)
-    vocabulary = min(config.vocabulary, 256 + sum(map(len, split.train)) // 100)
-    corpus = tokenize(split, train_tokenizer(split.train, vocabulary))
-    second_longest = sorted(map(len, corpus.held_out))[-2]  # two blocks at least must give a window
-    windows = corpus.windows(min(config.window, second_longest))
-    block = np.unique(windows.held_out_block, return_inverse=True)[1]
-    return Prepared(text, split, corpus, windows, _window_texts(split, corpus, windows), block)
-
-
-def _window_texts(split: HeldOutSplit, corpus: TokenCorpus, windows: TokenWindows) -> list[str]:
-    """The characters that begin in each held-out window: the ones its tokens are charged for."""
-    lengths = corpus.tokenizer.token_characters[windows.held_out].sum(1)
-    texts = []
-    for block, characters in enumerate(split.held_out):
-        ends = np.cumsum(lengths[windows.held_out_block == block])
-        texts += [characters[i:j] for i, j in zip([0, *ends], ends, strict=False)]
-    return texts
-
-
-def _trained(
-    network_key: Key[Array, ""], key: Key[Array, ""], config: TextDemoConfig, data: Prepared, folder: ResultFolder
-) -> tuple[NetworkDenoiser, xr.Dataset]:
-    process, length = Masking(data.corpus.tokenizer.vocab_size), data.windows.train.shape[1]
-    rngs = nnx.Rngs(network_key)
-    embedding = TokenEmbedding(process, config.width, rngs=rngs)
-    network = Transformer(embedding, length, process.num_symbols, config.width, config.layers, config.heads, rngs=rngs)
-    tokens = sum(map(len, data.corpus.train))
-    most = max(config.readings * tokens // (config.train.batch_size * length), 1)
-    training = dataclasses.replace(config.train, steps=min(config.train.steps, most))
-    strings = TrainingSet(jnp.asarray(_overlapping(data.corpus.train, length)))
-    identity = {"sha256": data.text.sha256, "vocabulary": process.num_symbols, "window": length, "heads": config.heads}
-    with tqdm(desc=f"training on {data.text.name}", total=training.steps, unit="step") as bar:
-
-        def report(step: int, loss: float) -> None:
-            if not bar.n:  # the first chunk, perhaps of a resumed run
-                bar.initial = bar.n = bar.last_print_n = step - min(step, training.steps_per_chunk)
-            bar.set_postfix_str(f"loss {loss:.2f} nats a token", refresh=False)
-            bar.update(step - bar.n)
-
-        denoiser = from_flax(network, process, length)
-        checkpoints = folder.path / "checkpoints"
-        result = train(key, denoiser, strings, training, folder=checkpoints, fingerprint=identity, report=report)
-        if not bar.n:  # it was trained already
-            bar.initial = bar.n = training.steps
-    losses = {"loss": ("step", np.asarray(result.losses), {"long_name": "training loss", "units": "nats per token"})}
-    return result.denoiser, xr.Dataset(losses)
-
-
-def _overlapping(passages: tuple[Int32[np.ndarray, " _"], ...], length: int) -> Int32[np.ndarray, "n length"]:
-    """Windows of the training passages at a stride of an eighth of their length."""
-    stride = max(length // STRIDES_PER_WINDOW, 1)
-    long_enough = [tokens for tokens in passages if len(tokens) >= length]
-    views = [np.lib.stride_tricks.sliding_window_view(tokens, length)[::stride] for tokens in long_enough]
-    return np.concatenate(views)
 
 
 def _baselines(data: Prepared) -> xr.Dataset:

@@ -1,0 +1,15 @@
+"""Which tokens of a real text change together, and how far apart? Susceptibility against noise, on one's own text.
+
+A transformer learns to fill in masked tokens of a text (as in `text-demo`). Held-out passages are masked up to t and
+regenerated many times over. If the text is built like a hierarchy, changes are correlated over a length that peaks at
+some noise between 0 and T: where the passage's meaning is lost. Pairs of tokens within one word change together for
+another reason, that words are cut into tokens; they are counted apart, and chi and xi are those of pairs across words.
+
+The control is the same text with its tokens shuffled, with a network of its own: it has no correlations to show.
+"""
+
+from .config import PRESETS as PRESETS
+from .config import TextConfig as TextConfig
+from .figure import plot as plot
+from .figure import report as report
+from .stages import run as run

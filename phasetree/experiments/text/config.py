@@ -1,0 +1,100 @@
+"""What the experiment `text` can be asked: its options and their presets."""
+
+import dataclasses
+import itertools
+import pathlib
+from typing import Literal
+
+from diffusion import TrainConfig
+
+TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Find the noise at which changes of a real text are most correlated, and over how many tokens."""
+
+    preset: Literal["quick", "default", "paper"] = "default"
+    """Starting point for all other options. quick: about two minutes, a small network; default: about fifteen minutes
+    on two cores; paper: windows of 128 tokens, 12 layers of width 768, 300 passages x 50 trajectories, for a GPU."""
+    seed: int = 0
+    """Decides the network's initial weights, the noise and every draw."""
+    file: pathlib.Path | None = None
+    """Any UTF-8 text file of at least 2000 characters; replaces the corpus."""
+    corpus: str = "king-james"
+    """Name of a text that an installed package carries (king-james, python-topics)."""
+    vocabulary: int = 1024
+    """Byte-pair tokens, at least 256; at most 256 plus one per 100 characters of training text are used."""
+    window: int = 64
+    """Tokens per window (letter d); less if the held-out blocks of a short text are shorter."""
+    width: int = 128
+    """Width of the transformer."""
+    layers: int = 4
+    """Layers of the transformer."""
+    heads: int = 4
+    """Attention heads per layer; must divide the width."""
+    train: TrainConfig = TRAINING
+    """How to train; a step sees batch_size windows."""
+    readings: int = 100
+    """Most times that training reads the text: a short text takes fewer steps than asked for."""
+    noise_levels: tuple[float, ...] = (0.05, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    """Masked fractions t, increasing, in (0, 1], at which passages are regenerated."""
+    passages: int = 48
+    """Held-out windows that are regenerated, spread evenly over the held-out text."""
+    trajectories: int = 24
+    """R, regenerations of each passage at each noise level."""
+    tokens_per_step: int = 4
+    """Tokens revealed at a time in regeneration. Those of one step do not see each other: 1 is exact and slowest."""
+    control: bool = True
+    """Whether the text with its tokens shuffled goes through the same."""
+    control_steps: int = 400
+    """Training steps of the control's network, which only has to learn how frequent tokens are."""
+
+    def __post_init__(self):
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
+        least = {"window": 2, "width": 1, "layers": 1, "heads": 1, "readings": 1, "trajectories": 2, "passages": 4}
+        for name, value in {**least, "tokens_per_step": 1, "control_steps": 1, "vocabulary": 256}.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be at least {value}")
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
+        levels = self.noise_levels
+        increasing = all(a < b for a, b in itertools.pairwise((0.0, *levels)))
+        if len(levels) < 3 or not increasing or levels[-1] > 1:
+            raise ValueError(f"noise_levels = {levels}: give at least 3 increasing masked fractions in (0, 1]")
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the default folder of this run, beside its seed."""
+        return f"{self.preset}-{self.file.stem if self.file else self.corpus}"
+
+
+PRESETS = {
+    "quick": TextConfig(
+        preset="quick",
+        width=64,
+        layers=2,
+        train=TrainConfig(steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100),
+        noise_levels=(0.1, 0.4, 0.6, 0.8, 1.0),
+        passages=24,
+        trajectories=12,
+        tokens_per_step=8,
+        control_steps=100,
+    ),
+    "default": TextConfig(),
+    "paper": TextConfig(
+        preset="paper",
+        vocabulary=8192,
+        window=128,
+        width=768,
+        layers=12,
+        heads=12,
+        train=TrainConfig(steps=50_000, batch_size=256, learning_rate=3e-4, bfloat16=True),
+        noise_levels=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        passages=300,
+        trajectories=50,
+        tokens_per_step=1,
+        control_steps=2000,
+    ),
+}

@@ -1,0 +1,135 @@
+"""A real text made ready for a masked-diffusion model, and the model trained on it."""
+
+import dataclasses
+import pathlib
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from flax import nnx
+from jaxtyping import Array, Int32, Key
+from tqdm import tqdm
+
+from diffusion import Masking, NetworkDenoiser, TokenEmbedding, TrainConfig, TrainingSet, Transformer, from_flax, train
+from hierarchical import HeldOutSplit, Text, TokenCorpus, TokenWindows, hold_out, load_text, tokenize, train_tokenizer
+from phasetree.results import ResultFolder
+
+STRIDES_PER_WINDOW = 8  # training windows overlap: each token is seen at several places of a window
+LONG_TEXT = 1_000_000  # characters; shorter texts hold out a tenth instead of a twentieth
+
+
+class LanguageConfig(Protocol):
+    """What an experiment's configuration must say of its text and network."""
+
+    @property
+    def file(self) -> pathlib.Path | None: ...
+    @property
+    def corpus(self) -> str: ...
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def readings(self) -> int: ...
+
+
+class Prepared(NamedTuple):
+    """A text, ready: its split, tokens, windows, and the characters of each held-out window."""
+
+    text: Text
+    split: HeldOutSplit
+    corpus: TokenCorpus
+    windows: TokenWindows
+    window_texts: list[str]
+    block: np.ndarray  # 0, 1, ... without gaps, of each held-out window
+
+
+def shortened(config: LanguageConfig, data: Prepared, steps: int) -> str:
+    """What a short text made smaller than asked for; empty if nothing."""
+    used = {
+        "byte-pair tokens": (data.corpus.tokenizer.vocab_size, config.vocabulary),
+        "tokens per window": (data.windows.train.shape[1], config.window),
+        "training steps": (steps, config.train.steps),
+    }
+    smaller = [f"{got} {name} instead of {asked}" for name, (got, asked) in used.items() if got < asked]
+    return f"The text is short, so less was used than asked for: {', '.join(smaller)}." if smaller else ""
+
+
+def prepare(config: LanguageConfig) -> Prepared:
+    """Load, split, tokenize and cut the text; vocabulary and window shrink for a short one."""
+    text = load_text(config.file or config.corpus)
+    length = len(text.characters)
+    period = 20 if length >= LONG_TEXT else 10
+    split = hold_out(text.characters, block_length=min(4000, length // (8 * period)), period=period)
+    vocabulary = min(config.vocabulary, 256 + sum(map(len, split.train)) // 100)
+    corpus = tokenize(split, train_tokenizer(split.train, vocabulary))
+    second_longest = sorted(map(len, corpus.held_out))[-2]  # two blocks at least must give a window
+    windows = corpus.windows(min(config.window, second_longest))
+    block = np.unique(windows.held_out_block, return_inverse=True)[1]
+    return Prepared(text, split, corpus, windows, _window_texts(split, corpus, windows), block)
+
+
+def _window_texts(split: HeldOutSplit, corpus: TokenCorpus, windows: TokenWindows) -> list[str]:
+    """The characters that begin in each held-out window: the ones its tokens are charged for."""
+    lengths = corpus.tokenizer.token_characters[windows.held_out].sum(1)
+    texts = []
+    for block, characters in enumerate(split.held_out):
+        ends = np.cumsum(lengths[windows.held_out_block == block])
+        texts += [characters[i:j] for i, j in zip([0, *ends], ends, strict=False)]
+    return texts
+
+
+def trained_on_text(
+    network_key: Key[Array, ""],
+    key: Key[Array, ""],
+    config: LanguageConfig,
+    data: Prepared,
+    folder: ResultFolder,
+    name: str = "",
+) -> tuple[NetworkDenoiser, xr.Dataset]:
+    """A transformer that fills in masked tokens of the training windows, and its loss at every step, nats per token.
+
+    Args:
+      name: tells the checkpoints of several networks of one run apart.
+    """
+    process, length = Masking(data.corpus.tokenizer.vocab_size), data.windows.train.shape[1]
+    rngs = nnx.Rngs(network_key)
+    embedding = TokenEmbedding(process, config.width, rngs=rngs)
+    network = Transformer(embedding, length, process.num_symbols, config.width, config.layers, config.heads, rngs=rngs)
+    tokens = sum(map(len, data.corpus.train))
+    most = max(config.readings * tokens // (config.train.batch_size * length), 1)
+    training = dataclasses.replace(config.train, steps=min(config.train.steps, most))
+    strings = TrainingSet(jnp.asarray(_overlapping(data.corpus.train, length)))
+    identity = {"sha256": data.text.sha256, "vocabulary": process.num_symbols, "window": length, "heads": config.heads}
+    with tqdm(desc=f"training on {data.text.name} {name}".strip(), total=training.steps, unit="step") as bar:
+
+        def report(step: int, loss: float) -> None:
+            if not bar.n:  # the first chunk, perhaps of a resumed run
+                bar.initial = bar.n = bar.last_print_n = step - min(step, training.steps_per_chunk)
+            bar.set_postfix_str(f"loss {loss:.2f} nats a token", refresh=False)
+            bar.update(step - bar.n)
+
+        denoiser = from_flax(network, process, length)
+        checkpoints = folder.path / "checkpoints" / name
+        result = train(key, denoiser, strings, training, folder=checkpoints, fingerprint=identity, report=report)
+        if not bar.n:  # it was trained already
+            bar.initial = bar.n = training.steps
+    losses = {"loss": ("step", np.asarray(result.losses), {"long_name": "training loss", "units": "nats per token"})}
+    return result.denoiser, xr.Dataset(losses)
+
+
+def _overlapping(passages: tuple[Int32[np.ndarray, " _"], ...], length: int) -> Int32[np.ndarray, "n length"]:
+    """Windows of the training passages at a stride of an eighth of their length."""
+    stride = max(length // STRIDES_PER_WINDOW, 1)
+    long_enough = [tokens for tokens in passages if len(tokens) >= length]
+    views = [np.lib.stride_tricks.sliding_window_view(tokens, length)[::stride] for tokens in long_enough]
+    return np.concatenate(views)
