@@ -5,8 +5,8 @@
 Timed are whole compiled chunks, drawing the data included; the figure is their time over the number of steps. The
 transformer is the plain one, without local mixing: attention and feed-forward are what libraries are made for. Its twin
 is in PyTorch, run eagerly on the same number of threads, with the same weights (its output is compared first), loss,
-optimiser and average of weights, on strings given to it; it needs `pip install "phasetree[peers]"`. The
-floor is the time of the transformer's matrix products alone, forward and backward, one after the other in JAX.
+optimiser and average of weights, on strings given to it; it needs `pip install "phasetree[peers]"`. The floor is the
+time of the transformer's matrix products alone, forward and backward, one after the other in JAX.
 """
 
 import importlib.util

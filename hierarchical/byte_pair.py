@@ -63,11 +63,11 @@ class BytePairTokenizer:
     def words(self, tokens: Int[np.ndarray, "*windows length"]) -> Int64[np.ndarray, "*windows length"]:
         """For each token the number of its word within its window, 0, 1, ...
 
-        A word begins at white space, and where letters, digits and bytes above 127 meet anything else.
+        A word begins at white space, which is its part, and where letters, digits and bytes above 127 meet other marks.
         """
         first, last = self._ends
-        begins = first[tokens[..., 1:]] != last[tokens[..., :-1]]
-        begins |= first[tokens[..., 1:]] == _SPACE
+        before, here = last[tokens[..., :-1]], first[tokens[..., 1:]]
+        begins = (here == _SPACE) | ((before != _SPACE) & (here != before))
         return np.concatenate([np.zeros_like(tokens[..., :1]), np.cumsum(begins, -1)], -1).astype(np.int64)
 
     @functools.cached_property

@@ -182,8 +182,8 @@ class Peak(eqx.Module):
 def locate_peak(
     key: Key[Array, ""],
     noise_times: Float[Array, " times"],
-    sums: Float[Array, "data times distances"],
-    statistic: Callable[[Sums], Float[Array, "*grid"]] = susceptibility,
+    sums: Float[Array, "data times *parts"],
+    statistic: Callable[[Float[Array, "times *parts"]], Float[Array, " times"]] = susceptibility,
 ) -> Peak:
     """The peak of chi, or of another function of the sums, on a grid of noise levels.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +19,7 @@ STRIDES_PER_WINDOW = 8  # training windows overlap: each token is seen at severa
 LONG_TEXT = 1_000_000  # characters; shorter texts hold out a tenth instead of a twentieth
 
 
+@runtime_checkable
 class LanguageConfig(Protocol):
     """What an experiment's configuration must say of its text and network."""
 

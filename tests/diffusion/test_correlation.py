@@ -17,6 +17,7 @@ from diffusion.measure import (
     change_sums,
     changed,
     connected_sums,
+    connected_sums_within,
     correlation,
     correlation_length,
     displacement,
@@ -74,6 +75,15 @@ def test_connected_sums_are_those_of_the_covariance_matrix(name):
     covariance, classes = np.cov(np.asarray(sigma).T), pair_classes(name)
     expected = [covariance[classes == k].sum() for k in range(classes.max() + 1)]
     np.testing.assert_allclose(connected_sums(sigma, GEOMETRIES[name]), expected, atol=1e-12)
+
+
+def test_pairs_of_one_group_are_told_apart():
+    sigma, groups = jax.random.normal(jax.random.key(9), (5, 12), float), np.array([0, 0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4])
+    covariance, apart = np.cov(np.asarray(sigma).T), abs(SITES[:, None] - SITES[None])
+    together = groups[:, None] == groups[None]
+    expected = [covariance[(apart == r) & together].sum() for r in range(12)]
+    found = connected_sums_within(sigma, jnp.asarray(groups, jnp.int32))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_two_trajectories_are_enough_for_an_unbiased_sum():

@@ -41,6 +41,20 @@ def test_king_james_is_the_whole_book(king_james):
     assert load_text("king-james") == king_james
 
 
+def test_python_s_help_topics_come_with_python():
+    text = load_text("python-topics")
+    assert len(text.characters) > 200_000 and "for_stmt" in text.characters and "PSF" in text.provenance
+
+
+def test_tokens_know_their_words(tokenizer):
+    text = "And Käfer, he-goat 12 unto Beersheba.\nSo"
+    tokens = tokenizer.encode(text)
+    words = tokenizer.words(tokens[None])[0]
+    pieces = [b"".join(tokenizer.token_bytes[t] for t in tokens[words == k]) for k in range(words[-1] + 1)]
+    expected = ["And", " Käfer", ",", " he", "-", "goat", " 12", " unto", " Beersheba", ".", "\nSo"]
+    assert [piece.decode() for piece in pieces] == expected
+
+
 def test_file_is_read_verbatim(tmp_path):
     characters = "première ligne\r\n第二行\n" * 200
     text = load_text(write(tmp_path, characters.encode()))

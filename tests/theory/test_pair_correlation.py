@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import Masking
+from diffusion import EpsilonBelief, Masking
 from diffusion.measure import (
     TreeGeometry,
     bootstrap,
@@ -211,3 +211,44 @@ def test_chi_saturates_where_xi_grows():
         found.append((susceptibility(sums), correlation_length(sums, geometry)))
     (chi, xi) = np.array(found).T
     assert (chi < 9).all() and chi[2] - chi[1] < 0.5 and (xi[1:] > 100 * xi[:-1]).all()
+
+
+EPSILON = {  # at (32, 8, 2), L = 9: eps -> chi by exact inference (24 data of 12 grammars) and by mean field
+    0.5: (1.80, 1.73),
+    0.6: (2.18, 2.09),
+    0.7: (4.24, 3.79),
+    0.73: (7.62, 7.95),
+    0.76: (4.40, 4.23),
+    0.8: (2.53, 2.52),
+    0.9: (1.56, 1.46),
+}
+DECAY = {  # C(l)/C(0) at eps = .73, l = 1 .. 9
+    "exact": [0.640, 0.340, 0.181, 0.100, 0.053, 0.027, 0.015, 0.007, 0.001],
+    "mean field": [0.629, 0.334, 0.178, 0.096, 0.051, 0.028, 0.014, 0.007, 0.003],
+}
+
+
+def test_mean_field_gives_the_tabulated_susceptibilities():
+    geometry = TreeGeometry((2,) * 9)
+    sums = pair_correlation.mean_field_sums(jnp.asarray(list(EPSILON)), 9, 32, 8, 2)
+    np.testing.assert_allclose(susceptibility(sums), [theory for _, theory in EPSILON.values()], rtol=0.02)
+    decay = correlation(sums[list(EPSILON).index(0.73)], geometry)[1:]
+    np.testing.assert_allclose(decay, DECAY["mean field"], atol=6e-4)
+
+
+@pytest.mark.slow
+def test_exact_inference_gives_the_tabulated_susceptibilities():
+    """Posterior covariances of all pairs: 8 data of each of 12 grammars."""
+    process, geometry, rows = EpsilonBelief(32), TreeGeometry((2,) * 9), []
+    for number in range(12):
+        rhm = RandomHierarchyModel(32, 8, 2, 9, key=jax.random.key(number))
+        x0 = sample_strings(jax.random.key(100 + number), rhm, 8)
+        levels = [
+            pair_correlation.posterior_pairs(rhm, x0, NoisedStrings(process, x0, jnp.full(8, eps, jnp.float32))).sums
+            for eps in EPSILON
+        ]
+        rows.append(np.stack([np.asarray(level, float).mean(0) for level in levels]))
+    mean = jnp.asarray(np.mean(rows, 0))
+    np.testing.assert_allclose(susceptibility(mean), [exact for exact, _ in EPSILON.values()], rtol=0.1)
+    decay = correlation(mean[list(EPSILON).index(0.73)], geometry)[1:]
+    np.testing.assert_allclose(decay, DECAY["exact"], atol=0.01)

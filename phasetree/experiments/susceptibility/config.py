@@ -15,9 +15,10 @@ from hierarchical import RandomHierarchyModel
 class SusceptibilityConfig:
     """Find the noise at which changes of a datum are most correlated; compare with exact inference and controls."""
 
-    preset: Literal["quick", "default", "paper"] = "default"
+    preset: Literal["quick", "default", "paper", "epsilon"] = "default"
     """Where all other options start from. quick: a grammar of depth 3, about a minute; default: about six minutes on
-    two cores; paper: v = 32, m = 8, L = 9 with 256 data and as many trajectories, exact inference without training."""
+    two cores; paper: v = 32, m = 8, L = 9 with 256 data and as many trajectories, exact inference without training;
+    epsilon: the same sizes, the epsilon-process beside mean field, under a minute."""
     num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
     """v, symbols of every level."""
     num_synonyms: Annotated[int, arg(aliases=("-m",))] = 3
@@ -67,7 +68,7 @@ class SusceptibilityConfig:
     @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
-        return self.preset if self.process == "masking" else f"{self.preset}-{self.process}"
+        return self.preset if self.process in ("masking", self.preset) else f"{self.preset}-{self.process}"
 
     def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
         """A random grammar of these sizes."""
@@ -86,5 +87,8 @@ PRESETS = {
     "default": SusceptibilityConfig(),
     "paper": SusceptibilityConfig(
         "paper", 32, 8, 2, 9, last_time=0.6, num_times=12, num_trajectories=256, controls=False, width=0
+    ),
+    "epsilon": SusceptibilityConfig(
+        "epsilon", 32, 8, 2, 9, "epsilon", first_time=0.5, num_times=19, num_data=32, controls=False, width=0
     ),
 }

@@ -10,7 +10,15 @@ import xarray as xr
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from diffusion.measure import Estimate, TreeGeometry, bootstrap, correlation, locate_peak, susceptibility
+from diffusion.measure import (
+    Estimate,
+    TreeGeometry,
+    bootstrap,
+    correlation,
+    correlation_length,
+    locate_peak,
+    susceptibility,
+)
 from phasetree.experiments.processes import AXIS
 from phasetree.style import COLORS, in_style, new_page, with_error
 from phasetree.training import training_lines
@@ -28,13 +36,16 @@ def plot(dataset: xr.Dataset) -> Figure:
     _plot_curves(axes[0][0], dataset, "chi", r"susceptibility $\chi$")
     _plot_curves(axes[0][1], dataset, "xi", r"correlation length $\xi$ (sites)")
     _plot_decay(axes[0][2], dataset, config)
-    _plot_controls(axes[1][0], dataset)
-    _plot_fraction(axes[1][1], dataset)
+    _plot_fraction(axes[1][0], dataset)
     if config.process == "epsilon":
-        _plot_collapse(axes[1][2], config)
-    else:
-        _plot_ratio(axes[1][2], dataset)
-    for axis in (axes[0][0], axes[0][1], axes[1][0], axes[1][1]):
+        _plot_collapse(axes[1][1], config)
+    elif "trained" in dataset.curve:
+        _plot_ratio(axes[1][1], dataset)
+    if config.controls:
+        _plot_controls(axes[1][2], dataset)
+    for axis in axes[1]:
+        axis.set_visible(axis.has_data())
+    for axis in (axes[0][0], axes[0][1], axes[1][0], axes[1][2]):
         axis.set(xlabel=AXIS[config.process])
     for number, axis in enumerate(axes[2]):
         _plot_tree(axis, dataset, config, number)
@@ -48,8 +59,12 @@ def _points(axis, x, value, stderr, name: str, label: str | None = None) -> None
 
 def _plot_curves(axis, dataset: xr.Dataset, statistic: str, label: str) -> None:
     if "mean field" in dataset.curve:
-        values = dataset[statistic].sel(curve="mean field")
-        axis.plot(dataset.time, values, color=COLORS["theory"], label="mean field")
+        config = _config(dataset)
+        noise = jnp.linspace(config.first_time, config.last_time, 400)
+        sizes = config.depth, config.num_symbols, config.num_synonyms, config.branching
+        sums = pair_correlation.mean_field_sums(noise, *sizes)
+        curve = susceptibility(sums) if statistic == "chi" else correlation_length(sums, _geometry(config))
+        axis.plot(noise, curve, color=COLORS["theory"], linewidth=0.9, label="mean field")
     for name in ("exact", "trained"):
         if name in dataset.curve:
             part = dataset.sel(curve=name)
@@ -69,7 +84,7 @@ def _plot_decay(axis, dataset: xr.Dataset, config) -> None:
                 continue
             sums = _rows(dataset, name)[:, index]
             found = _bootstrap(sums, lambda mean: correlation(mean, geometry))
-            label = f"t = {float(dataset.time[index]):.2g}" if name == "exact" else None
+            label = f"${_letter(config)}$ = {float(dataset.time[index]):.2g}" if name == "exact" else None
             axis.errorbar(
                 geometry.distances[1:],
                 found.value[1:],
@@ -81,7 +96,11 @@ def _plot_decay(axis, dataset: xr.Dataset, config) -> None:
                 linewidth=0.7,
                 label=label,
             )
-    axis.set(xscale="log", yscale="log", xlabel="tree distance $r$ (sites)", ylabel="$C(r)/C(0)$")
+    axis.set(xscale="log", xlabel="tree distance $r$ (sites)", ylabel="$C(r)/C(0)$")
+    axis.set_yscale("log", nonpositive="mask")
+    axis.set_xticks(geometry.distances[1 :: max(1, config.depth // 4)])
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.minorticks_off()
     axis.legend(fontsize=6)
 
 
@@ -111,23 +130,26 @@ def _plot_fraction(axis, dataset: xr.Dataset) -> None:
 def _plot_ratio(axis, dataset: xr.Dataset) -> None:
     axis.axhline(1, color=COLORS["exact"])
     axis.axhspan(0.9, 1.1, color="0.92", zorder=0)
-    if "trained" in dataset.curve:
-        ratio = _ratio(dataset)
-        _points(axis, dataset.time, ratio.value, ratio.stderr, "trained")
+    ratio = _ratio(dataset)
+    _points(axis, dataset.time, ratio.value, ratio.stderr, "trained")
     axis.set(ylabel=r"$\chi$, trained over exact", xlabel=AXIS[_config(dataset).process])
 
 
 def _plot_collapse(axis, config) -> None:
     """The mean-field curves of several depths, scaled: near the critical noise they are one."""
     sizes = config.num_symbols, config.num_synonyms, config.branching
-    gamma, nu = pair_correlation.susceptibility_exponent(*sizes), mean_field.correlation_exponent(*sizes)
-    for depth, shade in zip((6, 9, 12, 15, 18), np.linspace(0.8, 0, 5), strict=True):
-        scaled = np.linspace(-2, 2, 81)
-        noise = jnp.asarray(mean_field.critical_noise(*sizes) + scaled / config.branching ** (depth / nu))
-        chi = susceptibility(pair_correlation.mean_field_sums(noise, depth, *sizes))
-        x, y = pair_correlation.collapsed(noise, chi, depth, *sizes, gamma)
+    if not mean_field.transition_exists(*sizes):
+        return
+    nu = mean_field.correlation_exponent(*sizes)
+    for depth, shade in zip((6, 9, 12, 18, 24), np.linspace(0.8, 0, 5), strict=True):
+        noise = jnp.asarray(
+            mean_field.critical_noise(*sizes) + np.linspace(-2, 2, 81) / config.branching ** (depth / nu)
+        )
+        sums = pair_correlation.mean_field_sums(noise, depth, *sizes)
+        xi = correlation_length(sums, TreeGeometry((config.branching,) * depth), 1)
+        x, y = pair_correlation.collapsed(noise, xi, depth, *sizes, nu)
         axis.plot(x, y, color=str(shade), linewidth=0.9, label=f"$L={depth}$")
-    axis.set(xlabel=r"$(\epsilon-\epsilon^*)\,s^{L/\nu}$", ylabel=r"$\chi\, s^{-L\gamma/\nu}$, mean field")
+    axis.set(xlabel=r"$(\epsilon-\epsilon^*)\,s^{L/\nu}$", ylabel=r"$\xi_1/s^L$, mean field")
     axis.legend(fontsize=5.5)
 
 
@@ -148,7 +170,8 @@ def _plot_tree(axis, dataset: xr.Dataset, config, number: int) -> None:
         axis.scatter(places[level], np.full(len(here), -level), s=min(9, 160 / s**level + 0.6), c=color, zorder=3)
     axis.set(xlim=(0, 1), ylim=(-depth - 0.3, 0.3), xticks=[], yticks=[])
     share = changed[starts[depth] :].mean()
-    axis.set_title(f"t = {float(dataset.tree_time[number]):.2g}: {share:.0%} of the leaves changed", fontsize=7)
+    time = f"${_letter(config)}$ = {float(dataset.tree_time[number]):.2g}"
+    axis.set_title(f"{time}: {share:.0%} of the leaves changed", fontsize=7)
     axis.spines[:].set_visible(False)
 
 
@@ -248,6 +271,10 @@ def _top(dataset: xr.Dataset, name: str) -> int:
 
 def _levels_of_trees(dataset: xr.Dataset) -> list[int]:
     return [int(np.argmin(abs(dataset.time.values - t))) for t in dataset.tree_time.values]
+
+
+def _letter(config) -> str:
+    return r"\epsilon" if config.process == "epsilon" else "t"
 
 
 def _geometry(config) -> TreeGeometry:

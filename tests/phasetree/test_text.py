@@ -1,0 +1,105 @@
+"""The experiment `text`: what it counts as a pair across words, a whole small run, and its control."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from diffusion import TrainConfig
+from diffusion.measure import susceptibility
+from phasetree.experiments import text as experiment
+from phasetree.experiments.text import figure
+from phasetree.language import model
+from phasetree.results import ResultFolder
+
+TINY = experiment.TextConfig(
+    window=16,
+    width=16,
+    layers=1,
+    heads=2,
+    train=TrainConfig(steps=20, batch_size=8, learning_rate=1e-2, steps_per_chunk=10, steps_per_checkpoint=10),
+    noise_levels=(0.2, 0.6, 1.0),
+    passages=6,
+    trajectories=4,
+    tokens_per_step=8,
+    control_steps=10,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    words = "der Käfer fliegt über das grüne Feld <und> ruht nicht lange , dann weiter ."
+    file = tmp_path_factory.mktemp("text") / "käfer.txt"
+    file.write_text(" ".join(np.random.default_rng(0).choice(words.split(), 2500)), encoding="utf-8")
+    return dataclasses.replace(TINY, file=file)
+
+
+def finished(config, path):
+    folder = ResultFolder(path, "text", config)
+    dataset = experiment.run(config, folder)
+    folder.finish(dataset, experiment.plot(dataset), experiment.report(dataset))
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return path, finished(tiny, path)
+
+
+def test_a_run_has_both_texts_and_says_what_it_found(whole):
+    path, dataset = whole
+    assert dataset.sums.dims == dataset.within.dims == ("text", "t", "passage", "distance")
+    assert list(dataset.text.values) == ["real", "shuffled"] and dataset.sizes["t"] == 3
+    assert np.isfinite(dataset.sums).all() and dataset.attrs["source"] == "käfer.txt"
+    report = (path / "report.md").read_text()
+    assert "shuffled tokens: chi is largest at masked fraction" in report and "**" in report
+    assert "standard errors" in report and report.rstrip().endswith(".")
+    page = (path / "passages.html").read_text()
+    assert page.count("<h2>") == 3 and "<b>" in page and "&lt;und&gt;" in page and "\\" not in page
+
+
+def test_pairs_within_words_are_left_out_of_chi(whole):
+    _, dataset = whole
+    sums, within = (dataset[name].sel(text="real").mean("passage").values for name in ("sums", "within"))
+    across = 1 + (sums[:, 1:] - within[:, 1:]).sum(1) / sums[:, 0]
+    np.testing.assert_allclose(figure.curve(dataset, "real", figure.chi_across).value, across, rtol=1e-5)
+    np.testing.assert_allclose(
+        figure.curve(dataset, "real", figure.chi_all).value, susceptibility(jnp.asarray(sums)), rtol=1e-5
+    )
+    assert (abs(within[:, 1:]).sum(1) > 0).all()  # some words are longer than a token
+
+
+def test_shuffling_keeps_every_token(tiny):
+    data = model.prepare(tiny)
+    shuffled = experiment.stages._shuffled(np.random.default_rng(0), data)
+    for name in ("train", "held_out"):
+        old, new = (np.concatenate(getattr(corpus, name)) for corpus in (data.corpus, shuffled.corpus))
+        np.testing.assert_array_equal(np.sort(old), np.sort(new))
+        assert (old != new).any()
+    assert shuffled.windows.train.shape == data.windows.train.shape
+
+
+def test_a_run_that_lost_stages_comes_back_the_same(tiny, whole):
+    path, dataset = whole
+    before = (path / "data.nc").read_bytes()
+    for stage in ("real-0.6.nc", "shuffled-1.nc"):
+        (path / "stages" / stage).unlink()
+    xr.testing.assert_identical(finished(tiny, path), dataset)
+    assert (path / "data.nc").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"noise_levels": (0.5, 0.2, 0.9)}, "at least 3 increasing masked fractions"),
+        ({"noise_levels": (0.5, 0.9)}, "at least 3 increasing"),
+        ({"trajectories": 1}, "trajectories = 1: must be at least 2"),
+        ({"heads": 3}, "width = 16 is not a multiple of heads = 3"),
+    ],
+)
+def test_impossible_configurations_say_what_to_change(options, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **options)
