@@ -83,6 +83,7 @@ def posterior_pairs(
     return in_pieces(lambda _, rows: _pairs(rhm, *rows), data_at_once(rhm), (x0, log_likelihoods))
 
 
+@eqx.filter_jit
 def mean_field_sums(
     noise: Float[Array, "*grid"], depth: int, num_symbols: int, num_synonyms: int, branching: int
 ) -> Float[Array, "*grid distances"]:

@@ -69,7 +69,7 @@ def test_pairs_within_words_are_left_out_of_chi(whole):
     np.testing.assert_allclose(
         figure.curve(dataset, "real", figure.chi_all).value, susceptibility(jnp.asarray(sums)), rtol=1e-5
     )
-    assert (abs(within[:, 1:]).sum(1) > 0).all()  # some words are longer than a token
+    assert abs(within[:, 1:]).max() > 0  # some words are longer than a token
 
 
 def test_shuffling_keeps_every_token(tiny):
