@@ -10,12 +10,12 @@ taken together would add the differences between data to the correlation. With d
 
     S(r) = sum over ordered pairs at distance r of C_ij,  n(r) such pairs,     C(r) = S(r)/n(r),                   (2)
     chi  = sum_r S(r) / S(0)                            susceptibility: sites that change with one site, itself
-                                                        included; the variance of the number of changes over d C(0),
+                                                        included; of symbols, 4 Var(number of changes) / (d C(0)),
     xi_q = sum_r r^(q+1) S(r) / sum_r r^q S(r)          correlation length, in sites.                              (3)
 
 xi_0, the mean distance of what changes with a site, has a denominator that noise cannot bring near 0, and is the one to
-measure. Where C(r) ~ r^-a f(r/xi), xi_q is proportional to xi only for q > a - 1: on theory curves, where exponents are
-asked for and a < 2, take q = 1.
+measure. Where C(r) ~ r^-a f(r/xi), on a line or a tree, xi_q is proportional to xi only for q > a - 1: on theory
+curves, where exponents are asked for and a < 2, take q = 1.
 
 (1) is needed only inside sums over pairs, which are quadratic forms of sigma - <sigma>: memory is that of the
 trajectories. Errors come from a bootstrap over data (`estimate.bootstrap` of the sums and one of the functions below).
@@ -174,9 +174,8 @@ class Peak(eqx.Module):
 
     @property
     def significance(self) -> Float[Array, ""]:
-        """The smaller of the two excesses, in standard errors."""
-        ratios = [excess.value / excess.stderr for excess in (self.above_first, self.above_last)]
-        return jnp.minimum(*ratios)
+        """The smaller of the two excesses, in standard errors; 0 if the largest value is at an end."""
+        return jnp.minimum(_in_errors(self.above_first), _in_errors(self.above_last))
 
 
 def locate_peak(
@@ -188,15 +187,21 @@ def locate_peak(
     """The peak of chi, or of another function of the sums, on a grid of noise levels.
 
     The largest of several noisy values is too large on average. So the data are halved: one half says which noise level
-    to look at, the other how much higher it is than the ends, and the other way round; the two answers are averaged.
+    to look at, the other how much higher it is than the ends, and the other way round; the two answers are averaged,
+    and their errors taken as independent: on flat curves the scatter is 1.1 times the error that is given.
+
+    Raises:
+      ValueError: if there are fewer than 4 data.
     """
+    if len(sums) < 4:
+        raise ValueError(f"a peak is judged by halves of the data: {len(sums)} are too few, give at least 4")
     times = jnp.asarray(noise_times, sums.dtype)
     where_key, *keys = jax.random.split(key, 3)
-    place = bootstrap(where_key, sums, lambda mean: times[jnp.argmax(statistic(mean))])
+    place = bootstrap(where_key, sums, lambda mean: times[_top(statistic(mean))])
     halves = [sums[0::2], sums[1::2]]
     excesses = []
     for k, chooser, judge in zip(keys, halves, reversed(halves), strict=True):
-        top = jnp.argmax(statistic(jnp.mean(chooser, 0)))
+        top = _top(statistic(jnp.mean(chooser, 0)))
 
         def above_ends(mean, top=top):
             curve = statistic(mean)
@@ -206,3 +211,14 @@ def locate_peak(
     value = (excesses[0].value + excesses[1].value) / 2
     stderr = jnp.hypot(excesses[0].stderr, excesses[1].stderr) / 2
     return Peak(place, Estimate(value[0], stderr[0]), Estimate(value[1], stderr[1]))
+
+
+def _top(curve: Float[Array, " times"]) -> Int[Array, ""]:
+    """The index of the largest number; what is no number (nothing changed) is not."""
+    return jnp.argmax(jnp.where(jnp.isnan(curve), -jnp.inf, curve))
+
+
+def _in_errors(excess: Estimate) -> Float[Array, ""]:
+    """How many standard errors; 0 for 0 +- 0, a level beside itself."""
+    is_zero = excess.value == 0
+    return jnp.where(is_zero, 0, excess.value / jnp.where(is_zero, 1, excess.stderr))

@@ -31,12 +31,14 @@ def bootstrap(
 ) -> Estimate:
     """A function of the mean over independent rows; its error is its spread over rows drawn with repetition.
 
-    What differs between the entries of one row stays together, which keeps correlations. NaN error for a single row.
+    What differs between the entries of one row stays together, which keeps correlations. NaN error for a single
+    row, and where the statistic of some resampled rows is NaN.
     """
     value = statistic(jnp.mean(rows, 0))
     if len(rows) < 2:
         return Estimate(value, jnp.full_like(value, jnp.nan))
-    return Estimate(value, jnp.std(jax.vmap(statistic)(resampled_means(key, rows, num_resamples)), 0))
+    spread = jnp.std(jax.vmap(statistic)(resampled_means(key, rows, num_resamples)), 0)
+    return Estimate(value, spread * (len(rows) / (len(rows) - 1)) ** 0.5)  # drawn rows scatter around their own mean
 
 
 def resampled_means(

@@ -7,6 +7,7 @@ from .model import trained_on_text as trained_on_text
 from .passages import escape as escape
 from .passages import fraction_of_words_changed as fraction_of_words_changed
 from .passages import mark_changes as mark_changes
+from .passages import marked_words as marked_words
 from .passages import masked_costs as masked_costs
 from .passages import regenerate as regenerate
 from .passages import stratified_numbers as stratified_numbers

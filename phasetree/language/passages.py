@@ -15,6 +15,7 @@ alignment gives it no equal counterpart. In scripts without spaces a word is a w
 """
 
 import difflib
+import itertools
 import re
 
 import equinox as eqx
@@ -102,17 +103,20 @@ def mark_changes(original: str, regenerated: str) -> str:
 
     Words that were only left out leave no mark.
     """
+    pieces = marked_words(original, regenerated)
+    return " ".join(f"**{escape(words)}**" if new else escape(words) for words, new in pieces)
+
+
+def marked_words(original: str, regenerated: str) -> list[tuple[str, bool]]:
+    """The regenerated passage in runs of words between spaces, each with whether something in it is new."""
     _, kept = _kept(original, regenerated)
     changed = [piece.start() for piece, same in zip(PIECE.finditer(regenerated), kept, strict=True) if not same]
-    marked, previous = [], False
-    for chunk in re.finditer(r"\S+", regenerated):
-        new = any(chunk.start() <= start < chunk.end() for start in changed)
-        if new and previous:
-            marked[-1] = marked[-1].removesuffix("**") + " " + escape(chunk.group()) + "**"
-        else:
-            marked.append(f"**{escape(chunk.group())}**" if new else escape(chunk.group()))
-        previous = new
-    return " ".join(marked)
+    words = [
+        (word.group(), any(word.start() <= start < word.end() for start in changed))
+        for word in re.finditer(r"\S+", regenerated)
+    ]
+    runs = itertools.groupby(words, key=lambda word: word[1])
+    return [(" ".join(word for word, _ in run), new) for new, run in runs]
 
 
 def escape(text: str) -> str:

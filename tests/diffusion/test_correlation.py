@@ -127,7 +127,9 @@ def test_sites_that_change_alone_have_no_correlation():
 def test_the_bootstrap_error_of_a_mean_is_its_standard_error():
     rows = jax.random.normal(jax.random.key(4), (400, 3), float)
     found = bootstrap(jax.random.key(5), rows, lambda mean: mean, num_resamples=2000)
-    np.testing.assert_allclose(found.stderr, rows.std(0) / 20, rtol=0.08)  # 5 of its own standard errors
+    np.testing.assert_allclose(found.stderr, rows.std(0, ddof=1) / 20, rtol=0.08)  # 5 of its own standard errors
+    few = bootstrap(jax.random.key(6), rows[:3], lambda mean: mean, num_resamples=4000)
+    np.testing.assert_allclose(few.stderr, rows[:3].std(0, ddof=1) / 3**0.5, rtol=0.06)
     assert jnp.isnan(bootstrap(jax.random.key(5), rows[:1], lambda mean: mean).stderr).all()
 
 
@@ -158,6 +160,21 @@ def test_regeneration_changes_what_the_enumerated_posterior_says():
     )
     for rows, truth in ((np.array(found.sums), exact), (np.array(found.fraction), (first.mean() + 1) / 2)):
         assert (abs(rows.mean(0) - truth) < 5 * rows.std(0, ddof=1) / np.sqrt(200)).all()
+
+
+def test_a_curve_that_rises_to_its_end_has_no_peak():
+    peak = jax.jit(locate_peak)(jax.random.key(3), TIMES, noisy_sums(jax.random.key(4), 1 + 5 * TIMES, 0.05))
+    assert peak.significance == 0 and peak.above_last.value == 0 and peak.above_first.value > 3
+    with pytest.raises(ValueError, match="3 are too few, give at least 4"):
+        locate_peak(jax.random.key(3), TIMES, noisy_sums(jax.random.key(4), TIMES)[:3])
+
+
+def test_what_never_changes_is_no_peak():
+    """Where nothing changed chi is 0/0."""
+    sums = noisy_sums(jax.random.key(5), 2 - 5 * (TIMES - 0.4) ** 2, 0.05).at[:, 0].set(0.0)
+    peak = jax.jit(locate_peak)(jax.random.key(6), TIMES, sums)
+    np.testing.assert_allclose(peak.time.value, 0.4, atol=0.11)
+    assert jnp.isnan(peak.above_first.value) and jnp.isnan(peak.significance)
 
 
 def test_a_single_trajectory_has_no_covariance():

@@ -53,8 +53,11 @@ def test_curves_are_functions_of_the_kept_sums(tiny):
 
 def test_the_report_compares_and_names_the_controls(tiny):
     report = (tiny[0] / "report.md").read_text()
-    assert "Control, Markov chain: chi is largest at t = " in report and "Gaussian random field" in report
-    assert "trained differs from exact by at most" in report and "above Bayes" in report
+    assert (
+        "Control, Markov chain (of the first grammar): chi is largest at t = " in report
+        and "Gaussian random field" in report
+    )
+    assert "the largest difference of trained from exact" in report and "above Bayes" in report
     assert (tiny[0] / "figure.png").stat().st_size > 0
 
 
@@ -72,7 +75,7 @@ def test_the_epsilon_process_is_exact_beside_mean_field(tmp_path):
     assert set(dataset.curve.values) == {"exact", "mean field"}
     predicted = susceptibility(pair_correlation.mean_field_sums(jnp.asarray(dataset.time.values, float), 2, 8, 3, 2))
     np.testing.assert_allclose(dataset.chi.sel(curve="mean field"), predicted, rtol=1e-6)
-    assert "exact differs from mean field by at most" in (tmp_path / "epsilon" / "report.md").read_text()
+    assert "the largest difference of exact from mean field" in (tmp_path / "epsilon" / "report.md").read_text()
 
 
 def test_errors_of_several_grammars_are_taken_over_grammars(tmp_path):

@@ -58,7 +58,7 @@ def test_a_run_has_both_texts_and_says_what_it_found(whole):
     assert "shuffled tokens: chi is largest at masked fraction" in report and "**" in report
     assert "standard errors" in report and report.rstrip().endswith(".")
     page = (path / "passages.html").read_text()
-    assert page.count("<h2>") == 3 and "<b>" in page and "&lt;und&gt;" in page and "\\" not in page
+    assert page.count("<h2>") == 3 and "<b>" in page and "&lt;und&gt;" in page
 
 
 def test_pairs_within_words_are_left_out_of_chi(whole):
@@ -82,6 +82,13 @@ def test_shuffling_keeps_every_token(tiny):
     assert shuffled.windows.train.shape == data.windows.train.shape
 
 
+def test_a_text_without_enough_windows_is_refused_before_training(tmp_path):
+    (tmp_path / "a.txt").write_text("a" * 3000)
+    config = dataclasses.replace(TINY, file=tmp_path / "a.txt")
+    with pytest.raises(ValueError, match=r"a\.txt leaves \d+ held-out windows of \d tokens"):
+        experiment.run(config, ResultFolder(tmp_path / "run", "text", config))
+
+
 def test_a_run_that_lost_stages_comes_back_the_same(tiny, whole):
     path, dataset = whole
     before = (path / "data.nc").read_bytes()
@@ -96,6 +103,8 @@ def test_a_run_that_lost_stages_comes_back_the_same(tiny, whole):
     [
         ({"noise_levels": (0.5, 0.2, 0.9)}, "at least 3 increasing masked fractions"),
         ({"noise_levels": (0.5, 0.9)}, "at least 3 increasing"),
+        ({"noise_levels": (0.1, 0.5, 0.50000001)}, "at least 3 increasing"),
+        ({"window": 3}, "window = 3: must be at least 4"),
         ({"trajectories": 1}, "trajectories = 1: must be at least 2"),
         ({"heads": 3}, "width = 16 is not a multiple of heads = 3"),
     ],

@@ -13,6 +13,7 @@ from phasetree.experiments import text_demo
 from phasetree.language import (
     fraction_of_words_changed,
     mark_changes,
+    marked_words,
     masked_costs,
     model,
     stratified_numbers,
@@ -71,6 +72,7 @@ def test_changed_words_are_marked():
     new = "In the end God had created the heaven; and the_sea *earth."
     assert mark_changes(old, new) == r"In the **end** God **had** created the **heaven;** and **the\_sea \*earth.**"
     assert mark_changes(old, old) == old
+    assert marked_words("f(**kw) a", r"f(**kw) \b c") == [("f(**kw)", False), (r"\b c", True)]
     # of 10 words, "beginning" and "the" are gone; the semicolon is no word
     assert fraction_of_words_changed(old, new) == pytest.approx(2 / 10)
     assert fraction_of_words_changed(old, "") == 1

@@ -29,7 +29,7 @@ class SusceptibilityConfig:
     """L, levels of rules; strings have s^L symbols."""
     process: Literal["masking", "uniform", "epsilon"] = "masking"
     """Noise: t is the masked or replaced fraction, or eps. Epsilon is no channel: nothing is trained, and exact
-    covariances and mean field take the place of trajectories."""
+    covariances and mean field take the place of trajectories (those of the controls are drawn)."""
     first_time: float = 0.05
     """The smallest noise level, in (0, 1)."""
     last_time: float = 0.95
@@ -39,11 +39,11 @@ class SusceptibilityConfig:
     num_data: int = 256
     """Data of each grammar."""
     num_trajectories: int = 128
-    """R, times that each datum is noised and denoised at every noise level."""
+    """R, times that each datum is noised and denoised at every noise level; for epsilon, of the controls only."""
     num_grammars: int = 1
     """Grammars, each with a network of its own. With several, errors are taken over grammars, else over data."""
     controls: bool = True
-    """Whether a Markov chain, a flat mixture and a Gaussian field go through the same."""
+    """Whether a Markov chain and a flat mixture, made of the first grammar, and a Gaussian field do the same."""
     width: int = 64
     """Width of the tree U-Net; 0 trains nothing."""
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=10_000, learning_rate=4e-3))

@@ -147,6 +147,7 @@ def _plot_collapse(axis, config) -> None:
         )
         sums = pair_correlation.mean_field_sums(noise, depth, *sizes)
         xi = correlation_length(sums, TreeGeometry((config.branching,) * depth), 1)
+        xi = jnp.where((noise > 0) & (noise < 1), xi, jnp.nan)
         x, y = pair_correlation.collapsed(noise, xi, depth, *sizes, nu)
         axis.plot(x, y, color=str(shade), linewidth=0.9, label=f"$L={depth}$")
     axis.set(xlabel=r"$(\epsilon-\epsilon^*)\,s^{L/\nu}$", ylabel=r"$\xi_1/s^L$, mean field")
@@ -180,9 +181,10 @@ def report(dataset: xr.Dataset) -> str:
     config = _config(dataset)
     curves = [name for name in ("mean field", "exact", "trained") if name in dataset.curve]
     titles = [f"{statistic}, {name}" for name in curves for statistic in ("chi", "xi")]
+    sampled = "exact covariances" if config.process == "epsilon" else f"{config.num_trajectories} trajectories"
     lines = [
         f"Correlated changes, {_sizes(config)}, {config.process}, {config.num_data} data of each of "
-        f"{config.num_grammars} grammars, {config.num_trajectories} trajectories, seed {config.seed}; xi in sites:",
+        f"{config.num_grammars} grammars, {sampled}, seed {config.seed}; xi in sites:",
         "",
         "| t | changed | " + " | ".join(titles) + " |",
         "|---" * (len(titles) + 2) + "|",
@@ -198,7 +200,7 @@ def _control_lines(dataset: xr.Dataset) -> list[str]:
     lines = []
     for name, title in CONTROLS.items():
         if name in dataset.curve:
-            lines.append(f"Control, {title}: {_peak_words(dataset, name)}.")
+            lines.append(f"Control, {title} (of the first grammar): {_peak_words(dataset, name)}.")
     if "field_chi" in dataset:
         grows = bool((np.diff(dataset.field_chi) > 0).all() and (np.diff(dataset.field_xi) > 0).all())
         word = "grow with the noise up to the last level" if grows else "do NOT grow monotonically"
@@ -228,15 +230,18 @@ def _closing_sentence(dataset: xr.Dataset) -> str:
     sentence = f"Changes are most correlated: {', '.join(parts)}"
     if "trained" in dataset.curve:
         ratio = _ratio(dataset)
-        worst = int(jnp.argmax(jnp.abs(ratio.value - 1)))
+        worst = int(jnp.nanargmax(jnp.abs(ratio.value - 1)))
         gap = Estimate(100 * (ratio.value[worst] - 1), 100 * ratio.stderr[worst])
-        sentence += f"; trained differs from exact by at most {with_error(gap)}% (t = {float(dataset.time[worst]):.3g})"
+        where = f"t = {float(dataset.time[worst]):.3g}"
+        sentence += f"; the largest difference of trained from exact is {with_error(gap)}% ({where})"
     if "mean field" in dataset.curve:
         theory, exact = (dataset.sel(curve=name) for name in ("mean field", "exact"))
         gaps, errors = 100 * (exact.chi / theory.chi - 1).values, 100 * (exact.chi_stderr / theory.chi).values
-        worst = int(np.argmax(abs(gaps)))
+        worst = int(np.nanargmax(abs(gaps)))
         gap = with_error(Estimate(jnp.asarray(gaps[worst]), jnp.asarray(errors[worst])))
-        sentence += f"; exact differs from mean field by at most {gap}% (eps = {float(dataset.time[worst]):.3g})"
+        sentence += (
+            f"; the largest difference of exact from mean field is {gap}% (eps = {float(dataset.time[worst]):.3g})"
+        )
     return f"{sentence} ({_sizes(config)}, seed {config.seed})."
 
 
@@ -266,7 +271,7 @@ def _at(dataset: xr.Dataset, name: str, statistic: str, index: int) -> Estimate:
 
 def _top(dataset: xr.Dataset, name: str) -> int:
     """The noise level at which a curve's chi is largest."""
-    return int(np.argmax(dataset.chi.sel(curve=name).values))
+    return int(np.nanargmax(dataset.chi.sel(curve=name).values))
 
 
 def _levels_of_trees(dataset: xr.Dataset) -> list[int]:

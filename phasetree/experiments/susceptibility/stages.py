@@ -159,7 +159,7 @@ def run(config: SusceptibilityConfig, folder: ResultFolder) -> xr.Dataset:
     dataset = xr.merge([dataset, _statistics(this, rows)])
     if config.controls:
         dataset = dataset.merge(_gaussian_field(this.times))
-    dataset = dataset.merge(this.trees(*first, int(np.argmax(dataset.chi.sel(curve="exact").values))))
+    dataset = dataset.merge(this.trees(*first, int(np.nanargmax(dataset.chi.sel(curve="exact").values))))
     if training:
         dataset = dataset.merge(xr.concat(training, "grammar"))
     dataset = dataset.assign_coords(time=this.times, distance=this.geometry.distances)
@@ -187,7 +187,7 @@ def _mean_field(this: Run) -> xr.Dataset:
 
 
 def _statistics(this: Run, rows: dict[str, xr.Dataset]) -> xr.Dataset:
-    """chi and xi of every curve, with bootstrap errors; one that is a single row is a prediction without error."""
+    """chi and xi of every curve, with bootstrap errors; NaN where nothing changed, and as the error of a prediction."""
     key = this.keys("bootstrap", 0)
     found = {"chi": [], "chi_stderr": [], "xi": [], "xi_stderr": []}
     for part in rows.values():
@@ -195,7 +195,7 @@ def _statistics(this: Run, rows: dict[str, xr.Dataset]) -> xr.Dataset:
         for name, statistic in {"chi": susceptibility, "xi": lambda s: correlation_length(s, this.geometry)}.items():
             estimate = jax.jit(bootstrap, static_argnums=2)(jax.random.clone(key), sums, statistic)
             found[name].append(estimate.value)
-            found[f"{name}_stderr"].append(jnp.nan_to_num(estimate.stderr))
+            found[f"{name}_stderr"].append(estimate.stderr)
     return xr.Dataset({name: (("curve", "time"), np.stack(values)) for name, values in found.items()})
 
 

@@ -53,14 +53,15 @@ class TextConfig:
     def __post_init__(self):
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
-        least = {"window": 2, "width": 1, "layers": 1, "heads": 1, "readings": 1, "trajectories": 2, "passages": 4}
+        least = {"window": 4, "width": 1, "layers": 1, "heads": 1, "readings": 1, "trajectories": 2, "passages": 4}
         for name, value in {**least, "tokens_per_step": 1, "control_steps": 1, "vocabulary": 256}.items():
             if getattr(self, name) < value:
                 raise ValueError(f"{name} = {getattr(self, name)}: must be at least {value}")
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
         levels = self.noise_levels
-        increasing = all(a < b for a, b in itertools.pairwise((0.0, *levels)))
+        # as their stages are named: levels that agree in six digits are one
+        increasing = all(float(f"{a:g}") < float(f"{b:g}") for a, b in itertools.pairwise((0.0, *levels)))
         if len(levels) < 3 or not increasing or levels[-1] > 1:
             raise ValueError(f"noise_levels = {levels}: give at least 3 increasing masked fractions in (0, 1]")
 

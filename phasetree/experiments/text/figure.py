@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, LineGeometry, Peak, bootstrap, correlation, correlation_length, locate_peak
 from diffusion.measure import susceptibility as chi_of
-from phasetree.language import escape, mark_changes
+from phasetree.language import escape, mark_changes, marked_words
 from phasetree.style import COLORS, in_style, new_page, with_error
 
 STYLES = {"real": ("o", COLORS["trained"]), "shuffled": ("s", COLORS["baseline"])}
@@ -83,7 +83,7 @@ def plot(dataset: xr.Dataset) -> Figure:
 
 
 def _plot_decay(axis, dataset: xr.Dataset) -> None:
-    top = int(jnp.argmax(curve(dataset, "real", chi_across).value))
+    top = int(jnp.nanargmax(curve(dataset, "real", chi_across).value))
     geometry, last = LineGeometry(dataset.sizes["distance"]), dataset.sizes["t"] - 1
     for index, shade in ((top // 2, 0.35), (top, 1.0), ((top + last) // 2, 0.6)):
         found = curve(dataset, "real", lambda sums, i=index: correlation(across_words(sums[i]), geometry))
@@ -145,10 +145,9 @@ def passages_page(dataset: xr.Dataset) -> str:
     for number, original in enumerate(map(str, dataset.original.values)):
         parts.append(f"<h2>Passage {number + 1}</h2><table><tr><td>original<td>{html.escape(original)}")
         for level, t in enumerate(dataset.t.values):
-            marked = mark_changes(html.escape(original), html.escape(str(dataset.regenerated.values[level, number])))
-            words = marked.replace("\\", "").split("**")
-            text = "".join(f"<b>{word}</b>" if i % 2 else word for i, word in enumerate(words))
-            parts.append(f"<tr><td>t&nbsp;=&nbsp;{t:g}<td>{text}")
+            pieces = marked_words(original, str(dataset.regenerated.values[level, number]))
+            words = [f"<b>{html.escape(words)}</b>" if new else html.escape(words) for words, new in pieces]
+            parts.append(f"<tr><td>t&nbsp;=&nbsp;{t:g}<td>{' '.join(words)}")
         parts.append("</table>")
     return "\n".join(parts)
 
@@ -156,7 +155,7 @@ def passages_page(dataset: xr.Dataset) -> str:
 def _closing_sentence(dataset: xr.Dataset) -> str:
     parts = [_peak_words(dataset, text) for text in map(str, dataset.text.values)]
     xi = curve(dataset, "real", xi_across)
-    longest = int(jnp.argmax(xi.value))
+    longest = int(jnp.nanargmax(xi.value))
     where = f"(t = {float(dataset.t[longest]):g})"
     parts.append(f"xi of the text is at most {with_error(_entry(xi, longest))} tokens {where}")
     return f"{escape(dataset.attrs['source'])}, seed {dataset.attrs['seed']}: {'; '.join(parts)}."
@@ -164,9 +163,10 @@ def _closing_sentence(dataset: xr.Dataset) -> str:
 
 def _peak_words(dataset: xr.Dataset, text: str) -> str:
     chi, found = curve(dataset, text, chi_across), peak(dataset, text)
-    top, significance = int(jnp.argmax(chi.value)), float(found.significance)
+    top, significance = int(jnp.nanargmax(chi.value)), float(found.significance)
     inside = "inside (0, T)" if 0 < top < dataset.sizes["t"] - 1 else "at an END of the grid"
-    verdict = f"{significance:.1f} standard errors" + (", no significant peak" if significance < SIGNIFICANT else "")
+    is_peak = significance >= SIGNIFICANT  # not if it is no number
+    verdict = f"{significance:.1f} standard errors" + ("" if is_peak else ", no significant peak")
     name = "text" if text == "real" else "shuffled tokens"
     excess = (
         f"{with_error(found.above_first)} above the lowest and {with_error(found.above_last)} above the highest noise"

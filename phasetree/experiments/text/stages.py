@@ -43,6 +43,12 @@ def run(config: TextConfig, folder: ResultFolder) -> xr.Dataset:
     """
     keys = jax.random.split(jax.random.key(config.seed), 5)
     data = prepare(config)
+    count, length = data.windows.held_out.shape
+    if count < 4 or length < 4:
+        raise ValueError(
+            f"{data.text.name} leaves {count} held-out windows of {length} tokens; at least 4 of 4 are needed: give a "
+            f"longer text, or lower window or vocabulary"
+        )
     denoiser, losses = trained_on_text(keys[0], keys[1], config, data, folder)
     real = Case(data, denoiser, _passages(config, data))
     examples = folder.stage("examples", lambda: _examples(keys[2], config, real))
