@@ -15,8 +15,9 @@ class TextConfig:
     """Find the noise at which changes of a real text are most correlated, and over how many tokens."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: about two minutes, a small network; default: fifteen to
-    thirty minutes on two cores; paper: windows of 128 tokens, 12 layers of width 768, 300 passages x 50 trajectories, for a GPU."""
+    """Starting point for all other options. quick: about two minutes, a small network; default: fifteen to thirty
+    minutes on two cores; paper: windows of 128 tokens, 12 layers of width 768, 300 passages x 50 trajectories, on a
+    GPU."""
     seed: int = 0
     """Decides the network's initial weights, the noise and every draw."""
     file: pathlib.Path | None = None
