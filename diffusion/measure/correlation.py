@@ -37,7 +37,7 @@ from diffusion.forward_backward import batched_forward_backward
 from diffusion.sample import AbstractSampler
 
 from .estimate import Estimate, bootstrap
-from .geometry import AbstractGeometry
+from .geometry import AbstractGeometry, LineGeometry
 
 Sums = Float[Array, "*grid distances"]
 
@@ -122,8 +122,10 @@ def change_sums(
       strings_at_once: about so many trajectories are in memory at a time, those of one datum at least.
 
     Raises:
-      ValueError: if R < 2.
+      ValueError: if R < 2, or if groups are given for another geometry.
     """
+    if groups is not None and not isinstance(geometry, LineGeometry):
+        raise ValueError(f"groups are counted on a LineGeometry, not on a {type(geometry).__name__}: leave them out")
 
     def datum_sums(x0, groups, regenerated):
         sigma = changed(x0, regenerated)

@@ -182,6 +182,14 @@ def test_a_single_trajectory_has_no_covariance():
         connected_sums(jnp.ones((1, 4)), LineGeometry(4))
 
 
+def test_groups_off_a_line_are_refused():
+    denoiser, x0 = GrammarDenoiser(enumerated("uniform")[0], Masking(3)), jnp.zeros((1, 4), jnp.int32)
+    with pytest.raises(ValueError, match="not on a TreeGeometry"):
+        change_sums(
+            jax.random.key(0), denoiser, x0, jnp.float32(0.5), TreeGeometry((2, 2)), num_trajectories=2, groups=x0
+        )
+
+
 def test_a_displacement_is_the_length_of_a_change():
     x0 = jnp.array([[0.0, 0.0], [1.0, 1.0]])
     np.testing.assert_allclose(displacement(x0, x0[None] + jnp.array([[[3.0, 4.0]]])), [[5.0, 5.0]])
