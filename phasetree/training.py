@@ -41,18 +41,26 @@ def trained_on_grammar(
     *,
     width: int,
     seed: int,
-    fingerprint: dict,
 ) -> tuple[NetworkDenoiser, xr.Dataset]:
     """A tree U-Net trained on fresh strings of grammar `number`; checkpoints and exact losses are kept in the folder.
 
     Args:
       keys: the key of a purpose, by its name and number.
-      fingerprint: what identifies the run beyond `config` and the key.
+      seed: of the network's initial weights, with `number`.
 
     Returns:
       The denoiser, and `training_loss` by step, the exact `bayes_training_loss` and `bayes_loss`, and `excess_loss` of
       the network over the latter with its standard error, on the same 4096 noised strings; nats per site.
     """
+    identity = {
+        "grammar": number,
+        "vocabulary": list(rhm.vocabulary),
+        "synonyms": list(rhm.synonyms),
+        "branching": list(rhm.branching),
+        "process": repr(process),
+        "width": width,
+        "seed": seed,
+    }
     network = TreeUNet(process, rhm.branching, width, rngs=nnx.Rngs(seed + number))
     denoiser = from_flax(network, process, rhm.num_leaves, blind=True)
     data = _noised_data(keys("evaluation", number), rhm, process)
@@ -70,7 +78,7 @@ def trained_on_grammar(
             FreshStrings(rhm),
             config,
             folder=folder.path / "checkpoints" / str(number),
-            fingerprint={"grammar": number, **fingerprint},
+            fingerprint=identity,
             report=report,
         )
         bar.update(config.steps - bar.n)

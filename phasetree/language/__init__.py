@@ -10,4 +10,5 @@ from .passages import mark_changes as mark_changes
 from .passages import marked_words as marked_words
 from .passages import masked_costs as masked_costs
 from .passages import regenerate as regenerate
+from .passages import storable as storable
 from .passages import stratified_numbers as stratified_numbers

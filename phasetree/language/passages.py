@@ -124,6 +124,11 @@ def escape(text: str) -> str:
     return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
+def storable(text: str) -> str:
+    """Text that a netCDF file can hold: its strings end at a NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def _kept(original: str, regenerated: str) -> tuple[list[bool], list[bool]]:
     """Which pieces of each text have a counterpart in the other."""
     old, new = PIECE.findall(original), PIECE.findall(regenerated)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from diffusion import TrainConfig
-from diffusion.measure import TreeGeometry, correlation_length, susceptibility
+from diffusion import Masking, TrainConfig
+from diffusion.measure import TreeGeometry, change_sums, correlation_length, susceptibility
+from hierarchical import RandomHierarchyModel, sample_strings
 from phasetree.experiments import susceptibility as experiment
-from phasetree.results import ResultFolder
+from tests.experiments import finish
 from theory import pair_correlation
+from theory.exact import GrammarDenoiser
 
 TINY = experiment.SusceptibilityConfig(
     num_symbols=3,
@@ -28,10 +30,7 @@ EPSILON = dataclasses.replace(TINY, process="epsilon", num_symbols=8, num_synony
 
 
 def finished(config, path):
-    folder = ResultFolder(path, "susceptibility", config)
-    dataset = experiment.run(config, folder)
-    folder.finish(dataset, experiment.plot(dataset), experiment.report(dataset))
-    return dataset
+    return finish("susceptibility", experiment, config, path)
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +101,6 @@ def test_impossible_configurations_say_what_to_change(options, message):
 @pytest.mark.slow
 def test_masking_at_the_published_size_has_the_tabulated_curve():
     """(32, 8, 2), L = 9: the peak at t = .25 - .35, 3.0 +- .3; the table is of 10 grammars x 96 trajectories."""
-    from diffusion import Masking
-    from diffusion.measure import change_sums
-    from hierarchical import RandomHierarchyModel, sample_strings
-    from theory.exact import GrammarDenoiser
-
     table = {0.05: 1.35, 0.1: 1.63, 0.15: 1.86, 0.2: 2.23, 0.25: 2.77, 0.3: 3.07, 0.35: 2.68, 0.4: 2.23, 0.5: 1.70}
     rows = []
     for number in range(8):

@@ -13,6 +13,7 @@ from phasetree.experiments import text as experiment
 from phasetree.experiments.text import figure
 from phasetree.language import model
 from phasetree.results import ResultFolder
+from tests.experiments import finish
 
 TINY = experiment.TextConfig(
     window=16,
@@ -37,10 +38,7 @@ def tiny(tmp_path_factory):
 
 
 def finished(config, path):
-    folder = ResultFolder(path, "text", config)
-    dataset = experiment.run(config, folder)
-    folder.finish(dataset, experiment.plot(dataset), experiment.report(dataset))
-    return dataset
+    return finish("text", experiment, config, path)
 
 
 @pytest.fixture(scope="module")

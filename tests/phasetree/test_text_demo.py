@@ -19,6 +19,7 @@ from phasetree.language import (
     stratified_numbers,
 )
 from phasetree.results import ResultFolder
+from tests.experiments import finish
 
 PROBABILITIES = np.array([0.5, 0.25, 0.15, 0.1])
 LENGTH = 8
@@ -124,10 +125,7 @@ def tiny(tmp_path_factory):
 
 
 def finished(config, path):
-    folder = ResultFolder(path, "text-demo", config)
-    dataset = text_demo.run(config, folder)
-    folder.finish(dataset, text_demo.plot(dataset), text_demo.report(dataset))
-    return dataset
+    return finish("text-demo", text_demo, config, path)
 
 
 @pytest.fixture(scope="module")

@@ -47,19 +47,8 @@ class Run:
 
     def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[NetworkDenoiser, xr.Dataset]:
         """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
-        config = self.config
-        names = ("num_symbols", "num_synonyms", "branching", "depth", "process", "width", "seed")
-        return trained_on_grammar(
-            self.keys,
-            self.folder,
-            number,
-            rhm,
-            self.process,
-            config.train,
-            width=config.width,
-            seed=config.seed,
-            fingerprint={name: getattr(config, name) for name in names},
-        )
+        options = {"width": self.config.width, "seed": self.config.seed}
+        return trained_on_grammar(self.keys, self.folder, number, rhm, self.process, self.config.train, **options)
 
     def measured(self, kind: str, number: int, denoiser: AbstractDenoiser, x0: Int[Array, "data sites"]) -> xr.Dataset:
         """Sums of correlated changes by forward-backward; denoisers of one grammar get the same data and noise."""

@@ -59,7 +59,7 @@ def _times(dataset: xr.Dataset) -> Float[Array, " t"]:
 
 @in_style
 def plot(dataset: xr.Dataset) -> Figure:
-    """chi and xi of pairs across words against noise; C(r) at the peak and around it, also within words."""
+    """chi and xi of pairs across words against noise; C(r) of the same at the peak and around it."""
     figure, ((left, middle, right),) = new_page(1, 3)
     for text in map(str, dataset.text.values):
         marker, color = STYLES[text]
@@ -156,8 +156,8 @@ def _closing_sentence(dataset: xr.Dataset) -> str:
     parts = [_peak_words(dataset, text) for text in map(str, dataset.text.values)]
     xi = curve(dataset, "real", xi_across)
     longest = int(jnp.nanargmax(xi.value))
-    where = f"(t = {float(dataset.t[longest]):g})"
-    parts.append(f"xi of the text is at most {with_error(_entry(xi, longest))} tokens {where}")
+    where = f"at masked fraction {float(dataset.t[longest]):g}"
+    parts.append(f"xi of the text is largest {where}, {with_error(_entry(xi, longest))} tokens")
     return f"{escape(dataset.attrs['source'])}, seed {dataset.attrs['seed']}: {'; '.join(parts)}."
 
 

@@ -15,7 +15,7 @@ from diffusion.measure import LineGeometry, change_sums
 from hierarchical import TokenCorpus
 from phasetree.experiments.text.config import TextConfig
 from phasetree.experiments.text.figure import passages_page
-from phasetree.language import Prepared, prepare, regenerate, shortened, trained_on_text
+from phasetree.language import Prepared, prepare, regenerate, shortened, storable, trained_on_text
 from phasetree.results import ResultFolder
 
 STRINGS_AT_ONCE = 512
@@ -149,15 +149,11 @@ def _examples(key: Key[Array, ""], config: TextConfig, case: Case) -> xr.Dataset
     texts = []
     for t, level_key in zip(config.noise_levels, jax.random.split(key, len(config.noise_levels)), strict=True):
         strings = regenerate(level_key, case.denoiser, chosen, t, 1, config.tokens_per_step)[:, 0]
-        texts.append([_storable(decode(row)) for row in strings])
-    originals = [_storable(decode(row)) for row in chosen]
+        texts.append([storable(decode(row)) for row in strings])
+    originals = [storable(decode(row)) for row in chosen]
     return xr.Dataset(
         {
             "original": ("example", np.array(originals, object)),
             "regenerated": (("t", "example"), np.array(texts, object)),
         }
     )
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # netCDF strings end at a NUL

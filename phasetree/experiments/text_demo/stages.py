@@ -21,6 +21,7 @@ from phasetree.language import (
     prepare,
     regenerate,
     shortened,
+    storable,
     stratified_numbers,
     trained_on_text,
 )
@@ -114,8 +115,8 @@ def _regenerated(
     windows, decode = data.windows.held_out, data.corpus.tokenizer.decode
     x0 = windows[np.unique(np.linspace(0, len(windows) - 1, config.passages).astype(int))]
     x = regenerate(key, denoiser, x0, t, config.trajectories, config.tokens_per_step)
-    originals = [_storable(decode(row)) for row in x0]
-    texts = [[_storable(decode(row)) for row in rows] for rows in x]
+    originals = [storable(decode(row)) for row in x0]
+    texts = [[storable(decode(row)) for row in rows] for rows in x]
     words = [[fraction_of_words_changed(old, new) for new in row] for old, row in zip(originals, texts, strict=True)]
     dims = ("passage", "trajectory")
     return xr.Dataset(
@@ -126,7 +127,3 @@ def _regenerated(
             "regenerated": (dims, np.array(texts, object)),
         }
     )
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # netCDF strings end at a NUL

@@ -42,18 +42,8 @@ class Run:
 
     def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[NetworkDenoiser, xr.Dataset]:
         """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
-        config = self.config
-        return trained_on_grammar(
-            self.keys,
-            self.folder,
-            number,
-            rhm,
-            self.process,
-            config.train,
-            width=config.width,
-            seed=config.seed,
-            fingerprint=_sizes(config),
-        )
+        options = {"width": self.config.width, "seed": self.config.seed}
+        return trained_on_grammar(self.keys, self.folder, number, rhm, self.process, self.config.train, **options)
 
     def measured(self, kind: str, number: int, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser) -> xr.Dataset:
         """Retention of every level by forward-backward: the same data and noise whatever the denoiser."""
@@ -194,8 +184,3 @@ def _pieces(num_data: int, rhm: RandomHierarchyModel) -> Iterator[slice]:
     size = max(1, 2**23 // (rhm.num_leaves * rhm.num_symbols))
     for start in range(0, num_data, size):
         yield slice(start, min(start + size, num_data))
-
-
-def _sizes(config: TransitionConfig) -> dict:
-    names = ("num_symbols", "num_synonyms", "branching", "depth", "process", "width", "seed")
-    return {name: getattr(config, name) for name in names}
