@@ -18,7 +18,7 @@ class SusceptibilityConfig:
     preset: Literal["quick", "default", "paper", "epsilon"] = "default"
     """Where all other options start from. quick: a grammar of depth 3, about a minute; default: about six minutes on
     two cores; paper: v = 32, m = 8, L = 9 with 256 data and as many trajectories, exact inference without training;
-    epsilon: the same sizes, the epsilon-process beside mean field, under a minute."""
+    epsilon: the same sizes, the epsilon-process beside mean field, a minute."""
     num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
     """v, symbols of every level."""
     num_synonyms: Annotated[int, arg(aliases=("-m",))] = 3
