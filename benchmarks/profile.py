@@ -28,8 +28,8 @@ from rich.table import Table
 
 from benchmarks.harness import header
 from diffusion import Masking, TreeUNet, batched_forward_backward, from_flax
+from diffusion.loss import posterior_loss
 from diffusion.measure import level_retention
-from diffusion.train import posterior_loss
 from hierarchical import RandomHierarchyModel, sample_strings
 from theory import density_evolution, sweep
 from theory.exact import GrammarDenoiser

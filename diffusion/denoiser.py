@@ -1,16 +1,19 @@
-r"""One interface for exact, empirical and learned denoisers: (x_t, t) -> the posterior of every site of x_0.
+r"""One interface for exact, empirical and learned denoisers: (x_t, t) -> what is known of x_0.
 
-Everything downstream (forward-backward, measures, experiments) takes an `AbstractDenoiser` and does not ask which kind
-it is. Denoisers that know the joint posterior, not only its marginals, are `AbstractJointDenoiser`s: they can undo all
-noise in one exact draw.
+Of a string that is the posterior of every site, ln p(x_0^i = x | x_t); of an array the mean E[x_0 | x_t], from which
+the score follows. Everything downstream (forward-backward, samplers, measures, experiments) takes an `AbstractDenoiser`
+and does not ask which kind it is. Denoisers that know the joint posterior are `AbstractJointDenoiser`s: they can undo
+all noise in one exact draw.
 
-A network enters by one door, `NetworkDenoiser`. Its output f(x_t, t), logits (batch, sites, v), is read as the
-*cavity*: what the other sites say about a site. The site's own evidence is known exactly and is added, not learned:
+Networks enter by the doors of `doors.py` and become one of two. The output f(x_t, t) of a `NetworkDenoiser`, logits
+(batch, sites, v), is read as the *cavity*: what the other sites say about a site. The site's own evidence is known
+exactly and is added, not learned:
 
     ln p(x_0^i = x | x_t) = f_i(x) + ln q(x_t^i | x_0^i = x) + const.                                              (1)
 
 Under masking this is the usual carry-over of visible tokens; under uniform noise f is the target of the D3PM loss.
-Gradients of the cross-entropy of (1) therefore train the cavity, whatever the process.
+Gradients of the cross-entropy of (1) therefore train the cavity, whatever the process. The output of a
+`VectorNetworkDenoiser` is read as its `parametrisation` says.
 """
 
 import abc
@@ -20,45 +23,64 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
-from .process import AbstractProcess
+from .gaussian import VectorProcess
+from .loss import posterior_loss, site_weights
+from .parametrisation import AbstractParametrisation, Preconditioned
+from .process import AbstractTokenProcess
 
-BatchCorrupted = Shaped[Array, "batch sites *vector"]
+BatchData = Shaped[Array, "batch *datum"]
+BatchCorrupted = Shaped[Array, "batch *corrupted"]
 Times = Float[Array, " batch"]
 LogProbs = Float[Array, "batch sites v"]
+Known = Float[Array, "batch *posterior"]
 
 
 class AbstractDenoiser(eqx.Module):
-    """Maps noised strings to the posterior of each site. Takes a batch: networks and exact inference need it inside."""
+    """Maps noised data to what is known of the clean. Takes a batch: networks and exact inference need it inside."""
 
-    process: eqx.AbstractVar[AbstractProcess]
+    process: eqx.AbstractVar[Any]
+    """The noise that it undoes: an `AbstractProcess`, of strings or of arrays."""
 
     @abc.abstractmethod
-    def __call__(self, x_t: BatchCorrupted, t: Times) -> LogProbs:
-        """ln p(x_0^i = x | x_t), nats, normalised over x. Rows that are all `-inf` mean that x_t is impossible."""
+    def __call__(self, x_t: BatchCorrupted, t: Times) -> Known:
+        """What is known of x_0.
+
+        For strings ln p(x_0^i = x | x_t), (batch, sites, v), nats, normalised over x; rows that are all `-inf` mean
+        that x_t is impossible. For arrays E[x_0 | x_t], in the shape of x_t.
+        """
 
 
 class AbstractJointDenoiser(AbstractDenoiser):
-    """A denoiser that can draw whole strings from p(x_0 | x_t)."""
+    """A denoiser that can draw whole data from p(x_0 | x_t)."""
 
     @abc.abstractmethod
-    def posterior_sample(self, key: Key[Array, ""], x_t: BatchCorrupted, t: Times) -> Int[Array, "batch sites"]:
+    def posterior_sample(self, key: Key[Array, ""], x_t: BatchCorrupted, t: Times) -> BatchData:
         """One exact draw for each row of `x_t`, independent of each other."""
 
 
-class NetworkDenoiser(AbstractDenoiser):
-    """A network behind the interface, equation (1)."""
+class AbstractNetworkDenoiser(AbstractDenoiser):
+    """A denoiser with parameters, and the loss that trains them."""
 
-    process: AbstractProcess
+    apply: eqx.AbstractVar[Callable[[PyTree, Array, Array], Array]]
+    """(params, x_t, t) -> output; a module without parameters, or a plain function."""
+    params: eqx.AbstractVar[PyTree]
+
+    @abc.abstractmethod
+    def loss(self, x0: BatchData, x_t: BatchCorrupted, t: Times) -> Float[Array, " batch"]:
+        """What training descends; smallest on average for the exact denoiser."""
+
+
+class NetworkDenoiser(AbstractNetworkDenoiser):
+    """A network of strings behind the interface, equation (1)."""
+
+    process: AbstractTokenProcess
     apply: Callable[[PyTree, Array, Array], Array]
-    """(params, x_t, t) -> logits (batch, sites, v); a module without parameters, or a plain function."""
     params: PyTree
     blind: bool = eqx.field(static=True, default=False)
     """Whether the output at a site is independent of that site, as `TreeUNet`'s is. A network that sees the site must
-    be trained on the sum (1); a blind one can be trained on its cavity at every site, see `train`."""
+    be trained on the sum (1); a blind one can be trained on its cavity at every site, see `loss.py`."""
 
     def cavity(self, x_t: BatchCorrupted, t: Times) -> LogProbs:
         """The network's own output, normalised: ln p(x_0^i | x_t at the other sites)."""
@@ -72,105 +94,44 @@ class NetworkDenoiser(AbstractDenoiser):
         posterior = jax.nn.log_softmax(logits + jnp.where(impossible, 0.0, evidence))
         return jnp.where(impossible, -jnp.inf, posterior)
 
-
-class _FlaxApply(eqx.Module):
-    definition: Any = eqx.field(static=True)
-    rest: PyTree  # what is not trained: statistics, the state of random streams
-
-    def __call__(self, params, x_t, t):
-        with jax.numpy_dtype_promotion("standard"):  # Flax norms combine float32 statistics with bfloat16 scales
-            return nnx.merge(self.definition, params, self.rest)(x_t, t)
+    def loss(self, x0, x_t, t):
+        """Nats per site: the cavity loss of a blind network, the posterior loss of any other."""
+        if self.blind:
+            return posterior_loss(self.cavity(x_t, t), x0, jnp.full(x0.shape, 1 / x0.shape[1], jnp.float32))
+        return posterior_loss(self(x_t, t), x0, site_weights(self.process, x_t))
 
 
-class _EquinoxApply(eqx.Module):
-    rest: PyTree
+class VectorNetworkDenoiser(AbstractNetworkDenoiser):
+    """A network of arrays behind the interface: its output is read as `parametrisation` says."""
 
-    def __call__(self, params, x_t, t):
-        return jax.vmap(eqx.combine(params, self.rest))(x_t, t)
+    process: VectorProcess
+    apply: Callable[[PyTree, Array, Array], Array]
+    params: PyTree
+    parametrisation: AbstractParametrisation = Preconditioned()
 
+    def __call__(self, x_t, t):
+        skip, scale, entry = (_like(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
+        return skip * x_t + scale * self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
 
-class _FunctionApply(eqx.Module):
-    function: Callable = eqx.field(static=True)
-
-    def __call__(self, params, x_t, t):
-        return self.function(params, x_t, t)
-
-
-class _HostApply(eqx.Module):
-    function: Callable = eqx.field(static=True)
-    arrays: Callable = eqx.field(static=True)
-    num_symbols: int = eqx.field(static=True)
-
-    def __call__(self, params, x_t, t):
-        expected = jax.ShapeDtypeStruct((*x_t.shape[:2], self.num_symbols), t.dtype)
-        return jax.pure_callback(self._on_host, expected, x_t, t, vmap_method="sequential")
-
-    def _on_host(self, x_t, t):
-        found = self.function(self.arrays(np.array(x_t)), self.arrays(np.array(t)))
-        logits = np.from_dlpack(found) if hasattr(found, "__dlpack__") else np.asarray(found)
-        expected = (*x_t.shape[:2], self.num_symbols)
-        if logits.shape != expected:
-            raise ValueError(
-                f"the function returned {logits.shape}; expected logits (batch, sites, symbols) = {expected}"
-            )
-        return logits.astype(t.dtype)
+    def loss(self, x0, x_t, t):
+        """Mean squared error of the network's output, per number: that of the mean of x_0 over scale^2."""
+        skip, scale, entry = (_like(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
+        output = self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
+        return jnp.mean(((x0 - skip * x_t) / scale - output) ** 2, tuple(range(1, x_t.ndim)))
 
 
-def from_flax(network: nnx.Module, process: AbstractProcess, num_sites: int, *, blind: bool = False) -> NetworkDenoiser:
-    """A Flax (nnx) network called as `network(x_t, t)` on batches. Split once: later calls cost no Python.
-
-    Its `nnx.Param`s are trained; all other state stays as it is now (a running mean is not updated, a dropout layer
-    that is not switched off drops the same units in every call).
-    """
-    definition, params, rest = nnx.split(network, nnx.Param, ...)
-    return _checked(NetworkDenoiser(process, _FlaxApply(definition, rest), params, blind), num_sites)
-
-
-def from_equinox(network: eqx.Module, process: AbstractProcess, num_sites: int) -> NetworkDenoiser:
-    """An Equinox network called as `network(x_t, t)` on one string (sites, ...) and its scalar time; it is vmapped."""
-    params, rest = eqx.partition(network, eqx.is_inexact_array)
-    return _checked(NetworkDenoiser(process, _EquinoxApply(rest), params), num_sites)
-
-
-def from_function(function: Callable, params: PyTree, process: AbstractProcess, num_sites: int) -> NetworkDenoiser:
-    """A plain function `function(params, x_t, t)` on batches; `params` is any pytree of arrays."""
-    return _checked(NetworkDenoiser(process, _FunctionApply(function), params), num_sites)
-
-
-def from_host(
-    function: Callable, process: AbstractProcess, num_sites: int, *, arrays: Callable = np.asarray
-) -> NetworkDenoiser:
-    """A function that JAX cannot trace, `function(x_t, t)` on batches: NumPy, PyTorch, anything on this machine.
-
-    It is called back from the compiled experiment, once per step of the sampler, and cannot be trained here. Called
-    once here too, so that a wrong shape is told where it was made.
-
-    Args:
-      arrays: makes the function's kind of array of a NumPy array; `torch.from_dlpack` for PyTorch, without a copy. What
-        comes back is read through DLPack, or as NumPy does: from PyTorch a tensor on the CPU, without gradient.
+def score(denoiser: AbstractDenoiser, x_t: Float[Array, "batch *datum"], t: Times) -> Float[Array, "batch *datum"]:
+    """grad ln p_t(x_t) of arrays, (alpha E[x_0 | x_t] - x_t) / sigma^2 (Tweedie); t > 0.
 
     Raises:
-      ValueError: if the result is not (batch, sites, symbols).
+      ValueError: if the denoiser is one of strings, where there is nothing to differentiate by.
     """
-    apply, batch = _HostApply(function, arrays, process.num_symbols), 2
-    x0, t = jnp.zeros((batch, num_sites), jnp.int32), jnp.full(batch, 0.5, jnp.float32)
-    x_t = jax.vmap(process.corrupt)(jax.random.split(jax.random.key(0), batch), x0, t)
-    apply._on_host(np.asarray(x_t), np.asarray(t))
-    return NetworkDenoiser(process, apply, ())
+    process = denoiser.process
+    if not isinstance(process, VectorProcess):
+        raise ValueError(f"{type(process).__name__} is a process of strings, which have no score")
+    return (_like(process.path.alpha(t), x_t) * denoiser(x_t, t) - x_t) / _like(process.path.sigma(t) ** 2, x_t)
 
 
-def _checked(denoiser: NetworkDenoiser, num_sites: int) -> NetworkDenoiser:
-    """Trace the network once, without running it, so that a wrong shape is told where it was made."""
-    process, batch = denoiser.process, 2
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
-    x0 = jax.ShapeDtypeStruct((batch, num_sites), jnp.int32)
-    t = jax.ShapeDtypeStruct((batch,), jnp.float32)
-    x_t = jax.eval_shape(jax.vmap(process.corrupt), keys, x0, t)
-    got = eqx.filter_eval_shape(denoiser.apply, denoiser.params, x_t, t)
-    expected = (batch, num_sites, process.num_symbols)
-    if getattr(got, "shape", None) != expected:
-        raise ValueError(
-            f"the network maps x_t {x_t.shape} and t {t.shape} to {got}; expected logits of shape (batch, sites, "
-            f"symbols) = {expected}: give its last layer {process.num_symbols} outputs per site"
-        )
-    return denoiser
+def _like(numbers: Times, x_t: BatchCorrupted) -> Float[Array, "batch *ones"]:
+    """One number per row, in the dtype of the rows and with as many axes."""
+    return numbers.reshape(-1, *[1] * (x_t.ndim - 1)).astype(x_t.dtype)

@@ -7,7 +7,7 @@ set of trajectories from one x_0 samples the regenerated data at fixed x_0.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key, Shaped
 
 from .denoiser import AbstractDenoiser
 from .process import AbstractProcess, Time
@@ -18,12 +18,12 @@ def forward_backward(
     key: Key[Array, ""],
     denoiser: AbstractDenoiser,
     process: AbstractProcess,
-    x0: Int[Array, " sites"],
+    x0: Shaped[Array, "*datum"],
     t: Time,
     *,
     num_trajectories: int = 1,
     sampler: AbstractSampler | None = None,
-) -> Int[Array, "trajectories sites"]:
+) -> Shaped[Array, "trajectories *datum"]:
     """Regenerate one datum `num_trajectories` times from noise time `t`.
 
     Args:
@@ -42,11 +42,11 @@ def batched_forward_backward(
     key: Key[Array, ""],
     denoiser: AbstractDenoiser,
     process: AbstractProcess,
-    x0: Int[Array, "batch sites"],
+    x0: Shaped[Array, "batch *datum"],
     t: Float[Array, " batch"],
     *,
     sampler: AbstractSampler | None = None,
-) -> Int[Array, "batch sites"]:
+) -> Shaped[Array, "batch *datum"]:
     """Regenerate every row of `x0` once, each from its own time. Arguments and errors as in `forward_backward`."""
     if denoiser.process != process:
         raise ValueError(f"the denoiser was made for {denoiser.process}, not for {process}: noise with the former")

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
-from .process import AbstractProcess, Masking
+from .process import AbstractTokenProcess, Masking
 
 Hidden = Float[Array, "batch nodes width"]
 Logits = Float[Array, "batch sites v"]
@@ -63,7 +63,7 @@ class Merge(nnx.Module):
 class BeliefEmbedding(nnx.Module):
     """Sites as linear maps of their beliefs: for any process and small alphabets."""
 
-    def __init__(self, process: AbstractProcess, width: int, *, rngs: nnx.Rngs):
+    def __init__(self, process: AbstractTokenProcess, width: int, *, rngs: nnx.Rngs):
         self.process = process
         self.linear = nnx.Linear(process.num_symbols, width, rngs=rngs)
 
@@ -85,7 +85,7 @@ class TokenEmbedding(nnx.Module):
 class TreeUNet(nnx.Module):
     """Equation (1) with residual connections, u = mean_j u_j + f, d_j = d + g. Blind: see `NetworkDenoiser.blind`."""
 
-    def __init__(self, process: AbstractProcess, branching: tuple[int, ...], width: int = 128, *, rngs: nnx.Rngs):
+    def __init__(self, process: AbstractTokenProcess, branching: tuple[int, ...], width: int = 128, *, rngs: nnx.Rngs):
         """`branching` is that of the tree, top level first; its product is the number of sites."""
         self.branching = tuple(branching)
         self.embedding = BeliefEmbedding(process, width, rngs=rngs)

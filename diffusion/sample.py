@@ -1,4 +1,4 @@
-r"""Samplers: from x_t back to a clean string, with any denoiser.
+r"""Samplers: from x_t back to clean data, with any denoiser.
 
 | sampler       | steps                                     | exact when the denoiser is                            |
 |---------------|-------------------------------------------|-------------------------------------------------------|
@@ -15,9 +15,9 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
-from .denoiser import AbstractDenoiser, AbstractJointDenoiser, BatchCorrupted, Times
+from .denoiser import AbstractDenoiser, AbstractJointDenoiser, BatchCorrupted, BatchData, Times
 from .process import AbstractChannel, Masking
 from .schedule import AbstractSchedule, LinearSchedule
 
@@ -26,14 +26,12 @@ class AbstractSampler(eqx.Module):
     """How to undo noise."""
 
     @abc.abstractmethod
-    def __call__(
-        self, key: Key[Array, ""], denoiser: AbstractDenoiser, x_t: BatchCorrupted, t: Times
-    ) -> Int[Array, "batch sites"]:
-        """One clean string for each row of `x_t`."""
+    def __call__(self, key: Key[Array, ""], denoiser: AbstractDenoiser, x_t: BatchCorrupted, t: Times) -> BatchData:
+        """One clean datum for each row of `x_t`."""
 
 
 class OneShot(AbstractSampler):
-    """Exact, in one draw of the whole string."""
+    """Exact, in one draw of the whole datum."""
 
     def __call__(self, key, denoiser, x_t, t):
         if not isinstance(denoiser, AbstractJointDenoiser):

@@ -15,7 +15,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .process import AbstractProcess, GaussianProcess
+from .gaussian import GaussianProcess, VectorProcess
+from .process import AbstractProcess
 
 
 class AbstractSchedule(eqx.Module):
@@ -59,4 +60,4 @@ class LogSNRSchedule(AbstractSchedule):
 
 def default_schedule(process: AbstractProcess) -> AbstractSchedule:
     """Fractions evenly, Gaussian times evenly in log signal-to-noise ratio."""
-    return LogSNRSchedule() if isinstance(process, GaussianProcess) else LinearSchedule()
+    return LogSNRSchedule() if isinstance(process, GaussianProcess | VectorProcess) else LinearSchedule()

@@ -11,10 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from diffusion import FreshStrings, NetworkDenoiser, TrainConfig, TreeUNet, from_flax, train
-from diffusion.process import AbstractProcess
+from diffusion import AbstractNetworkDenoiser, FreshStrings, TrainConfig, TreeUNet, from_flax, train
+from diffusion.loss import posterior_loss, site_weights
+from diffusion.process import AbstractTokenProcess
 from diffusion.schedule import default_schedule
-from diffusion.train import draw_times, posterior_loss, site_weights
+from diffusion.train import draw_times
 from hierarchical import RandomHierarchyModel
 from phasetree.results import ResultFolder
 from theory import batched_cavity_marginals
@@ -36,12 +37,12 @@ def trained_on_grammar(
     folder: ResultFolder,
     number: int,
     rhm: RandomHierarchyModel,
-    process: AbstractProcess,
+    process: AbstractTokenProcess,
     config: TrainConfig,
     *,
     width: int,
     seed: int,
-) -> tuple[NetworkDenoiser, xr.Dataset]:
+) -> tuple[AbstractNetworkDenoiser, xr.Dataset]:
     """A tree U-Net trained on fresh strings of grammar `number`; checkpoints and exact losses are kept in the folder.
 
     Args:
@@ -110,13 +111,13 @@ def training_lines(dataset: xr.Dataset) -> list[str]:
     ]
 
 
-def _bayes_losses(rhm: RandomHierarchyModel, process: AbstractProcess, data: tuple[Array, ...]) -> xr.Dataset:
+def _bayes_losses(rhm: RandomHierarchyModel, process: AbstractTokenProcess, data: tuple[Array, ...]) -> xr.Dataset:
     posterior, cavity = _exact_losses(rhm, process, *data)
     return xr.Dataset({"posterior_loss": ("datum", posterior), "cavity_loss": ("datum", cavity)})
 
 
 @eqx.filter_jit
-def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: AbstractProcess) -> tuple[Array, ...]:
+def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: AbstractTokenProcess) -> tuple[Array, ...]:
     """Strings, what training would make of them, and at which times."""
     data_key, time_key, noise_key = jax.random.split(key, 3)
     x0 = FreshStrings(rhm).batch(data_key, EVALUATION)
@@ -125,7 +126,7 @@ def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: Abstra
 
 
 @eqx.filter_jit
-def _exact_losses(rhm: RandomHierarchyModel, process: AbstractProcess, x0, x_t, t) -> tuple[Array, Array]:
+def _exact_losses(rhm: RandomHierarchyModel, process: AbstractTokenProcess, x0, x_t, t) -> tuple[Array, Array]:
     """Losses of each string, posterior and cavity, of which the posterior is the cavity with the site's evidence."""
     evidence = jax.vmap(process.log_likelihood)(x_t, t)
     cavity = jnp.log(batched_cavity_marginals(rhm, evidence)[-1])
@@ -134,5 +135,5 @@ def _exact_losses(rhm: RandomHierarchyModel, process: AbstractProcess, x0, x_t, 
 
 
 @eqx.filter_jit
-def _network_losses(denoiser: NetworkDenoiser, x0, x_t, t) -> Array:
+def _network_losses(denoiser: AbstractNetworkDenoiser, x0, x_t, t) -> Array:
     return posterior_loss(denoiser(x_t, t), x0, site_weights(denoiser.process, x_t))

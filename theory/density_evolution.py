@@ -48,7 +48,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from diffusion.process import AbstractProcess
+from diffusion.process import AbstractTokenProcess
 from hierarchical import draw_rules
 
 from . import mean_field
@@ -90,7 +90,7 @@ def critical_noise(
     num_symbols: int,
     num_synonyms: int,
     branching: int,
-    process: AbstractProcess,
+    process: AbstractTokenProcess,
     *,
     levels: int | None = None,
     population: int = 4096,
@@ -157,7 +157,7 @@ def overlap(
     num_symbols: int,
     num_synonyms: int,
     branching: int,
-    process: AbstractProcess,
+    process: AbstractTokenProcess,
     noise_times: Float[Array, " times"],
     depth: int,
     population: int = 4096,
@@ -186,7 +186,7 @@ def _check(
     num_symbols: int,
     num_synonyms: int,
     branching: int,
-    process: AbstractProcess,
+    process: AbstractTokenProcess,
     depth: int,
     population: int,
     rule_sets: int,
@@ -227,7 +227,7 @@ def draw_ancestry(
 
 @eqx.filter_jit
 def evolve(
-    key: Key[Array, ""], ancestry: Ancestry, process: AbstractProcess, noise_times: Float[Array, " times"]
+    key: Key[Array, ""], ancestry: Ancestry, process: AbstractTokenProcess, noise_times: Float[Array, " times"]
 ) -> Float[Array, "levels_and_leaves times"]:
     def ascend(messages, level):
         messages = _parents(messages, level)
@@ -244,7 +244,7 @@ def _belief_in_truth(messages: Float[Array, "population v times"]) -> Float[Arra
 
 @jax.named_scope("leaves")
 def _leaf_messages(
-    key: Key[Array, ""], process: AbstractProcess, noise_times: Float[Array, " times"], population: int
+    key: Key[Array, ""], process: AbstractTokenProcess, noise_times: Float[Array, " times"], population: int
 ) -> Float[Array, "population v times"]:
     """Leaves of truth 0: every `_LEAF_POOL`-th of a pool sorted by belief in the truth, from a random start."""
     noise_key, start_key = jax.random.split(key)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
-from diffusion.process import AbstractProcess
+from diffusion.process import AbstractTokenProcess
 
 from .segments import Segment, in_memory, transposed_tile
 
@@ -21,7 +21,7 @@ LogLikelihoods = Float[Array, "batch leaves v"]
 class NoisedStrings(eqx.Module):
     """Strings of discrete symbols, each noised by the same process at a time of its own."""
 
-    process: AbstractProcess
+    process: AbstractTokenProcess
     x_t: Int[Array, "batch leaves"]
     t: Float[Array, " batch"]
 
@@ -43,7 +43,7 @@ Evidence = LogLikelihoods | NoisedStrings
 
 
 def noised_evidence(
-    process: AbstractProcess, x_t: Shaped[Array, "batch leaves *vector"], t: Float[Array, " batch"]
+    process: AbstractTokenProcess, x_t: Shaped[Array, "batch leaves *vector"], t: Float[Array, " batch"]
 ) -> Evidence:
     """What noised data say of their leaves: symbols are kept as they are, vectors become log-likelihoods."""
     if x_t.ndim == 2:

@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from diffusion.denoiser import AbstractJointDenoiser
-from diffusion.process import AbstractProcess
+from diffusion.process import AbstractTokenProcess
 from hierarchical import MarkovChain, RandomHierarchyModel
 
 from .belief_propagation import batched_marginals, batched_posterior_sample
@@ -29,7 +29,7 @@ class GrammarDenoiser(AbstractJointDenoiser):
     """The posterior under the grammar that made the data."""
 
     rhm: RandomHierarchyModel
-    process: AbstractProcess
+    process: AbstractTokenProcess
 
     def __check_init__(self):
         _check_alphabet(self.rhm.num_symbols, self.process, "grammar")
@@ -58,7 +58,7 @@ class MarkovDenoiser(AbstractJointDenoiser):
     """
 
     chain: MarkovChain
-    process: AbstractProcess
+    process: AbstractTokenProcess
 
     def __check_init__(self):
         _check_alphabet(self.chain.num_symbols, self.process, "chain")
@@ -115,7 +115,7 @@ class EmpiricalDenoiser(AbstractJointDenoiser):
     """The posterior when the data are known to be one of `strings`. Costs O(strings * sites) per row."""
 
     strings: Int[Array, "n sites"]
-    process: AbstractProcess
+    process: AbstractTokenProcess
 
     def __check_init__(self):
         if self.strings.shape[0] == 0:
@@ -149,6 +149,6 @@ class EmpiricalDenoiser(AbstractJointDenoiser):
         return total - finite(log_sum(total, axis=1))[:, None]
 
 
-def _check_alphabet(num_symbols: int, process: AbstractProcess, what: str) -> None:
+def _check_alphabet(num_symbols: int, process: AbstractTokenProcess, what: str) -> None:
     if process.num_symbols != num_symbols:
         raise ValueError(f"the {what} has {num_symbols} symbols, the process {process.num_symbols}: make them agree")

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from diffusion import EpsilonBelief, GaussianProcess, Masking, UniformNoise
-from diffusion.process import AbstractProcess
+from diffusion.process import AbstractTokenProcess
 
-PROCESSES: dict[str, Callable[[int], AbstractProcess]] = {
+PROCESSES: dict[str, Callable[[int], AbstractTokenProcess]] = {
     "masking": Masking,
     "uniform": UniformNoise,
     "gaussian": GaussianProcess,

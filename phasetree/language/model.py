@@ -11,7 +11,16 @@ from flax import nnx
 from jaxtyping import Array, Int32, Key
 from tqdm import tqdm
 
-from diffusion import Masking, NetworkDenoiser, TokenEmbedding, TrainConfig, TrainingSet, Transformer, from_flax, train
+from diffusion import (
+    AbstractNetworkDenoiser,
+    Masking,
+    TokenEmbedding,
+    TrainConfig,
+    TrainingSet,
+    Transformer,
+    from_flax,
+    train,
+)
 from hierarchical import HeldOutSplit, Text, TokenCorpus, TokenWindows, hold_out, load_text, tokenize, train_tokenizer
 from phasetree.results import ResultFolder
 
@@ -96,7 +105,7 @@ def trained_on_text(
     data: Prepared,
     folder: ResultFolder,
     name: str = "",
-) -> tuple[NetworkDenoiser, xr.Dataset]:
+) -> tuple[AbstractNetworkDenoiser, xr.Dataset]:
     """A transformer that fills in masked tokens of the training windows, and its loss at every step, nats per token.
 
     Args:

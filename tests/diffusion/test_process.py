@@ -100,7 +100,7 @@ def test_at_the_largest_time_the_evidence_is_flat(name):
 @pytest.mark.parametrize("name", CHANNELS)
 def test_prior_is_the_law_at_the_largest_time(name):
     process = PROCESSES[name]
-    assert_follows_evidence(process, process.prior(jax.random.key(5), DRAWS), SITES, process.max_time)
+    assert_follows_evidence(process, process.prior(jax.random.key(5), (DRAWS,)), SITES, process.max_time)
 
 
 @pytest.mark.parametrize(("s", "t"), [(0.25, 0.7), (0.0, 0.7)])

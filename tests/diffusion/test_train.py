@@ -27,8 +27,9 @@ from diffusion import (
     from_function,
     train,
 )
+from diffusion.loss import posterior_loss, site_weights
 from diffusion.schedule import LinearSchedule
-from diffusion.train import draw_times, posterior_loss, site_weights
+from diffusion.train import draw_times
 from tests import tiny_run
 from tests.grammars import enumerated
 from tests.laws import assert_drawn_from

@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Array, Int
 from tqdm import tqdm
 
-from diffusion import AbstractDenoiser, NetworkDenoiser, batched_forward_backward
+from diffusion import AbstractDenoiser, AbstractNetworkDenoiser, batched_forward_backward
 from diffusion.measure import (
     RingGeometry,
     TreeGeometry,
@@ -45,7 +45,7 @@ class Run:
     def data(self, number: int, rhm: RandomHierarchyModel) -> Int[Array, "data sites"]:
         return sample_strings(self.keys("data", number), rhm, self.config.num_data)
 
-    def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[NetworkDenoiser, xr.Dataset]:
+    def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[AbstractNetworkDenoiser, xr.Dataset]:
         """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
         options = {"width": self.config.width, "seed": self.config.seed}
         return trained_on_grammar(self.keys, self.folder, number, rhm, self.process, self.config.train, **options)

@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Array, Int32, Key
 from tqdm import tqdm
 
-from diffusion import NetworkDenoiser, RandomOrder
+from diffusion import AbstractNetworkDenoiser, RandomOrder
 from diffusion.measure import LineGeometry, change_sums
 from hierarchical import TokenCorpus
 from phasetree.experiments.text.config import TextConfig
@@ -26,7 +26,7 @@ class Case(NamedTuple):
     """A text and the network trained on it."""
 
     data: Prepared
-    denoiser: NetworkDenoiser
+    denoiser: AbstractNetworkDenoiser
     passages: Int32[np.ndarray, "passages length"]
 
 

@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from diffusion import NetworkDenoiser
+from diffusion import AbstractNetworkDenoiser
 from hierarchical import (
     BitsPerCharacter,
     bits_per_character,
@@ -79,7 +79,7 @@ def _bits(
     mask_key: Key[Array, ""],
     config: TextDemoConfig,
     data: Prepared,
-    denoiser: NetworkDenoiser,
+    denoiser: AbstractNetworkDenoiser,
 ) -> xr.Dataset:
     """The bound, and b(t) at the noise levels."""
     windows = data.windows.held_out
@@ -109,7 +109,7 @@ def _units(long_name: str) -> dict[str, str]:
 
 
 def _regenerated(
-    key: Key[Array, ""], config: TextDemoConfig, data: Prepared, denoiser: NetworkDenoiser, t: float
+    key: Key[Array, ""], config: TextDemoConfig, data: Prepared, denoiser: AbstractNetworkDenoiser, t: float
 ) -> xr.Dataset:
     """Passages spread over the held-out text, regenerated from masked fraction t."""
     windows, decode = data.windows.held_out, data.corpus.tokenizer.decode

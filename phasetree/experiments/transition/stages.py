@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from diffusion import (
     AbstractDenoiser,
+    AbstractNetworkDenoiser,
     FreshStrings,
-    NetworkDenoiser,
     batched_forward_backward,
 )
 from diffusion.measure import level_retention
-from diffusion.process import AbstractProcess
+from diffusion.process import AbstractTokenProcess
 from hierarchical import Derivation, RandomHierarchyModel, batched_sample
 from phasetree.experiments.processes import PROCESSES
 from phasetree.experiments.transition.config import TIMES, TransitionConfig
@@ -40,7 +40,7 @@ class Run:
             threshold = float(folder.stage("infinite-depth", self.infinite_depth).threshold)
             self.times *= threshold if np.isfinite(threshold) else 1.0
 
-    def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[NetworkDenoiser, xr.Dataset]:
+    def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[AbstractNetworkDenoiser, xr.Dataset]:
         """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
         options = {"width": self.config.width, "seed": self.config.seed}
         return trained_on_grammar(self.keys, self.folder, number, rhm, self.process, self.config.train, **options)
@@ -157,7 +157,7 @@ def _regenerated_retention(key, rhm: RandomHierarchyModel, denoiser: AbstractDen
 
 
 @eqx.filter_jit
-def _believed_retention(key, rhm: RandomHierarchyModel, process: AbstractProcess, data: Derivation, t) -> Array:
+def _believed_retention(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, data: Derivation, t) -> Array:
     noise_key, _ = jax.random.split(key)  # as in `batched_forward_backward`: the same noise on the same strings
     x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(noise_key, len(data.leaves)), data.leaves, t)
     tables = batched_marginals(rhm, jax.vmap(process.log_likelihood, (0, None))(x_t, t))

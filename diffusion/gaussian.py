@@ -1,0 +1,124 @@
+r"""Gaussian noise, on arrays and on strings as one-hot vectors, and its two numbers alpha and sigma.
+
+    x_t = alpha(t) x_0 + sigma(t) z,   z ~ N(0, 1)                                                               (1)
+
+is all that a path is. t is an Ornstein-Uhlenbeck (OU) time on every path: it is defined by the signal-to-noise ratio
+alpha^2 / sigma^2 = 1 / (e^{2t} - 1), so variance-preserving and -exploding runs share one clock. With a = alpha_t /
+alpha_s and b = sigma_t^2 - a^2 sigma_s^2, the variance of x_t given x_s, the *bridge* from x_0 to x_t is (Bayes' rule)
+
+    q(x_s | x_t, x_0) = N(x_s; (a sigma_s^2 x_t + alpha_s b x_0) / sigma_t^2, b sigma_s^2 / sigma_t^2).             (2)
+
+Backwards, x_0 is drawn from its posterior (strings) or replaced by its mean (arrays). Every number then has the mean of
+its exact reverse law; its variance lacks (alpha_s b / sigma_t^2)^2 Var(x_0 | x_t), of second order in t - s.
+"""
+
+import abc
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from .process import AbstractChannel, AbstractTokenProcess, Time, check_num_symbols
+
+MAX_TIME = 8.0  # signal-to-noise ratio 1e-7
+
+
+class AbstractPath(eqx.Module):
+    """The two numbers of Gaussian noise, x_t = alpha(t) x_0 + sigma(t) z, with t in OU units."""
+
+    @abc.abstractmethod
+    def alpha(self, t: Time) -> Float[Array, ""]: ...
+
+    @abc.abstractmethod
+    def sigma(self, t: Time) -> Float[Array, ""]: ...
+
+
+class VariancePreserving(AbstractPath):
+    """The Ornstein-Uhlenbeck path: alpha = e^-t, sigma^2 = 1 - e^-2t (DDPM: alpha^2 = abar)."""
+
+    def alpha(self, t):
+        return jnp.exp(-jnp.asarray(t))
+
+    def sigma(self, t):
+        return jnp.sqrt(-jnp.expm1(-2 * jnp.asarray(t)))
+
+
+class VarianceExploding(AbstractPath):
+    """alpha = 1, sigma^2 = e^2t - 1."""
+
+    def alpha(self, t):
+        return jnp.ones_like(jnp.asarray(t))
+
+    def sigma(self, t):
+        return jnp.sqrt(jnp.expm1(2 * jnp.asarray(t)))
+
+
+class GaussianProcess(AbstractTokenProcess, AbstractChannel):
+    """Gaussian noise on one-hot vectors: x_t = alpha e_x + sigma z; t > 0 where evidence is asked for."""
+
+    num_symbols: int = eqx.field(static=True)
+    path: AbstractPath = VariancePreserving()
+    max_time: ClassVar[float] = MAX_TIME
+
+    def __check_init__(self):
+        check_num_symbols(self.num_symbols)
+
+    def corrupt(self, key, x0, t):
+        t = jnp.asarray(t)
+        noise = jax.random.normal(key, (*x0.shape, self.num_symbols), t.dtype)
+        return self.path.alpha(t) * jax.nn.one_hot(x0, self.num_symbols, dtype=t.dtype) + self.path.sigma(t) * noise
+
+    def log_likelihood(self, x_t, t):
+        alpha, variance = self.path.alpha(t), self.path.sigma(t) ** 2
+        # |x_t - alpha e_x|^2 = |x_t|^2 - 2 alpha x_t[x] + alpha^2
+        distance = jnp.sum(x_t**2, -1, keepdims=True) - 2 * alpha * x_t + alpha**2
+        return -distance / (2 * variance) - self.num_symbols / 2 * jnp.log(2 * jnp.pi * variance)
+
+    def prior(self, key, shape):
+        return self.path.sigma(self.max_time) * jax.random.normal(key, (*shape, self.num_symbols))
+
+    def reverse_step(self, key, posterior, x_t, t, s):
+        symbol_key, noise_key = jax.random.split(key)
+        x0 = jax.nn.one_hot(jax.random.categorical(symbol_key, posterior), self.num_symbols, dtype=x_t.dtype)
+        return _bridge(noise_key, self.path, x0, x_t, t, s)
+
+    def decode(self, x_s):
+        return jnp.argmax(x_s, -1).astype(jnp.int32)
+
+
+class VectorProcess(AbstractChannel):
+    """Gaussian noise on arrays of any shape, equation (1)."""
+
+    path: AbstractPath = VariancePreserving()
+    max_time: ClassVar[float] = MAX_TIME
+
+    def corrupt(self, key, x0, t):
+        t = jnp.asarray(t, x0.dtype)
+        return self.path.alpha(t) * x0 + self.path.sigma(t) * jax.random.normal(key, x0.shape, x0.dtype)
+
+    def prior(self, key, shape):
+        return self.path.sigma(self.max_time) * jax.random.normal(key, shape)
+
+    def reverse_step(self, key, posterior, x_t, t, s):
+        return _bridge(key, self.path, posterior, x_t, t, s)
+
+    def decode(self, x_s):
+        return x_s
+
+
+def _bridge(
+    key: Key[Array, ""],
+    path: AbstractPath,
+    x0: Float[Array, "*datum"],
+    x_t: Float[Array, "*datum"],
+    t: Time,
+    s: Time,
+) -> Float[Array, "*datum"]:
+    """Draw from equation (2)."""
+    ratio = path.alpha(t) / path.alpha(s)
+    variance_t, variance_s = path.sigma(t) ** 2, path.sigma(s) ** 2
+    added = variance_t - ratio**2 * variance_s
+    mean = (ratio * variance_s * x_t + path.alpha(s) * added * x0) / variance_t
+    return mean + jnp.sqrt(variance_s * added / variance_t) * jax.random.normal(key, x_t.shape, x_t.dtype)
