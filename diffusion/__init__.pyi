@@ -1,6 +1,7 @@
 """Diffusion: noise a datum, learn to undo it, probe what was learned."""
 
 from .checkpoint import Checkpoints as Checkpoints
+from .conv_unet import ConvUNet as ConvUNet
 from .denoiser import AbstractDenoiser as AbstractDenoiser
 from .denoiser import AbstractJointDenoiser as AbstractJointDenoiser
 from .denoiser import AbstractNetworkDenoiser as AbstractNetworkDenoiser
@@ -33,6 +34,7 @@ from .parametrisation import PredictVelocity as PredictVelocity
 from .process import EpsilonBelief as EpsilonBelief
 from .process import Masking as Masking
 from .process import UniformNoise as UniformNoise
+from .reverse_sde import ReverseSDE as ReverseSDE
 from .sample import Ancestral as Ancestral
 from .sample import OneShot as OneShot
 from .sample import RandomOrder as RandomOrder

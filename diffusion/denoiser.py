@@ -110,12 +110,12 @@ class VectorNetworkDenoiser(AbstractNetworkDenoiser):
     parametrisation: AbstractParametrisation = Preconditioned()
 
     def __call__(self, x_t, t):
-        skip, scale, entry = (_like(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
+        skip, scale, entry = (per_row(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
         return skip * x_t + scale * self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
 
     def loss(self, x0, x_t, t):
         """Mean squared error of the network's output, per number: that of the mean of x_0 over scale^2."""
-        skip, scale, entry = (_like(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
+        skip, scale, entry = (per_row(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
         output = self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
         return jnp.mean(((x0 - skip * x_t) / scale - output) ** 2, tuple(range(1, x_t.ndim)))
 
@@ -129,9 +129,9 @@ def score(denoiser: AbstractDenoiser, x_t: Float[Array, "batch *datum"], t: Time
     process = denoiser.process
     if not isinstance(process, VectorProcess):
         raise ValueError(f"{type(process).__name__} is a process of strings, which have no score")
-    return (_like(process.path.alpha(t), x_t) * denoiser(x_t, t) - x_t) / _like(process.path.sigma(t) ** 2, x_t)
+    return (per_row(process.path.alpha(t), x_t) * denoiser(x_t, t) - x_t) / per_row(process.path.sigma(t) ** 2, x_t)
 
 
-def _like(numbers: Times, x_t: BatchCorrupted) -> Float[Array, "batch *ones"]:
+def per_row(numbers: Times, x_t: BatchCorrupted) -> Float[Array, "batch *ones"]:
     """One number per row, in the dtype of the rows and with as many axes."""
     return numbers.reshape(-1, *[1] * (x_t.ndim - 1)).astype(x_t.dtype)

@@ -35,7 +35,7 @@ class OneShot(AbstractSampler):
 
     def __call__(self, key, denoiser, x_t, t):
         if not isinstance(denoiser, AbstractJointDenoiser):
-            raise ValueError(f"{type(denoiser).__name__} knows only the posterior of each site: use Ancestral")
+            raise ValueError(f"{type(denoiser).__name__} knows only the posterior of each part: use Ancestral")
         return denoiser.posterior_sample(key, x_t, t)
 
 
@@ -52,7 +52,7 @@ class Ancestral(AbstractSampler):
     """Spreads the steps: each row runs through its own time times schedule(u) / schedule(1)."""
 
     def __check_init__(self):
-        _check_positive("num_steps", self.num_steps)
+        check_positive("num_steps", self.num_steps)
 
     def __call__(self, key, denoiser, x_t, t):
         process = denoiser.process
@@ -83,8 +83,8 @@ class RandomOrder(AbstractSampler):
     rows_per_group: int = eqx.field(static=True, default=512)
 
     def __check_init__(self):
-        _check_positive("tokens_per_step", self.tokens_per_step)
-        _check_positive("rows_per_group", self.rows_per_group)
+        check_positive("tokens_per_step", self.tokens_per_step)
+        check_positive("rows_per_group", self.rows_per_group)
 
     def __call__(self, key, denoiser, x_t, t):
         if not isinstance(denoiser.process, Masking):
@@ -120,6 +120,6 @@ def default_sampler(denoiser: AbstractDenoiser) -> AbstractSampler:
     return RandomOrder() if isinstance(denoiser.process, Masking) else Ancestral()
 
 
-def _check_positive(name: str, value: int) -> None:
+def check_positive(name: str, value: int) -> None:
     if value < 1:
         raise ValueError(f"{name} = {value}: at least 1 needed")

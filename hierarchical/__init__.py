@@ -1,4 +1,4 @@
-"""The laws of the data: grammars, Markov chains, and real text as tokens."""
+"""The laws of the data: grammars, Markov chains, real text as tokens, and real images."""
 
 from .byte_pair import BytePairTokenizer as BytePairTokenizer
 from .byte_pair import TokenCorpus as TokenCorpus
@@ -11,6 +11,9 @@ from .corpus import hold_out as hold_out
 from .corpus import load_text as load_text
 from .grammar import Derivation as Derivation
 from .grammar import RandomHierarchyModel as RandomHierarchyModel
+from .images import Images as Images
+from .images import load_images as load_images
+from .images import split_images as split_images
 from .markov import MarkovChain as MarkovChain
 from .markov import matched_chain as matched_chain
 from .ngram import BitsPerCharacter as BitsPerCharacter

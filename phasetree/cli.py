@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "transition": "the noise at which each level of a random hierarchy is lost: trained, exact, theory",
     "susceptibility": "which symbols change together, and how far apart: trained, exact, theory, controls",
     "text": "which tokens of a real text change together, and how far apart; a shuffled control",
+    "images": "which patches of real images change together, and where the class is lost",
     "text-demo": "train on a real text, noise and regenerate passages, bits per character",
 }
 

@@ -7,6 +7,8 @@ import pathlib
 import re
 import types
 
+import numpy as np
+
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -28,20 +30,36 @@ def test_the_figure_and_the_pages_it_points_to_exist():
 
 
 def test_the_page_on_own_models_runs():
-    """Its first block as it stands; the one on diffusers, where PyTorch is installed, with a model of that style."""
+    """Its first block as it stands; those on diffusers, where PyTorch is installed, with models of that style."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-model.md").read_text(), re.DOTALL)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(blocks[0], "own-model.md", "exec"), names := {})
     assert re.fullmatch(r"0\.\d\d of the symbols change; chi = \d\.\d \+- \d\.\d\n", printed.getvalue())
     if importlib.util.find_spec("torch"):
-        import torch
+        _run_with_torch(blocks[2], blocks[3], names)
 
-        def model(tokens, timestep):
-            assert tokens.dtype == timestep.dtype == torch.int64
-            return types.SimpleNamespace(sample=torch.zeros(len(tokens), 4, tokens.shape[1]))
 
-        exec(
-            compile(blocks[2], "own-model.md", "exec"),
-            names | {"torch": torch, "model": model, "v": 4, "num_sites": 16},
-        )
+def _run_with_torch(images: str, tokens: str, names: dict):
+    import torch
+
+    abar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
+    steps = []
+
+    def denoiser_of_images(x_t, timestep):
+        """Knows that the image is 0: all of x_t is noise."""
+        steps.append(int(timestep))
+        return types.SimpleNamespace(sample=x_t / (1 - abar[timestep]).sqrt())
+
+    def denoiser_of_tokens(x_t, timestep):
+        assert x_t.dtype == timestep.dtype == torch.int64
+        return types.SimpleNamespace(sample=torch.zeros(len(x_t), 4, x_t.shape[1]))
+
+    scheduler, image = types.SimpleNamespace(alphas_cumprod=abar), names["jnp"].ones((3, 32, 32), "float32")
+    given = {"torch": torch, "scheduler": scheduler, "image": image, "v": 4, "num_sites": 16}
+    exec(compile(images, "own-model.md", "exec"), found := names | given | {"model": denoiser_of_images})
+    assert found["again"].shape == (16, 3, 32, 32)
+    assert abs(found["again"]).max() < 0.1  # steps of the schedule are not exactly at the times of the sampler
+    for step, t in ((max(steps[1:]), 0.8), (min(steps), 0.01)):
+        assert abs(abar[step] - np.exp(-2 * t)) < 0.002
+    exec(compile(tokens, "own-model.md", "exec"), found | {"model": denoiser_of_tokens})

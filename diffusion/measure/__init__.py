@@ -10,6 +10,7 @@ from .correlation import correlation as correlation
 from .correlation import correlation_length as correlation_length
 from .correlation import displacement as displacement
 from .correlation import locate_peak as locate_peak
+from .correlation import over_trajectories as over_trajectories
 from .correlation import susceptibility as susceptibility
 from .estimate import Estimate as Estimate
 from .estimate import bootstrap as bootstrap

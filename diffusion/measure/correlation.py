@@ -30,7 +30,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from diffusion.denoiser import AbstractDenoiser
 from diffusion.forward_backward import batched_forward_backward
@@ -99,7 +99,6 @@ class Changes(NamedTuple):
     """The part of S(r) of pairs in one group, where groups are given."""
 
 
-@eqx.filter_jit
 def change_sums(
     key: Key[Array, ""],
     denoiser: AbstractDenoiser,
@@ -112,7 +111,7 @@ def change_sums(
     strings_at_once: int = 2048,
     groups: Int[Array, "data sites"] | None = None,
 ) -> Changes:
-    """Noise each datum up to t and denoise it, many times over; sums of correlated changes at fixed x_0.
+    """Noise each string up to t and denoise it, many times over; sums of correlated changes at fixed x_0.
 
     Args:
       t: in the unit of the denoiser's process.
@@ -126,24 +125,66 @@ def change_sums(
     """
     if groups is not None and not isinstance(geometry, LineGeometry):
         raise ValueError(f"groups are counted on a LineGeometry, not on a {type(geometry).__name__}: leave them out")
+    return over_trajectories(
+        key,
+        denoiser,
+        x0,
+        t,
+        _ChangeSums(geometry),
+        num_trajectories=num_trajectories,
+        sampler=sampler,
+        at_once=strings_at_once,
+        beside=groups,
+    )
 
-    def datum_sums(x0, groups, regenerated):
+
+class _ChangeSums(eqx.Module):
+    geometry: AbstractGeometry
+
+    def __call__(self, x0, regenerated, groups):
         sigma = changed(x0, regenerated)
         within = None if groups is None else connected_sums_within(sigma, groups)
-        return Changes(connected_sums(sigma, geometry), jnp.mean((sigma + 1) / 2), within)
+        return Changes(connected_sums(sigma, self.geometry), jnp.mean((sigma + 1) / 2), within)
+
+
+@eqx.filter_jit
+def over_trajectories(
+    key: Key[Array, ""],
+    denoiser: AbstractDenoiser,
+    x0: Shaped[Array, "data *datum"],
+    t: Float[Array, ""],
+    statistic: Callable[[Array, Array, PyTree], PyTree],
+    *,
+    num_trajectories: int,
+    sampler: AbstractSampler | None = None,
+    at_once: int = 2048,
+    beside: PyTree = None,
+) -> PyTree:
+    """What a function of a datum and its regenerations from t says of each datum, in bounded memory.
+
+    Args:
+      t: in the unit of the denoiser's process.
+      statistic: (x0, regenerated, beside) -> arrays; regenerated is (trajectories, *datum). A pytree (an `eqx.Module`
+        whose arrays, the parameters of a network say, become arguments of the compiled program) or a plain function.
+      at_once: about so many trajectories are in memory at a time, those of one datum at least.
+      beside: what else is known of each datum: arrays whose first axis is that of `x0`.
+
+    Returns:
+      The statistic's arrays, a row for each datum.
+    """
 
     def piece(inputs):
-        key, (x0, groups) = inputs
+        key, (x0, beside) = inputs
         repeated = jnp.repeat(x0, num_trajectories, 0)
-        times = jnp.full(len(repeated), t, jnp.float32)
+        times = jnp.full(len(repeated), t)
         x = batched_forward_backward(key, denoiser, denoiser.process, repeated, times, sampler=sampler)
-        return jax.vmap(datum_sums)(x0, groups, x.reshape(len(x0), num_trajectories, -1))
+        return jax.vmap(statistic)(x0, x.reshape(len(x0), num_trajectories, *x0.shape[1:]), beside)
 
-    size = min(len(x0), max(1, strings_at_once // num_trajectories))
+    size = min(len(x0), max(1, at_once // num_trajectories))
     count = -(-len(x0) // size)
+    filler = count * size - len(x0)
     pieces = jax.tree.map(
-        lambda rows: jnp.pad(rows, ((0, count * size - len(x0)), (0, 0)), mode="wrap").reshape(count, size, -1),
-        (x0, groups),
+        lambda rows: jnp.concatenate([rows, rows[:filler]]).reshape(count, size, *rows.shape[1:]), (x0, beside)
     )
     found = jax.lax.map(piece, (jax.random.split(key, count), pieces))
     return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[: len(x0)], found)

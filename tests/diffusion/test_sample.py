@@ -146,7 +146,7 @@ def test_default_sampler_is_the_most_exact_one():
 
 
 REFUSED = {
-    "NetworkDenoiser knows only the posterior of each site: use Ancestral": lambda: (OneShot(), network(Masking(V))),
+    "NetworkDenoiser knows only the posterior of each part: use Ancestral": lambda: (OneShot(), network(Masking(V))),
     "RandomOrder reveals masks; UniformNoise has none": lambda: (
         RandomOrder(1),
         GrammarDenoiser(rhm=RHM, process=UniformNoise(V)),

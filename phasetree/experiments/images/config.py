@@ -1,0 +1,89 @@
+"""What the experiment `images` can be asked: its options and their presets."""
+
+import dataclasses
+import itertools
+import pathlib
+from typing import Literal
+
+from diffusion import TrainConfig
+
+TRAINING = TrainConfig(steps=2000, batch_size=64, steps_per_chunk=20, steps_per_checkpoint=200)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagesConfig:
+    """Find the noise at which changes of real images are most correlated, over how many patches, and the class lost."""
+
+    preset: Literal["quick", "default", "paper"] = "default"
+    """Starting point for all other options. quick: digits of 8 x 8 pixels, about two minutes; default: 5000 digits of
+    MNIST, a quarter of an hour on two cores; paper: a wider network and more trajectories, on a GPU."""
+    seed: int = 0
+    """Decides which images are held out, the networks' initial weights and every draw."""
+    images: pathlib.Path = pathlib.Path("mnist")
+    """Name of a set that an installed package carries (digits, mnist, fashion-mnist), or one's own: a folder of images
+    (names of subfolders are the classes), an .npz file with `images` and perhaps `labels`, or an IDX file."""
+    side: int = 32
+    """Images of a folder are cut to a square and scaled to this many pixels."""
+    patch: int = 4
+    """Side of the patches whose changes are compared, pixels."""
+    width: int = 32
+    """Channels of the U-Net at its full resolution."""
+    levels: int = 2
+    """Resolutions of the U-Net, each half of the one before."""
+    square: int = 2
+    """Side of the squares of pixels that are one place of the U-Net's full resolution."""
+    train: TrainConfig = TRAINING
+    """How to train the U-Net; a step sees batch_size images."""
+    encoder_steps: int = 800
+    """Training steps of the embedding, of 64 images each."""
+    noise_levels: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
+    """Ornstein-Uhlenbeck times t, increasing and evenly spaced, in (0, 4], to which images are noised: alpha = e^-t."""
+    data: int = 48
+    """Held-out images that are regenerated."""
+    trajectories: int = 16
+    """R, regenerations of each image at each noise level."""
+    sampler_steps: int = 12
+    """Steps of the reverse equation, two calls of the U-Net each."""
+
+    def __post_init__(self):
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
+        least = {"side": 8, "patch": 1, "width": 1, "levels": 1, "square": 1, "encoder_steps": 1, "sampler_steps": 1}
+        for name, value in {**least, "data": 4, "trajectories": 2}.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be at least {value}")
+        levels = self.noise_levels
+        steps = [b - a for a, b in itertools.pairwise(levels)]
+        uneven = not steps or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps)
+        if len(levels) < 3 or uneven or levels[0] <= 0 or levels[-1] > 4:
+            raise ValueError(f"noise_levels = {levels}: give at least 3 increasing, evenly spaced times in (0, 4]")
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the default folder of this run, beside its seed."""
+        return f"{self.preset}-{self.images.stem}"
+
+
+PRESETS = {
+    "quick": ImagesConfig(
+        preset="quick",
+        images=pathlib.Path("digits"),
+        patch=2,
+        square=1,
+        train=TrainConfig(steps=1000, batch_size=64, steps_per_chunk=20, steps_per_checkpoint=200),
+        encoder_steps=400,
+        noise_levels=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+    ),
+    "default": ImagesConfig(),
+    "paper": ImagesConfig(
+        preset="paper",
+        width=128,
+        levels=3,
+        square=1,
+        train=TrainConfig(steps=100_000, batch_size=256, learning_rate=3e-4, ema_decay=0.9995, bfloat16=True),
+        encoder_steps=5000,
+        data=344,
+        trajectories=128,
+        sampler_steps=64,
+    ),
+}

@@ -1,0 +1,100 @@
+"""Images: every way in gives the same pixels, what is not an image says so, and the split loses nothing."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hierarchical import Images, load_images, split_images
+
+N, SIDE = 120, 8
+
+
+@pytest.fixture(scope="module")
+def gray():
+    """Bytes, (n, side, side), and a label for each."""
+    rng = np.random.default_rng(0)
+    return rng.integers(256, size=(N, SIDE, SIDE), dtype=np.uint8), np.arange(N) % 3
+
+
+def write_idx(file, array):
+    header = b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape)
+    file.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+@pytest.fixture(scope="module")
+def files(gray, tmp_path_factory):
+    """The same images in every form that is read."""
+    pixels, labels = gray
+    root = tmp_path_factory.mktemp("images")
+    np.savez(root / "set.npz", images=pixels, labels=labels + 5)
+    write_idx(root / "a-images-idx3-ubyte.gz", pixels)
+    write_idx(root / "a-labels-idx1-ubyte.gz", labels)
+    for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        folder = root / "folder" / f"class {label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    return root
+
+
+@pytest.mark.parametrize("name", ["set.npz", "a-images-idx3-ubyte.gz", "folder"])
+def test_every_form_gives_the_same_pixels_and_classes(name, files, gray):
+    images = load_images(files / name, SIDE)
+    pixels, labels = gray
+    order = np.argsort(labels, kind="stable") if name == "folder" else np.arange(N)  # folders are read by name
+    np.testing.assert_allclose(images.pixels[..., 0], pixels[order] / 255, atol=1e-7)
+    np.testing.assert_array_equal(images.labels, labels[order])
+    assert images.pixels.shape == (N, SIDE, SIDE, 1) and images.num_classes == 3
+
+
+def test_color_stays_and_other_sizes_are_cut_to_the_middle(tmp_path):
+    for i in range(100):
+        wide = np.zeros((10, 30, 3), np.uint8)
+        wide[:, 10:20] = (255, 0, 51)  # all that is left of the middle third
+        Image.fromarray(wide).save(tmp_path / f"{i}.png")
+    images = load_images(tmp_path, 10)
+    np.testing.assert_allclose(images.pixels[0], np.broadcast_to([1, 0, 0.2], (10, 10, 3)), atol=1e-6)
+    assert images.labels is None and images.num_classes == 0
+
+
+def test_the_packaged_digits_are_those_of_the_package():
+    images = load_images("digits")
+    assert images.pixels.shape == (1797, 8, 8, 1) and images.pixels.max() == 1 and images.num_classes == 10
+
+
+def test_a_split_keeps_every_image_once(gray):
+    pixels, labels = gray
+    images = Images("x", (pixels / 255).astype(np.float32)[..., None], labels.astype(np.int32), "")
+    train, held_out = split_images(images, 3)
+    assert len(held_out.pixels) == 12
+    both = np.concatenate([train.pixels, held_out.pixels]).reshape(N, -1)
+    np.testing.assert_array_equal(np.sort(both, 0), np.sort(images.pixels.reshape(N, -1), 0))
+    again = split_images(images, 3)[1]
+    np.testing.assert_array_equal(again.pixels, held_out.pixels)
+    first = {tuple(image.ravel()): label for image, label in zip(images.pixels, labels, strict=True)}
+    assert all(first[tuple(i.ravel())] == label for i, label in zip(held_out.pixels, held_out.labels, strict=True))
+
+
+def test_what_is_not_images_says_what_is_expected(files, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no file 'nowhere': give a folder of images, an \.npz or IDX file, or"
+    ):
+        load_images("nowhere")
+    with pytest.raises(ValueError, match=r"holds no images: give a folder with files \.bmp"):
+        load_images(tmp_path)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image .*: remove it or mend it"):
+        load_images(tmp_path)
+    (tmp_path / "text.bin").write_text("no images")
+    with pytest.raises(ValueError, match=r"text\.bin is neither a folder, nor \.npz, nor an IDX file"):
+        load_images(tmp_path / "text.bin")
+    np.savez(tmp_path / "few.npz", images=np.zeros((5, 8, 8)))
+    with pytest.raises(ValueError, match=r"few\.npz' has 5 images: give at least 100"):
+        load_images(tmp_path / "few.npz")
+    np.savez(tmp_path / "other.npz", pictures=np.zeros((5, 8, 8)))
+    with pytest.raises(ValueError, match="has the arrays pictures: one must be named images"):
+        load_images(tmp_path / "other.npz")
+    with pytest.raises(ValueError, match=r"labels-idx1-ubyte\.gz holds an array of shape \(120,\)"):
+        load_images(files / "a-labels-idx1-ubyte.gz")

@@ -1,0 +1,119 @@
+"""The experiment `images`: a whole small run, its control, and images with nothing to tell."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from diffusion import TrainConfig
+from diffusion.conv_unet import gathered
+from phasetree.experiments import images as experiment
+from phasetree.experiments.images import figure, stages
+from phasetree.results import ResultFolder
+from tests.experiments import finish
+
+TINY = experiment.ImagesConfig(
+    patch=2,
+    width=8,
+    levels=1,
+    square=2,
+    train=TrainConfig(steps=20, batch_size=8, steps_per_chunk=10, steps_per_checkpoint=10),
+    encoder_steps=40,
+    noise_levels=(0.5, 1.0, 1.5),
+    data=6,
+    trajectories=4,
+    sampler_steps=2,
+)
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory):
+    """Images of 7 x 8 pixels, bright above or below: two classes that any classifier tells."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=120)
+    above = np.arange(7)[None, :, None] < 3
+    pixels = np.where(above == labels[:, None, None], 0.9, 0.1) + 0.1 * rng.random((120, 7, 8))
+    file = tmp_path_factory.mktemp("images") / "stripes.npz"
+    np.savez(file, images=(200 * pixels).astype(np.uint8), labels=labels)
+    return dataclasses.replace(TINY, images=file)
+
+
+def finished(config, path):
+    return finish("images", experiment, config, path)
+
+
+@pytest.fixture(scope="module")
+def whole(stripes, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return path, finished(stripes, path)
+
+
+def test_a_run_says_what_it_found(whole):
+    path, dataset = whole
+    assert dataset.sums.dims == ("t", "datum", "kind", "distance") and dataset.kept.dims == ("t", "datum")
+    assert np.isfinite(dataset.sums).all() and dataset.sizes["row"] == dataset.sizes["column"] == 8  # padded
+    assert float(dataset.accuracy) == 1
+    assert ((dataset.regenerated >= 0) & (dataset.regenerated <= 1)).all()
+    report = (path / "report.md").read_text()
+    assert "the class is lost half-way at t = " in report and "embedding, patches mixed: chi is largest" in report
+
+
+def test_images_without_classes_are_embedded_by_an_auto_encoder(stripes, tmp_path):
+    arrays = np.load(stripes.images)
+    np.savez(tmp_path / "plain.npz", images=arrays["images"])
+    dataset = finished(dataclasses.replace(stripes, images=tmp_path / "plain.npz"), tmp_path / "run")
+    assert "kept" not in dataset and dataset.attrs["num_classes"] == 0
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "the embedding is an auto-encoder's" in report and "class is lost" not in report
+
+
+def test_a_run_that_lost_stages_comes_back_the_same(stripes, whole):
+    path, dataset = whole
+    before = (path / "data.nc").read_bytes()
+    for stage in ("t-1.nc", "examples.nc"):
+        (path / "stages" / stage).unlink()
+    xr.testing.assert_identical(finished(stripes, path), dataset)
+    assert (path / "data.nc").read_bytes() == before
+
+
+def test_mixing_keeps_every_patch_and_its_place():
+    images = jax.random.normal(jax.random.key(0), (5, 4, 6, 2))
+    before, after = (np.asarray(gathered(x, 2)).reshape(5, 6, 8) for x in (images, stages._mixed(images, 2)))
+    assert (after != before).any()
+    np.testing.assert_allclose(np.sort(after, 0), np.sort(before, 0))  # the same 5 values of each number
+    from_where = (after[:, None] == before[None]).all(-1).argmax(1)  # (trajectories, patches)
+    np.testing.assert_array_equal((from_where - np.arange(5)[:, None]) % 5, np.tile(from_where[0], (5, 1)))
+
+
+def test_chi_of_pixels_is_that_of_its_definition(whole):
+    """On sums as they are stored: chi = sum over all pairs of covariances over sum of variances."""
+    _, dataset = whole
+    mean = dataset.sums.sel(kind="pixels").mean("datum").values
+    np.testing.assert_allclose(figure.chi(dataset, "pixels").value, mean.sum(1) / mean[:, 0], rtol=1e-5)
+    assert (mean[:, 0] > 0).all() and jnp.isfinite(figure.xi(dataset, "pixels").value).all()
+
+
+def test_too_few_held_out_images_are_told_before_training(stripes, tmp_path):
+    config = dataclasses.replace(stripes, data=13)
+    with pytest.raises(
+        ValueError, match=r"stripes\.npz leaves 12 held-out images, data = 13 are asked for: lower data"
+    ):
+        experiment.run(config, ResultFolder(tmp_path / "run", "images", config))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise_levels": (0.5, 1.0)}, "at least 3 increasing, evenly spaced times"),
+        ({"noise_levels": (0.5, 1.0, 2.0)}, "evenly spaced"),
+        ({"noise_levels": (3.0, 4.0, 5.0)}, r"times in \(0, 4\]"),
+        ({"patch": 0}, "patch = 0: must be at least 1"),
+        ({"trajectories": 1}, "trajectories = 1: must be at least 2"),
+    ],
+)
+def test_impossible_configurations_say_what_to_change(options, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **options)
