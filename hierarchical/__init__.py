@@ -1,4 +1,4 @@
-"""The laws of the data: grammars, Markov chains, real text as tokens, and real images."""
+"""The laws of the data: grammars, Markov chains, Gaussian mixtures, real text as tokens, and real images."""
 
 from .byte_pair import BytePairTokenizer as BytePairTokenizer
 from .byte_pair import TokenCorpus as TokenCorpus
@@ -16,6 +16,8 @@ from .images import load_images as load_images
 from .images import split_images as split_images
 from .markov import MarkovChain as MarkovChain
 from .markov import matched_chain as matched_chain
+from .mixture import GaussianMixture as GaussianMixture
+from .mixture import fit_mixture as fit_mixture
 from .ngram import BitsPerCharacter as BitsPerCharacter
 from .ngram import CharacterNGram as CharacterNGram
 from .ngram import bits_per_character as bits_per_character
@@ -24,3 +26,5 @@ from .ngram import fit_ngram as fit_ngram
 from .rules import draw_rules as draw_rules
 from .sampling import batched_sample as batched_sample
 from .sampling import sample_strings as sample_strings
+from .tree_mixture import TreeMixture as TreeMixture
+from .tree_mixture import tree_mixture as tree_mixture
