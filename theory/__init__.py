@@ -1,5 +1,7 @@
 """Theory: what exact inference, mean field and density evolution say must be seen."""
 
+from . import collapse as collapse
+from . import critical_times as critical_times
 from . import density_evolution as density_evolution
 from . import gaussian_field as gaussian_field
 from . import mean_field as mean_field

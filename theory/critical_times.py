@@ -1,0 +1,181 @@
+r"""When a diffusion decides: speciation of classes in Gaussian mixtures, and the curves around it.
+
+Times are Ornstein-Uhlenbeck (OU): x_t = e^-t x_0 + (1 - e^-2t)^(1/2) z. Two clusters at +-m with variance s^2 within
+have at time t the signal
+
+    S(t) = |m|^2 e^-2t / (s^2 e^-2t + 1 - e^-2t) = |m|^2 / (s^2 + e^2t - 1),                                       (1)
+
+on which everything about their classes depends: projected on m, in units of its spread, x_t is a scalar mixture at
++-S^(1/2) of variance 1, whose class posterior is (1 +- tanh(S^(1/2) x)) / 2.
+
+**Speciation times** of the literature differ by numbers of order 1, so each is returned with its criterion's name:
+
+    signal       S = 1, where the curvature of ln p_t at 0 changes sign           1/2 ln(|m|^2 + 1 - s^2)
+    covariance   the data's largest variance, shrunk by e^-2t, is the noise's 1   1/2 ln(|m|^2 + s^2)
+    potential    the potential of the reverse equation bends over at 0            1/2 ln(|m|^2 + hypot(|m|^2, s^2 - 1))
+
+(Biroli, Bonnaire, de Bortoli & Mezard, arXiv:2402.18491, for the second; Raya & Ambrogioni, arXiv:2305.19693, for the
+third.) **Retention** of the class by a forward-backward, which is the agreement of two clones of one x_t:
+
+    E sum_k r_k(x_t)^2                                    exact reverse SDE, any mixture                            (2)
+    phi(S) = (1 + E_z tanh^2(S + S^(1/2) z)) / 2          the same for two symmetric clusters                       (3)
+    Phi(S^(1/2))                                          probability-flow ODE, two symmetric clusters              (4)
+
+since the SDE draws the class anew from its posterior and the ODE keeps the side that x_t is on: the sampler is part of
+the prediction.
+"""
+
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from scipy import optimize, special
+
+from diffusion.measure import Estimate, mean_estimate
+from hierarchical import GaussianMixture, TreeMixture
+
+Number = float | int
+
+
+class CriticalTime(NamedTuple):
+    """A time and what it is defined by."""
+
+    time: float
+    """OU units; NaN where no time t >= 0 fulfils the criterion."""
+    criterion: str
+
+
+def signal(squared_norm: Number, variance: Number, t: Number | np.ndarray) -> float | np.ndarray:
+    """S(t), equation (1)."""
+    return squared_norm / (variance + np.expm1(2 * np.asarray(t)))
+
+
+def time_of_signal(squared_norm: Number, variance: Number, value: Number) -> float:
+    """The time at which S(t) = `value` > 0; NaN if S is below it from the start."""
+    return _half_log(squared_norm / value + 1 - variance)
+
+
+def speciation_time(squared_norm: Number, variance: Number) -> CriticalTime:
+    """S = 1, for clusters at +-m of variance s^2 per coordinate; `squared_norm` is |m|^2."""
+    return CriticalTime(time_of_signal(squared_norm, variance, 1.0), "signal")
+
+
+def covariance_speciation_time(squared_norm: Number, variance: Number) -> CriticalTime:
+    """1/2 ln of the largest eigenvalue of the data's covariance."""
+    return CriticalTime(_half_log(squared_norm + variance), "covariance")
+
+
+def potential_speciation_time(squared_norm: Number, variance: Number) -> CriticalTime:
+    """Where the symmetric point of the reverse equation's potential becomes unstable."""
+    return CriticalTime(_half_log(squared_norm + math.hypot(squared_norm, variance - 1)), "potential")
+
+
+def variance_speciation_time(dimension: int, first: Number, second: Number) -> CriticalTime:
+    """Two centred classes that differ in their variances alone, in many dimensions: 1/4 ln(d (v_a - v_b)^2 / 8)."""
+    return CriticalTime(_half_log(math.sqrt(dimension / 8) * abs(first - second)), "variance")
+
+
+def clone_probability(value: Number) -> float:
+    """phi(S) of equation (3), two symmetric clusters, exact reverse SDE; from 1/2 at S = 0 to 1."""
+    # analytic in a strip of half-width pi / (2 S^(1/2)): the trapezoidal rule converges exponentially
+    z = np.linspace(-10, 10, 4001)
+    weights = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
+    return float((1 + weights @ np.tanh(value + math.sqrt(value) * z) ** 2) / 2)
+
+
+def ode_clone_probability(value: Number) -> float:
+    """Equation (4): class retention under the probability-flow ODE."""
+    return float(special.ndtr(math.sqrt(value)))
+
+
+def signal_of_clone_probability(probability: Number) -> float:
+    """S at which phi(S) = `probability`, 1/2 < probability < 1.
+
+    Raises:
+      ValueError: outside this range.
+    """
+    if not 0.5 < probability < 1:
+        raise ValueError(f"probability = {probability}: phi lies between 1/2 and 1")
+    found = optimize.root_scalar(lambda u: clone_probability(math.exp(u)) - probability, bracket=(-40, 5), xtol=1e-13)
+    return math.exp(found.root)
+
+
+@eqx.filter_jit
+def mixture_retention(
+    key: Key[Array, ""],
+    mixture: GaussianMixture | TreeMixture,
+    t: Float[Array, ""],
+    num_draws: int,
+    level: int | None = None,
+) -> Estimate:
+    """Equation (2) of any mixture on the OU path, by Monte Carlo.
+
+    Args:
+      level: of a tree, whose nodes count as classes; None: the components.
+    """
+    law = mixture.mixture if isinstance(mixture, TreeMixture) else mixture
+    noised = law.noised(jnp.exp(-t), jnp.sqrt(-jnp.expm1(-2 * t)))
+
+    def one(key):
+        posterior = noised.component_posterior(noised.sample(key)[0])
+        if isinstance(mixture, TreeMixture) and level is not None:
+            posterior = mixture.node_posterior(posterior, level)
+        return jnp.sum(posterior**2)
+
+    return mean_estimate(jax.vmap(one)(jax.random.split(key, num_draws)))
+
+
+def level_times(tree: TreeMixture) -> list[CriticalTime]:
+    """Speciation (S = 1) of each level of a binary tree, first level first: 1/2 ln(m_l^2 + 1 - s^2).
+
+    Raises:
+      ValueError: if a node has more than two children, or clusters differ in variance.
+    """
+    variance = _common_variance(tree)
+    return [speciation_time(offset**2, variance) for offset in tree.offsets]
+
+
+def level_retention_prediction(tree: TreeMixture, t: Number) -> np.ndarray:
+    """Retention of every level of a binary tree with well separated levels, prod_{j <= l} phi(S_j).
+
+    Raises:
+      ValueError: as `level_times`.
+    """
+    variance = _common_variance(tree)
+    return np.cumprod([clone_probability(float(signal(offset**2, variance, t))) for offset in tree.offsets])
+
+
+def total_variation(distance: Number, variance: Number, t: Number) -> float:
+    """Between two noised components of equal variance whose means are `distance` apart, in [0, 1]."""
+    return float(2 * special.ndtr(math.sqrt(float(signal(distance**2, variance, t))) / 2) - 1)
+
+
+def window_time(distance: Number, variance: Number, total_variation: Number) -> float:
+    """The time at which two components are so far apart in total variation: an end of a critical window.
+
+    Source: Li & Chen, arXiv:2403.01633, for the window; the inverse of `total_variation`.
+
+    Raises:
+      ValueError: if `total_variation` is not between 0 and 1.
+    """
+    if not 0 < total_variation < 1:
+        raise ValueError(f"total_variation = {total_variation}: must lie between 0 and 1")
+    return time_of_signal(distance**2, variance, float(2 * special.ndtri((1 + total_variation) / 2)) ** 2)
+
+
+def _common_variance(tree: TreeMixture) -> float:
+    if set(tree.branching) != {2}:
+        raise ValueError(f"branching = {tree.branching}: the levels of a binary tree have closed forms, others do not")
+    variances = np.asarray(tree.mixture.variances)
+    if np.ptp(variances) > 1e-12 * variances.max():
+        raise ValueError("the components differ in their variances: closed forms need equal ones")
+    return float(variances.flat[0])
+
+
+def _half_log(number: Number) -> float:
+    """ln(number) / 2 where that is a time."""
+    return math.log(number) / 2 if number >= 1 else math.nan
