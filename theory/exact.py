@@ -1,25 +1,25 @@
-r"""Denoisers that are known exactly: grammars and chains by message passing, finite training sets by Bayes' rule.
+r"""Denoisers that are known exactly: grammars and chains by message passing, Gaussian mixtures in closed form.
 
     grammar      p(x_0 | x_t) of the random hierarchy model: marginals and joint draws by message passing
     chain        the same of a Markov chain, by the forward-backward recursion
-    empirical    p(x_0 = x^k | x_t) = w_k ~ prod_i q(x_t^i | x_0^i = x^k_i) over the n strings x^k of a training set,
+    mixture      E[x_0 | x_t] and p(x_0 | x_t) of a Gaussian mixture
+    empirical    p(x_0 | x_t) over a finite training set, in `empirical.py`
 
-the last being what a network of unlimited capacity learns from n strings: it memorises. All are joint denoisers, so
-forward-backward undoes all noise in one exact draw.
+All are joint denoisers, so forward-backward undoes all noise in one exact draw.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from diffusion import VectorProcess
 from diffusion.denoiser import AbstractJointDenoiser
 from diffusion.process import AbstractTokenProcess
-from hierarchical import MarkovChain, RandomHierarchyModel
+from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel
 
 from .belief_propagation import batched_marginals, batched_posterior_sample
+from .empirical import EmpiricalDenoiser as EmpiricalDenoiser
 from .evidence import noised_evidence
 from .messages import finite, log_sum
 from .segments import data_at_once, in_pieces
@@ -111,42 +111,19 @@ class MarkovDenoiser(AbstractJointDenoiser):
         return jnp.concatenate([first[None], rest]), steps
 
 
-class EmpiricalDenoiser(AbstractJointDenoiser):
-    """The posterior when the data are known to be one of `strings`. Costs O(strings * sites) per row."""
+class MixtureDenoiser(AbstractJointDenoiser):
+    """The mean under a Gaussian mixture, for vectors of d numbers; exact draws from the posterior."""
 
-    strings: Int[Array, "n sites"]
-    process: AbstractTokenProcess
-
-    def __check_init__(self):
-        if self.strings.shape[0] == 0:
-            raise ValueError("the training set is empty: give at least one string")
-        if not isinstance(self.strings, Tracer):
-            low, high = int(np.min(self.strings)), int(np.max(self.strings))
-            if low < 0 or high >= self.process.num_symbols:
-                raise ValueError(
-                    f"the training set has symbols {low} .. {high}, the process 0 .. {self.process.num_symbols - 1}: "
-                    f"make them agree"
-                )
+    mixture: GaussianMixture
+    process: VectorProcess = VectorProcess()
 
     def __call__(self, x_t, t):
-        weights = self.log_weights(x_t, t)  # (batch, n)
-        symbols = jax.nn.one_hot(self.strings, self.process.num_symbols, dtype=weights.dtype)  # (n, sites, v)
-        probs = jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols, precision="highest")  # TF32 would cost digits
-        return jnp.log(probs)
+        alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
+        return jax.vmap(self.mixture.posterior_mean)(x_t, alpha, sigma)
 
     def posterior_sample(self, key, x_t, t):
-        return self.strings[jax.random.categorical(key, self.log_weights(x_t, t))]
-
-    def log_weights(self, x_t, t) -> Float[Array, "batch n"]:
-        """ln p(x_0 = x^k | x_t), nats; all `-inf` in a row that no training string can have become."""
-        evidence = jax.vmap(self.process.log_likelihood)(x_t, t)  # (batch, sites, v)
-        # a site at a time, so that no (batch, n, sites) array is formed
-        total, _ = jax.lax.scan(
-            lambda total, site: (total + site[0][:, site[1]], None),
-            jnp.zeros((len(x_t), len(self.strings)), evidence.dtype),
-            (evidence.transpose(1, 0, 2), self.strings.T),
-        )
-        return total - finite(log_sum(total, axis=1))[:, None]
+        alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
+        return jax.vmap(self.mixture.posterior_sample)(jax.random.split(key, len(x_t)), x_t, alpha, sigma)
 
 
 def _check_alphabet(num_symbols: int, process: AbstractTokenProcess, what: str) -> None:

@@ -48,14 +48,14 @@ def test_empirical_posterior_is_bayes_rule_over_the_training_set(process):
     _, strings = all_strings()
     some, t = strings[::3], 0.6
     x_t, times = noised(process, some, t)
-    denoiser = EmpiricalDenoiser(strings=jnp.asarray(some), process=process)
+    denoiser = EmpiricalDenoiser(data=jnp.asarray(some), process=process)
     marginals, weights = bayes(some, process, x_t, t)
     np.testing.assert_allclose(jnp.exp(eqx.filter_jit(denoiser.log_weights)(x_t, times)), weights, atol=1e-12)
     np.testing.assert_allclose(jnp.exp(denoiser(x_t, times)), marginals, atol=1e-12)
 
 
 def test_a_string_that_occurs_twice_weighs_twice():
-    denoiser = EmpiricalDenoiser(strings=jnp.array([[0, 1], [0, 1], [2, 1]]), process=Masking(V))
+    denoiser = EmpiricalDenoiser(data=jnp.array([[0, 1], [0, 1], [2, 1]]), process=Masking(V))
     got = jnp.exp(denoiser(jnp.array([[3, 1]]), jnp.array([0.5])))
     np.testing.assert_allclose(got[0], [[2 / 3, 0, 1 / 3], [0, 1, 0]], atol=1e-15)
 
@@ -64,7 +64,7 @@ def test_a_string_that_occurs_twice_weighs_twice():
 def test_empirical_and_grammar_agree_when_every_string_is_in_the_training_set(process):
     rhm, strings = all_strings()
     x_t, times = noised(process, strings, 0.6)
-    got = EmpiricalDenoiser(strings=jnp.asarray(strings), process=process)(x_t, times)
+    got = EmpiricalDenoiser(data=jnp.asarray(strings), process=process)(x_t, times)
     np.testing.assert_allclose(jnp.exp(got), jnp.exp(GrammarDenoiser(rhm=rhm, process=process)(x_t, times)), atol=1e-12)
 
 
@@ -73,7 +73,7 @@ def test_posterior_samples_follow_the_posterior_over_strings(kind):
     rhm, strings = all_strings()
     process, draws = Masking(V), 20_000
     denoiser = (
-        EmpiricalDenoiser(strings=jnp.asarray(strings), process=process)
+        EmpiricalDenoiser(data=jnp.asarray(strings), process=process)
         if kind == "empirical"
         else GrammarDenoiser(rhm=rhm, process=process)
     )
@@ -89,7 +89,7 @@ def test_impossible_strings_have_rows_of_minus_infinity(kind, dtype):
     rhm, strings = all_strings()
     process = Masking(V)
     denoiser = (
-        EmpiricalDenoiser(strings=jnp.asarray(strings), process=process)
+        EmpiricalDenoiser(data=jnp.asarray(strings), process=process)
         if kind == "empirical"
         else GrammarDenoiser(rhm=rhm, process=process)
     )
@@ -110,12 +110,12 @@ def test_grammar_refuses_a_process_with_another_alphabet():
 def test_training_set_with_symbols_outside_the_alphabet_is_refused():
     """Indexing with them would be clamped silently; the mask is such a symbol."""
     with pytest.raises(ValueError, match=r"symbols 0 \.\. 3, the process 0 \.\. 2: make them agree"):
-        EmpiricalDenoiser(strings=jnp.asarray(MASKED), process=Masking(V))
+        EmpiricalDenoiser(data=jnp.asarray(MASKED), process=Masking(V))
 
 
 def test_empty_training_set_is_refused():
     with pytest.raises(ValueError, match="the training set is empty"):
-        EmpiricalDenoiser(strings=jnp.zeros((0, 4), int), process=Masking(V))
+        EmpiricalDenoiser(data=jnp.zeros((0, 4), int), process=Masking(V))
 
 
 def test_many_data_go_in_pieces_and_are_compiled_once(monkeypatch):

@@ -50,8 +50,8 @@ class Run:
         config = self.config
         x0 = FreshStrings(rhm).batch(self.keys("data", number), config.num_data)
         if isinstance(denoiser, EmpiricalDenoiser):
-            chosen = jax.random.randint(self.keys("chosen", number), (config.num_data,), 0, len(denoiser.strings))
-            x0 = denoiser.strings[chosen]
+            chosen = jax.random.randint(self.keys("chosen", number), (config.num_data,), 0, len(denoiser.data))
+            x0 = denoiser.data[chosen]
 
         def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
             return _regenerated_retention(key, rhm, denoiser, x0[rows], t)
@@ -125,7 +125,7 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
             training.append(losses)
         if config.training_set:
             strings = FreshStrings(rhm).batch(this.keys("training set", number), config.training_set)
-            denoisers["empirical"] = EmpiricalDenoiser(strings=strings, process=this.process)
+            denoisers["empirical"] = EmpiricalDenoiser(data=strings, process=this.process)
         for kind, denoiser in denoisers.items():
             curves.setdefault(kind, []).append(this.measured(kind, number, rhm, denoiser).retention)
         curves.setdefault("predicted", []).append(this.predicted("predicted", number, rhm, config.num_data).retention)
