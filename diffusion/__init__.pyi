@@ -34,7 +34,8 @@ from .parametrisation import PredictVelocity as PredictVelocity
 from .process import EpsilonBelief as EpsilonBelief
 from .process import Masking as Masking
 from .process import UniformNoise as UniformNoise
-from .reverse_sde import ReverseSDE as ReverseSDE
+from .reverse import ProbabilityFlow as ProbabilityFlow
+from .reverse import ReverseSDE as ReverseSDE
 from .sample import Ancestral as Ancestral
 from .sample import OneShot as OneShot
 from .sample import RandomOrder as RandomOrder

@@ -20,6 +20,7 @@ from diffusion import (
     PredictMean,
     PredictNoise,
     PredictVelocity,
+    ProbabilityFlow,
     ReverseSDE,
     TrainConfig,
     TrainingSet,
@@ -120,9 +121,14 @@ def test_strings_have_no_score():
         score(strings, jnp.zeros((1, 2)), jnp.ones(1))
 
 
-@pytest.mark.parametrize(
-    ("sampler", "error"), [(Ancestral(256, LogSNRSchedule(0.01, 1.5)), 0.04), (ReverseSDE(64), 0.01)], ids=str
-)
+SAMPLERS = [
+    (Ancestral(256, LogSNRSchedule(0.01, 1.5)), 0.04),
+    (ReverseSDE(64), 0.01),
+    (ProbabilityFlow(24), 0.01),
+]
+
+
+@pytest.mark.parametrize(("sampler", "error"), SAMPLERS, ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_undoing_noise_gives_back_the_law(path, sampler, error):
     """N(mu, C), noised and undone with the exact mean: means and covariances within 5 standard errors, and the
@@ -147,7 +153,7 @@ def test_rows_hardly_noised_take_the_mean():
 
 def test_strings_have_no_reverse_equation():
     strings = from_function(lambda w, x, t: w[x], jnp.zeros((4, 3)), Masking(3), 2)
-    with pytest.raises(ValueError, match="ReverseSDE is of arrays; Masking is not: use Ancestral"):
+    with pytest.raises(ValueError, match="reverse equations are of arrays; Masking is of strings: use Ancestral"):
         ReverseSDE()(jax.random.key(0), strings, jnp.zeros((1, 2), jnp.int32), jnp.ones(1))
 
 
@@ -156,8 +162,25 @@ def test_strings_have_no_reverse_equation():
     [({"num_steps": 0}, "num_steps = 0: at least 1 needed"), ({"min_time": 0.0}, r"min_time = 0\.0: must be positive")],
 )
 def test_steps_that_lead_nowhere_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        ReverseSDE(**options)
+    for equation in (ReverseSDE, ProbabilityFlow):
+        with pytest.raises(ValueError, match=message):
+            equation(**options)
+
+
+def test_the_flow_follows_its_closed_form():
+    """For N(0, s^2) the flow keeps x / sqrt(alpha^2 s^2 + sigma^2): from t = 2 to .01, then the mean."""
+    process, variance = VectorProcess(), 0.5
+
+    def apply(_, x, t):
+        alpha, sigma = process.path.alpha(t), process.path.sigma(t)
+        return (alpha * variance / (alpha**2 * variance + sigma**2))[:, None] * x
+
+    denoiser = from_function(apply, (), process, (3,), parametrisation=PredictMean())
+    x_t, t = jax.random.normal(jax.random.key(13), (4, 3)), jnp.full(4, 2.0)
+    got = jax.jit(ProbabilityFlow(48, 0.01))(jax.random.key(14), denoiser, x_t, t)
+    late, early = (np.exp(-2 * u) * variance + 1 - np.exp(-2 * u) for u in (0.01, 2.0))
+    want = x_t * np.sqrt(late / early) * np.exp(-0.01) * variance / late
+    np.testing.assert_allclose(got, want, rtol=1e-3)
 
 
 def test_noise_of_an_image_has_the_law_of_the_process():

@@ -10,6 +10,7 @@ import pytest
 
 from diffusion import (
     OneShot,
+    ProbabilityFlow,
     ReverseSDE,
     VarianceExploding,
     VariancePreserving,
@@ -18,7 +19,7 @@ from diffusion import (
 )
 from hierarchical import GaussianMixture
 from theory import collapse, empirical
-from theory.critical_times import clone_probability, signal
+from theory.critical_times import clone_probability, ode_clone_probability, signal
 from theory.exact import EmpiricalDenoiser, MixtureDenoiser
 
 POINTS = jax.random.normal(jax.random.key(0), (50, 6))
@@ -66,16 +67,24 @@ def test_little_noise_far_from_the_set_gives_its_nearest_point():
         np.testing.assert_allclose(found(x_t, t)[0], POINTS[nearest], atol=1e-5)
 
 
-@pytest.mark.parametrize("sampler", [OneShot(), ReverseSDE(24)], ids=str)
+SAMPLERS = [
+    (OneShot(), clone_probability),
+    (ReverseSDE(24), clone_probability),
+    (ProbabilityFlow(24), ode_clone_probability),
+]
+
+
+@pytest.mark.parametrize(("sampler", "prediction"), SAMPLERS, ids=lambda p: getattr(p, "__name__", type(p).__name__))
 @pytest.mark.parametrize("t", [2.0, 2.4])
-def test_forward_backward_of_the_exact_denoiser_keeps_the_class_as_theory_says(t, sampler):
-    """|m|^2 = 64, s = .6, d = 16: one exact draw, and the reverse equation, within 4 binomial errors of phi(S)."""
-    count, mean = 8000, jnp.zeros(16).at[0].set(8.0)
+@pytest.mark.parametrize("d", [64, 1024])
+def test_forward_backward_of_the_exact_denoiser_keeps_the_class_as_theory_says(d, t, sampler, prediction):
+    """|m|^2 = 64, s = .6: an exact draw, the reverse equation and the flow, within 4 binomial errors of phi and Phi."""
+    count, mean = 2000, jnp.zeros(d).at[0].set(8.0)
     denoiser = MixtureDenoiser(GaussianMixture(jnp.ones(2), jnp.stack([mean, -mean]), 0.36))
     data_key, key = jax.random.split(jax.random.key(4))
     x0, _ = jax.vmap(denoiser.mixture.sample)(jax.random.split(data_key, count))
     again = batched_forward_backward(key, denoiser, denoiser.process, x0, jnp.full(count, t), sampler=sampler)
-    want = clone_probability(float(signal(64.0, 0.36, t)))
+    want = prediction(float(signal(64.0, 0.36, t)))
     kept = float(jnp.mean((again[:, 0] > 0) == (x0[:, 0] > 0)))
     assert abs(kept - want) < 4 * math.sqrt(want * (1 - want) / count)
 
