@@ -23,6 +23,7 @@ from .gaussian import GaussianProcess as GaussianProcess
 from .gaussian import VarianceExploding as VarianceExploding
 from .gaussian import VariancePreserving as VariancePreserving
 from .gaussian import VectorProcess as VectorProcess
+from .mlp import VectorMLP as VectorMLP
 from .networks import BeliefEmbedding as BeliefEmbedding
 from .networks import TokenEmbedding as TokenEmbedding
 from .networks import Transformer as Transformer
@@ -39,7 +40,9 @@ from .reverse import ReverseSDE as ReverseSDE
 from .sample import Ancestral as Ancestral
 from .sample import OneShot as OneShot
 from .sample import RandomOrder as RandomOrder
+from .schedule import CosineRateSchedule as CosineRateSchedule
 from .schedule import CosineSchedule as CosineSchedule
+from .schedule import LinearRateSchedule as LinearRateSchedule
 from .schedule import LinearSchedule as LinearSchedule
 from .schedule import LogSNRSchedule as LogSNRSchedule
 from .train import FreshStrings as FreshStrings

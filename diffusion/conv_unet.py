@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from .time_features import TimeFeatures
+
 Images = Float[Array, "batch height width channels"]
 Maps = Float[Array, "batch _rows _columns _features"]
 Features = Float[Array, "batch features"]
-
-FREQUENCIES = 16
 
 
 class ConvUNet(nnx.Module):
@@ -63,21 +63,6 @@ class ConvUNet(nnx.Module):
             h = block(jnp.concatenate([h, kept[level]], -1), features)
             h = _doubled(h) if level else h
         return spread(self.last(jax.nn.silu(self.norm(h))), self.patch)
-
-
-class TimeFeatures(nnx.Module):
-    """Sines and cosines of lambda = ln(alpha / sigma) at many frequencies, and a small network of them."""
-
-    def __init__(self, features: int, *, rngs: nnx.Rngs):
-        self.rise = nnx.Linear(2 * FREQUENCIES, features, rngs=rngs)
-        self.fall = nnx.Linear(features, features, rngs=rngs)
-
-    def __call__(self, t: Float[Array, " batch"]) -> Features:
-        log_ratio = -jnp.log(jnp.expm1(2 * t)) / 2
-        frequencies = jnp.asarray(2.0 ** (jnp.arange(FREQUENCIES) / 3 - 2), t.dtype)  # periods 25 down to .8
-        angles = log_ratio[:, None] * frequencies[None]
-        waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
-        return self.fall(jax.nn.silu(self.rise(waves.astype(self.rise.kernel.dtype))))
 
 
 class Convolution(nnx.Module):

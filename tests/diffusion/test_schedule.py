@@ -4,7 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import CosineSchedule, GaussianProcess, LinearSchedule, LogSNRSchedule, Masking
+from diffusion import (
+    CosineRateSchedule,
+    CosineSchedule,
+    GaussianProcess,
+    LinearRateSchedule,
+    LinearSchedule,
+    LogSNRSchedule,
+    Masking,
+)
 from diffusion.schedule import default_schedule
 
 U = jnp.linspace(0.0, 1.0, 21)
@@ -35,3 +43,24 @@ def test_gaussian_noise_is_spread_over_orders_of_magnitude_and_fractions_evenly(
 def test_impossible_times_are_refused():
     with pytest.raises(ValueError, match="0 < min_time < max_time"):
         LogSNRSchedule(0.0, 1.0)
+
+
+def test_the_rates_of_ddpm_give_its_signal():
+    """alpha^2 = exp(-int_0^u beta) by quadrature for a linear rate; the cosine's alpha from its definition."""
+    u = np.linspace(0, 1, 11)
+    fine = np.linspace(0, u, 10_001)
+    mean_rate = np.trapezoid(0.1 + 19.9 * fine, fine, axis=0)
+    np.testing.assert_allclose(np.exp(-2 * LinearRateSchedule()(jnp.asarray(u))), np.exp(-mean_rate), rtol=1e-6)
+    schedule = CosineRateSchedule()
+    t = schedule(jnp.asarray(u))
+    np.testing.assert_allclose(t[jnp.array([0, -1])], [0, 4], atol=1e-12)
+    angles = np.arccos(np.exp(-t) * np.cos(np.pi / 2 * 0.008 / 1.008))
+    np.testing.assert_allclose(np.diff(angles), np.ptp(angles) / 10, rtol=1e-6)
+    assert (np.diff(t) > 0).all()
+
+
+def test_rates_and_times_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match=r"rates 2\.0 \.\. 1\.0: need 0 < first <= last"):
+        LinearRateSchedule(2.0, 1.0)
+    with pytest.raises(ValueError, match="need 0 <= offset, 0 < max_time"):
+        CosineRateSchedule(max_time=0.0)
