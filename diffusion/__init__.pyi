@@ -46,6 +46,7 @@ from .schedule import LinearRateSchedule as LinearRateSchedule
 from .schedule import LinearSchedule as LinearSchedule
 from .schedule import LogSNRSchedule as LogSNRSchedule
 from .train import FreshStrings as FreshStrings
+from .train import FreshVectors as FreshVectors
 from .train import Trained as Trained
 from .train import TrainingSet as TrainingSet
 from .train import train as train

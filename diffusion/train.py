@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from hierarchical import RandomHierarchyModel, sample_strings
+from hierarchical import GaussianMixture, RandomHierarchyModel, sample_strings
 
 from .denoiser import AbstractNetworkDenoiser
 from .descent import TrainConfig, descend
@@ -27,6 +27,15 @@ class FreshStrings(eqx.Module):
 
     def batch(self, key: Key[Array, ""], size: int) -> Int[Array, "size sites"]:
         return sample_strings(key, self.rhm, size)
+
+
+class FreshVectors(eqx.Module):
+    """An endless supply: every batch is drawn anew from the mixture."""
+
+    mixture: GaussianMixture
+
+    def batch(self, key: Key[Array, ""], size: int) -> Float[Array, "size d"]:
+        return jax.vmap(self.mixture.sample)(jax.random.split(key, size))[0]
 
 
 class TrainingSet(eqx.Module):
@@ -48,7 +57,7 @@ class Trained(eqx.Module):
 def train(
     key: Key[Array, ""],
     denoiser: AbstractNetworkDenoiser,
-    data: FreshStrings | TrainingSet,
+    data: FreshStrings | FreshVectors | TrainingSet,
     config: TrainConfig,
     *,
     schedule: AbstractSchedule | None = None,
@@ -89,7 +98,7 @@ class _DenoisingLoss(eqx.Module):
     """The mean loss of a batch that is drawn and noised here."""
 
     denoiser: AbstractNetworkDenoiser
-    data: FreshStrings | TrainingSet
+    data: FreshStrings | FreshVectors | TrainingSet
     schedule: AbstractSchedule
     batch_size: int = eqx.field(static=True)
 

@@ -1,0 +1,79 @@
+"""What the experiment `speciation` can be asked: its options and their presets."""
+
+import dataclasses
+import itertools
+from typing import Literal
+
+from diffusion import TrainConfig
+
+TRAINING = TrainConfig(steps=3000, batch_size=256)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeciationConfig:
+    """Find the noise at which a diffusion decides between two clusters, and compare with theory."""
+
+    preset: Literal["quick", "default", "paper"] = "default"
+    """Starting point for all other options. quick: about a minute; default: about five minutes on two cores; paper: up
+    to 4096 dimensions, for a GPU."""
+    seed: int = 0
+    """Decides the networks' initial weights and every draw."""
+    dimensions: tuple[int, ...] = (16, 64, 256, 1024)
+    """Dimensions d in which the exact denoiser is measured; the squared norm of the means is d."""
+    trained: tuple[int, ...] = (64,)
+    """Those of the dimensions in which a network is trained; none with an empty list."""
+    std: float = 0.6
+    """Standard deviation s of the clusters, per dimension."""
+    offsets: tuple[float, ...] = (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)
+    """Where to measure: noise times minus the speciation time of each d, increasing and evenly spaced, OU units."""
+    trajectories: int = 8192
+    """U-turns, and pairs of clones, at each noise time."""
+    sampler_steps: int = 16
+    """Steps of the reverse equation and of the flow, two calls of the denoiser each."""
+    width: int = 256
+    """Width of the network."""
+    train: TrainConfig = TRAINING
+    """How to train; every batch is drawn anew."""
+
+    def __post_init__(self):
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
+        for name, least in {"trajectories": 16, "sampler_steps": 1, "width": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be at least {least}")
+        if not self.dimensions or min(self.dimensions) < 2 or len(set(self.dimensions)) < len(self.dimensions):
+            raise ValueError(f"dimensions = {self.dimensions}: give different numbers from 2 on")
+        if not set(self.trained) <= set(self.dimensions):
+            raise ValueError(f"trained = {self.trained} is not among dimensions = {self.dimensions}")
+        if not 0 < self.std**2 < min(self.dimensions):
+            raise ValueError(f"std = {self.std}: must be positive, and s^2 below d, or there is one cluster")
+        steps = [b - a for a, b in itertools.pairwise(self.offsets)]
+        if len(steps) < 2 or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps):
+            raise ValueError(f"offsets = {self.offsets}: give at least 3, increasing and evenly spaced")
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the default folder of this run, beside its seed."""
+        return self.preset
+
+
+PRESETS = {
+    "quick": SpeciationConfig(
+        preset="quick",
+        dimensions=(16, 64),
+        trained=(16,),
+        trajectories=4096,
+        width=128,
+        train=TrainConfig(steps=1000, batch_size=256),
+    ),
+    "default": SpeciationConfig(),
+    "paper": SpeciationConfig(
+        preset="paper",
+        dimensions=(64, 256, 1024, 4096),
+        trained=(64, 256, 1024, 4096),
+        trajectories=65_536,
+        sampler_steps=64,
+        width=2048,
+        train=TrainConfig(steps=30_000, batch_size=1024, learning_rate=5e-4),
+    ),
+}
