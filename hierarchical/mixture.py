@@ -61,7 +61,7 @@ class GaussianMixture(eqx.Module):
         else:
             self.axes = None
             self.variances = jnp.broadcast_to(covariances, len(means))[:, None] if covariances.ndim < 2 else covariances
-        if not isinstance(self.variances, Tracer) and float(jnp.min(self.variances)) < 0:
+        if not isinstance(self.variances, Tracer) and not float(jnp.min(self.variances)) >= 0:
             raise ValueError(f"a variance is {float(jnp.min(self.variances)):.3g}: variances must not be negative")
 
     @property

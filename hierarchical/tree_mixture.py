@@ -6,11 +6,13 @@ orthogonal to all others, two leaves whose paths part at level l are at the squa
 
     2 b_l/(b_l - 1) m_l^2 + 2 sum_{j > l} m_j^2,                                                                    (1)
 
-which depends on l alone and falls with it: the means are ultrametric by construction. With directions shared by all
-nodes of a level the means are the corners of a product of simplices: fewer dimensions are needed, and paths that have
-parted may take equal steps afterwards.
+which depends on l alone, and falls with it, so that the means are ultrametric, where offsets shrink fast enough:
+m_{l+1}^2 < m_l^2 (b_{l+1} - 1) b_l/(b_l - 1), for binary trees m_{l+1}^2 < 2 m_l^2; other offsets are refused. With
+directions shared by all nodes of a level the means are the corners of a product of simplices: fewer dimensions are
+needed, and paths that have parted may take equal steps afterwards.
 """
 
+import itertools
 import math
 
 import equinox as eqx
@@ -58,7 +60,8 @@ def tree_mixture(
       shared: whether all nodes of a level have the same directions.
 
     Raises:
-      ValueError: if an argument is out of range, or `dimension` cannot hold that many orthogonal directions.
+      ValueError: if an argument is out of range, offsets of a tree with directions of its own do not shrink as said
+        above, or `dimension` cannot hold that many orthogonal directions.
     """
     branching = (branching,) * len(offsets) if isinstance(branching, int) else tuple(branching)
     if not offsets or len(branching) != len(offsets) or min(branching) < 2 or min(offsets) <= 0 or variance < 0:
@@ -66,6 +69,9 @@ def tree_mixture(
             f"offsets = {offsets}, branching = {branching}, variance = {variance}: give as many of both, offsets "
             f"above 0, 2 children or more, a variance not below 0"
         )
+    for (above, m), (below, n) in itertools.pairwise(zip(branching, offsets, strict=True)):
+        if not shared and n**2 >= m**2 * (below - 1) * above / (above - 1):
+            raise ValueError(f"offset {n} below {m}: siblings would be as far apart as cousins, lower the deeper one")
     fans = [1 if shared else math.prod(branching[:level]) for level in range(len(branching))]
     needed = sum(fan * (b - 1) for fan, b in zip(fans, branching, strict=True))
     if needed > dimension:

@@ -18,6 +18,7 @@ falls to 0 at the collapse as d -> infinity at fixed ln n / d.
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -32,7 +33,7 @@ from hierarchical import GaussianMixture
 Number = float | int
 
 LONGEST = 20.0  # OU units; no number of points is distinguished by so little
-SHORTEST = 1e-9
+SHORTEST = 1e-12
 
 
 def isotropic_collapse_time(num_points: Number, dimension: int, variance: Number = 1.0) -> float:
@@ -118,8 +119,14 @@ def _information(
     return mean_estimate(log_noise - jax.vmap(mixture.noised(alpha, sigma).log_prob)(alpha * x0 + sigma * z))
 
 
-def _root(excess) -> float:
+def _root(excess: Callable[[float], float]) -> float:
     """Where a function that falls with t is 0, bisected in ln t."""
+    for t, sign, what in ((SHORTEST, 1, "fewer points"), (LONGEST, -1, "more points")):
+        if not sign * excess(t) > 0:
+            raise ValueError(
+                f"at t = {t} the information differs from ln n by {excess(t):.3g} nats: there is no collapse between "
+                f"t = {SHORTEST} and {LONGEST}, ask for {what}"
+            )
     bracket = (math.log(SHORTEST), math.log(LONGEST))
     return math.exp(optimize.root_scalar(lambda u: excess(math.exp(u)), bracket=bracket, xtol=1e-13).root)
 

@@ -138,7 +138,7 @@ def test_a_tree_of_means_has_the_distances_of_its_paths(shared):
         for j in range(12):
             steps = [(path[i] % b, path[j] % b) for path, b in zip(paths[1:], branching, strict=True)]
             parted = [paths[level][i] != paths[level][j] for level in range(3)]
-            squares = 0.0
+            squares = 0.0  # ultrametric where not shared: larger the earlier paths part
             for level, (m, b) in enumerate(zip(offsets, branching, strict=True)):
                 if parted[level] and not shared:
                     squares += 2 * m**2
@@ -186,3 +186,5 @@ def test_a_tree_that_does_not_fit_is_refused():
         tree_mixture(jax.random.key(0), 6, (3.0, 2.0, 1.0))
     with pytest.raises(ValueError, match="give as many of both"):
         tree_mixture(jax.random.key(0), 6, (3.0, 2.0), branching=(2,))
+    with pytest.raises(ValueError, match=r"offset 2\.0 below 1\.0: siblings would be as far apart as cousins"):
+        tree_mixture(jax.random.key(0), 6, (1.0, 2.0))

@@ -10,9 +10,11 @@ import xarray as xr
 
 from diffusion import TrainConfig
 from diffusion.conv_unet import gathered
+from diffusion.measure import GridGeometry, bootstrap, connected_sums, susceptibility
 from phasetree.experiments import images as experiment
 from phasetree.experiments.images import figure, stages
 from phasetree.results import ResultFolder
+from phasetree.vision import trained_embedding
 from tests.experiments import finish
 
 TINY = experiment.ImagesConfig(
@@ -58,16 +60,32 @@ def test_a_run_says_what_it_found(whole):
     assert float(dataset.accuracy) == 1
     assert ((dataset.regenerated >= 0) & (dataset.regenerated <= 1)).all()
     report = (path / "report.md").read_text()
-    assert "the class is lost half-way at t = " in report and "embedding, patches mixed: chi is largest" in report
+    assert (
+        "the class is lost half-way at t = " in report and "chi of the embedding above its control is largest" in report
+    )
 
 
-def test_images_without_classes_are_embedded_by_an_auto_encoder(stripes, tmp_path):
-    arrays = np.load(stripes.images)
-    np.savez(tmp_path / "plain.npz", images=arrays["images"])
-    dataset = finished(dataclasses.replace(stripes, images=tmp_path / "plain.npz"), tmp_path / "run")
-    assert "kept" not in dataset and dataset.attrs["num_classes"] == 0
-    report = (tmp_path / "run" / "report.md").read_text()
+def test_a_run_without_classes_says_so(whole):
+    _, dataset = whole
+    plain = dataset.drop_vars(["kept", "accuracy", "accuracy_stderr"]).assign_attrs(num_classes=0, chance=float("nan"))
+    report = experiment.report(plain)
     assert "the embedding is an auto-encoder's" in report and "class is lost" not in report
+    assert experiment.plot(plain).axes
+
+
+def test_images_without_classes_are_embedded_by_an_auto_encoder():
+    """Patches that are one of two patterns are told apart by few numbers: the error falls far below their variance."""
+    rng = np.random.default_rng(1)
+    patterns = rng.normal(size=(2, 2, 2, 1)).astype(np.float32)
+    squares = patterns[rng.integers(2, size=(200, 3, 3))]  # n, rows, columns, 2, 2, 1
+    pixels = squares.transpose(0, 1, 3, 2, 4, 5).reshape(200, 6, 6, 1)
+    seen = []
+    config = TrainConfig(steps=150, batch_size=32, warmup_steps=10, steps_per_chunk=50)
+    found = trained_embedding(
+        jax.random.key(1), jnp.asarray(pixels), None, 2, config, report=lambda step, loss: seen.append(loss)
+    )
+    assert found.patches(jnp.asarray(pixels[:5])).shape == (5, 9, 16) and found.num_classes == 0
+    assert seen[-1] < 0.1 * pixels.var()
 
 
 def test_a_run_that_lost_stages_comes_back_the_same(stripes, whole):
@@ -81,11 +99,23 @@ def test_a_run_that_lost_stages_comes_back_the_same(stripes, whole):
 
 def test_mixing_keeps_every_patch_and_its_place():
     images = jax.random.normal(jax.random.key(0), (5, 4, 6, 2))
-    before, after = (np.asarray(gathered(x, 2)).reshape(5, 6, 8) for x in (images, stages._mixed(images, 2)))
-    assert (after != before).any()
-    np.testing.assert_allclose(np.sort(after, 0), np.sort(before, 0))  # the same 5 values of each number
+    shifts = jax.random.randint(jax.random.key(1), (2, 3), 0, 5)
+    before, after = (np.asarray(gathered(x, 2)).reshape(5, 6, 8) for x in (images, stages._mixed(images, shifts, 2)))
     from_where = (after[:, None] == before[None]).all(-1).argmax(1)  # (trajectories, patches)
-    np.testing.assert_array_equal((from_where - np.arange(5)[:, None]) % 5, np.tile(from_where[0], (5, 1)))
+    np.testing.assert_array_equal(from_where, (np.arange(5)[:, None] + np.asarray(shifts).ravel()) % 5)
+
+
+def test_mixing_leaves_no_correlation_on_average():
+    """Patches that all move alike: chi of their lengths is their number, and 1 after mixing, over draws of shifts."""
+    alike = jnp.broadcast_to(jax.random.normal(jax.random.key(2), (8, 1, 1, 1)), (8, 6, 6, 1))
+
+    def sums(key):
+        mixed = stages._mixed(alike, jax.random.randint(key, (3, 3), 0, 8), 2)
+        return connected_sums(stages._patches(mixed, 2)[..., 0], GridGeometry(3, 3))
+
+    found = jax.vmap(sums)(jax.random.split(jax.random.key(3), 2000))
+    chi = bootstrap(jax.random.key(4), found, susceptibility)
+    assert abs(chi.value - 1) < 5 * chi.stderr and chi.stderr < 0.05
 
 
 def test_chi_of_pixels_is_that_of_its_definition(whole):
@@ -94,6 +124,18 @@ def test_chi_of_pixels_is_that_of_its_definition(whole):
     mean = dataset.sums.sel(kind="pixels").mean("datum").values
     np.testing.assert_allclose(figure.chi(dataset, "pixels").value, mean.sum(1) / mean[:, 0], rtol=1e-5)
     assert (mean[:, 0] > 0).all() and jnp.isfinite(figure.xi(dataset, "pixels").value).all()
+
+
+def test_the_excess_is_chi_above_the_control(whole):
+    _, dataset = whole
+    want = figure.chi(dataset, "embedding").value - figure.chi(dataset, "control").value
+    np.testing.assert_allclose(figure.excess(dataset).value, want, rtol=1e-5)
+
+
+def test_a_grid_of_one_patch_is_refused(stripes, tmp_path):
+    config = dataclasses.replace(stripes, patch=8)
+    with pytest.raises(ValueError, match="patch = 8 leaves 1 x 1 patches of stripes"):
+        experiment.run(config, ResultFolder(tmp_path / "run", "images", config))
 
 
 def test_too_few_held_out_images_are_told_before_training(stripes, tmp_path):

@@ -57,7 +57,7 @@ def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     [
         ({"dimensions": ()}, r"dimensions = \(\): give different numbers"),
         ({"trained": (4,)}, r"trained = \(4,\) is not among dimensions = \(8, 16\)"),
-        ({"std": 4.0}, "s\\^2 below d, or there is one cluster"),
+        ({"std": 1.0}, r"std = 1\.0: must be positive, and at most a third of \|m\| = sqrt\(d\) = 2\.83"),
         ({"offsets": (0.0, 0.1, 0.3)}, "increasing and evenly spaced"),
         ({"trajectories": 1}, "trajectories = 1: must be at least 16"),
     ],
@@ -68,6 +68,6 @@ def test_impossible_configurations_say_what_to_change(options, message):
 
 
 def test_times_before_the_start_are_told():
-    config = dataclasses.replace(TINY, dimensions=(2,), trained=(), offsets=(-1.0, 0.0, 1.0))
+    config = dataclasses.replace(TINY, dimensions=(2,), trained=(), std=0.3, offsets=(-1.0, 0.0, 1.0))
     with pytest.raises(ValueError, match=r"in d = 2 dimensions, speciation at 0\.\d+, that is before t = 0\.01"):
         experiment.stages.noise_times(config, 2)

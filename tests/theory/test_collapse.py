@@ -57,3 +57,10 @@ def test_impossible_numbers_are_refused():
         collapse.hypercube_collapse_time(0.7)
     with pytest.raises(ValueError, match=r"variances from -1\.0 to 1\.0: none negative"):
         collapse.spectrum_collapse_time(10, np.array([-1.0, 1.0]))
+
+
+def test_points_that_no_time_tells_apart_are_told():
+    """Two points say ln 2 of which one they are, whatever the noise."""
+    two = GaussianMixture(jnp.ones(2), jnp.array([[1.0], [-1.0]]), 0.0)
+    with pytest.raises(ValueError, match=r"the information differs from ln n by -3\.91 nats: there is no collapse"):
+        collapse.mixture_collapse_time(jax.random.key(3), 100, two, 64)

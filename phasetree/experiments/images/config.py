@@ -15,7 +15,7 @@ class ImagesConfig:
     """Find the noise at which changes of real images are most correlated, over how many patches, and the class lost."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: digits of 8 x 8 pixels, about two minutes; default: 5000 digits of
+    """Starting point for all other options. quick: digits of 8 x 8 pixels, two to four minutes; default: 5000 digits of
     MNIST, a quarter of an hour on two cores; paper: a wider network and more trajectories, on a GPU."""
     seed: int = 0
     """Decides which images are held out, the networks' initial weights and every draw."""

@@ -14,7 +14,6 @@ from diffusion.measure import (
     Peak,
     bootstrap,
     correlation_length,
-    halfway,
     locate_peak,
     locate_transition,
     mean_estimate,
@@ -41,6 +40,11 @@ def chi(dataset: xr.Dataset, kind: str) -> Estimate:
     return curve(dataset, kind, susceptibility)
 
 
+def excess(dataset: xr.Dataset) -> Estimate:
+    """chi of the embedding above that of its control, on the same images."""
+    return jax.jit(lambda rows: bootstrap(jax.random.key(0), rows, _excess))(_pairs(dataset))
+
+
 def xi(dataset: xr.Dataset, kind: str) -> Estimate:
     """The mean distance of what changes with a patch, in patches."""
     geometry = GridGeometry(dataset.attrs["rows"], dataset.attrs["columns"])
@@ -48,15 +52,24 @@ def xi(dataset: xr.Dataset, kind: str) -> Estimate:
 
 
 def peak(dataset: xr.Dataset, kind: str) -> Peak:
-    """The peak of chi."""
-    return jax.jit(lambda rows: locate_peak(jax.random.key(1), _times(dataset), rows))(_rows(dataset, kind))
+    """The peak of chi; of its excess over the control where `kind` is "excess"."""
+    rows, statistic = (_pairs(dataset), _excess) if kind == "excess" else (_rows(dataset, kind), susceptibility)
+    return jax.jit(lambda rows: locate_peak(jax.random.key(1), _times(dataset), rows, statistic))(rows)
+
+
+def _excess(sums: Float[Array, "*grid 2 distances"]) -> Float[Array, "*grid"]:
+    return susceptibility(sums[..., 0, :]) - susceptibility(sums[..., 1, :])
+
+
+def _pairs(dataset: xr.Dataset) -> Float[Array, "datum t 2 distances"]:
+    return jnp.stack([_rows(dataset, "embedding"), _rows(dataset, "control")], 2)
 
 
 def class_time(dataset: xr.Dataset) -> Estimate:
     """The time at which the class is kept half-way between always and by chance."""
     kept = jnp.asarray(dataset.kept.transpose("datum", "t").values, float)
-    times, half = np.asarray(dataset.t.values), halfway(dataset.attrs["num_classes"])
-    return locate_transition(jax.random.key(2), jnp.asarray(times, float), kept, half)
+    half = (1 + dataset.attrs["chance"]) / 2
+    return locate_transition(jax.random.key(2), _times(dataset), kept, half)
 
 
 def _rows(dataset: xr.Dataset, kind: str) -> Float[Array, "datum t distances"]:
@@ -98,7 +111,7 @@ def _plot_retention(axis, dataset: xr.Dataset) -> None:
         return
     kept = mean_estimate(jnp.asarray(dataset.kept.transpose("datum", "t").values, float))
     axis.errorbar(dataset.t, kept.value, kept.stderr, fmt="o", color=COLORS["trained"], markersize=3, linewidth=0.7)
-    chance = 1 / dataset.attrs["num_classes"]
+    chance = dataset.attrs["chance"]
     axis.axhline(chance, color="0.8", linewidth=0.6, zorder=0)
     axis.axhline((1 + chance) / 2, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
     axis.set_ylim(0, 1.05)
@@ -129,9 +142,9 @@ def report(dataset: xr.Dataset) -> str:
     titles = [f"{name}, {STYLES[kind][2]}" for kind in STYLES for name in ("chi", "xi")]
     has_classes = "kept" in dataset
     lines = [
-        f"{about['provenance']}; {about['trained_on']} trained on, {dataset.sizes['step']} steps, "
-        f"{dataset.sizes['datum']} held-out images regenerated, seed {about['seed']}. chi and xi in patches of "
-        f"{about['patch']} x {about['patch']} pixels; errors over images."
+        f"{about['provenance']}, {about['pixels']} with margins; {about['trained_on']} trained on, "
+        f"{dataset.sizes['step']} steps, {dataset.sizes['datum']} held-out images regenerated, seed {about['seed']}. "
+        f"chi and xi in patches of {about['patch']} x {about['patch']} pixels; errors over images."
         + (
             f" The classifier is right on {100 * float(dataset.accuracy):.1f} +- "
             f"{100 * float(dataset.accuracy_stderr):.1f}% of the held-out images."
@@ -139,10 +152,11 @@ def report(dataset: xr.Dataset) -> str:
             else " There are no classes: the embedding is an auto-encoder's."
         ),
         "",
-        "| t | " + ("class kept | " if has_classes else "") + " | ".join(titles) + " |",
-        "|---" * (len(titles) + 1 + has_classes) + "|",
+        "| t | " + ("class kept | " if has_classes else "") + "chi above control | " + " | ".join(titles) + " |",
+        "|---" * (len(titles) + 2 + has_classes) + "|",
     ]
     columns = [statistic(dataset, kind) for kind in STYLES for statistic in (chi, xi)]
+    columns.insert(0, excess(dataset))
     if has_classes:
         columns.insert(0, mean_estimate(jnp.asarray(dataset.kept.transpose("datum", "t").values, float)))
     for i, t in enumerate(dataset.t.values):
@@ -151,21 +165,22 @@ def report(dataset: xr.Dataset) -> str:
 
 
 def _closing_sentence(dataset: xr.Dataset) -> str:
-    parts = [_peak_words(dataset, kind) for kind in STYLES]
+    parts = [_peak_words(dataset, "excess", "chi of the embedding above its control", excess(dataset))]
+    parts.append(_peak_words(dataset, "pixels", "chi of pixels", chi(dataset, "pixels")))
     if "kept" in dataset:
         parts.append(f"the class is lost half-way at t = {with_error(class_time(dataset))}")
     return f"{dataset.attrs['source']}, seed {dataset.attrs['seed']}: {'; '.join(parts)}."
 
 
-def _peak_words(dataset: xr.Dataset, kind: str) -> str:
-    values, found = chi(dataset, kind), peak(dataset, kind)
+def _peak_words(dataset: xr.Dataset, kind: str, name: str, values: Estimate) -> str:
+    found = peak(dataset, kind)
     top, significance = int(jnp.nanargmax(values.value)), float(found.significance)
     inside = "inside the grid" if 0 < top < dataset.sizes["t"] - 1 else "at an END of the grid"
     verdict = f"{significance:.1f} standard errors" + ("" if significance >= SIGNIFICANT else ", no significant peak")
     return (
-        f"{STYLES[kind][2]}: chi is largest at t = {float(dataset.t[top]):g}, {inside}, "
-        f"{with_error(_entry(values, top))}, {with_error(found.above_first)} above the lowest and "
-        f"{with_error(found.above_last)} above the highest noise ({verdict})"
+        f"{name} is largest at t = {with_error(found.time)}, {inside}, {with_error(_entry(values, top))}, "
+        f"{with_error(found.above_first)} above the lowest and {with_error(found.above_last)} above the highest noise "
+        f"({verdict})"
     )
 
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from diffusion import AbstractNetworkDenoiser, ReverseSDE, TrainConfig, batched_forward_backward
-from diffusion.conv_unet import gathered
+from diffusion.conv_unet import gathered, spread
 from diffusion.measure import GridGeometry, connected_sums, displacement, over_trajectories
 from phasetree.experiments.images.config import ImagesConfig
 from phasetree.results import ResultFolder
@@ -52,10 +52,15 @@ def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
             f"{data.images.name} leaves {len(data.held_out)} held-out images, data = {config.data} are asked for: "
             f"lower data, or give more images"
         )
+    grid = GridGeometry(data.train.shape[1] // config.patch, data.train.shape[2] // config.patch)
+    if min(grid.height, grid.width) < 2:
+        raise ValueError(
+            f"patch = {config.patch} leaves {grid.height} x {grid.width} patches of {data.images.name}: at least 2 x 2 "
+            f"are needed, lower patch"
+        )
     embedding = _embedding(config, folder, data)
     denoiser, losses = _denoiser(config, folder, data)
     lab = Lab(data, denoiser, embedding)
-    grid = GridGeometry(data.train.shape[1] // config.patch, data.train.shape[2] // config.patch)
     examples = folder.stage("examples", lambda: _examples(config, lab))
     dataset = xr.merge([_correlated(config, folder, lab, grid), examples])
     loss = ("step", losses, {"long_name": "training loss", "units": "squared error of a number of variance 1"})
@@ -71,6 +76,8 @@ def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
         sha256=data.images.sha256,
         seed=config.seed,
         num_classes=data.images.num_classes,
+        chance=data.images.chance,
+        pixels=f"{data.train.shape[1]} x {data.train.shape[2]}",
         patch=config.patch,
         rows=grid.height,
         columns=grid.width,
@@ -94,7 +101,7 @@ def _embedding(config: ImagesConfig, folder: ResultFolder, data: PreparedImages)
             config.patch,
             training,
             folder=folder.path / "checkpoints" / "embedding",
-            fingerprint={"sha256": data.images.sha256, "patch": config.patch},
+            fingerprint={"sha256": data.images.sha256, "labels": data.images.labels_sha256, "patch": config.patch},
             report=report,
         )
         bar.update(config.encoder_steps - bar.n)
@@ -132,8 +139,8 @@ class _Changes(eqx.Module):
     geometry: GridGeometry
     patch: int = eqx.field(static=True)
 
-    def __call__(self, x0, regenerated, beside) -> dict[str, Array]:
-        mixed = _mixed(regenerated, self.patch)
+    def __call__(self, x0, regenerated, shifts) -> dict[str, Array]:
+        mixed = _mixed(regenerated, shifts, self.patch)
         embedded = self.embedding.patches(jnp.concatenate([x0[None], regenerated, mixed]))
         original, changed, control = jnp.split(embedded, (1, 1 + len(regenerated)))
         sigma = {
@@ -157,19 +164,16 @@ def _patches(images: Float[Array, "batch height width channels"], patch: int) ->
 
 
 def _mixed(
-    regenerated: Float[Array, "trajectories height width channels"], patch: int
+    regenerated: Float[Array, "trajectories height width channels"], shifts: Int[Array, "rows columns"], patch: int
 ) -> Float[Array, "trajectories height width channels"]:
-    """The same patches, each from a trajectory of its own choice: patch i is shifted by its own number of trajectories.
+    """The same patches, each from another trajectory: every patch is shifted by its own number of trajectories.
 
-    The shifts are drawn once, uniformly: over their draws, the covariance of any two patches is 0.
+    Over uniform draws of `shifts` the covariance of any two patches is 0.
     """
-    count, height, width, channels = regenerated.shape
-    rows, columns = height // patch, width // patch
-    shifts = np.random.default_rng(0).integers(count, size=(rows, columns))
-    chosen = (np.arange(count)[:, None, None] + shifts) % count  # trajectories, rows, columns
-    squares = regenerated.reshape(count, rows, patch, columns, patch, channels).transpose(0, 1, 3, 2, 4, 5)
-    mixed = squares[chosen, np.arange(rows)[:, None], np.arange(columns)]
-    return mixed.transpose(0, 1, 3, 2, 4, 5).reshape(regenerated.shape)
+    squares = gathered(regenerated, patch)
+    count, rows, columns, _ = squares.shape
+    chosen = (jnp.arange(count)[:, None, None] + shifts[None]) % count
+    return spread(squares[chosen, jnp.arange(rows)[None, :, None], jnp.arange(columns)[None, None]], patch)
 
 
 def _correlated(config: ImagesConfig, folder: ResultFolder, lab: Lab, grid: GridGeometry) -> xr.Dataset:
@@ -195,6 +199,12 @@ def _correlated(config: ImagesConfig, folder: ResultFolder, lab: Lab, grid: Grid
                     num_trajectories=config.trajectories,
                     sampler=_sampler(config),
                     at_once=IMAGES_AT_ONCE,
+                    beside=jax.random.randint(
+                        jax.random.fold_in(named_key(config.seed, "mix", number), len(found)),
+                        (len(piece), grid.height, grid.width),
+                        0,
+                        config.trajectories,
+                    ),
                 )
                 found.append(jax.tree.map(np.asarray, changes))
                 bar.update()

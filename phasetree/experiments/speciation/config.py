@@ -45,8 +45,11 @@ class SpeciationConfig:
             raise ValueError(f"dimensions = {self.dimensions}: give different numbers from 2 on")
         if not set(self.trained) <= set(self.dimensions):
             raise ValueError(f"trained = {self.trained} is not among dimensions = {self.dimensions}")
-        if not 0 < self.std**2 < min(self.dimensions):
-            raise ValueError(f"std = {self.std}: must be positive, and s^2 below d, or there is one cluster")
+        if not 0 < self.std <= min(self.dimensions) ** 0.5 / 3:
+            raise ValueError(
+                f"std = {self.std}: must be positive, and at most a third of |m| = sqrt(d) = "
+                f"{min(self.dimensions) ** 0.5:.3g}: clusters are told by the side they are on"
+            )
         steps = [b - a for a, b in itertools.pairwise(self.offsets)]
         if len(steps) < 2 or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps):
             raise ValueError(f"offsets = {self.offsets}: give at least 3, increasing and evenly spaced")

@@ -98,3 +98,53 @@ def test_what_is_not_images_says_what_is_expected(files, tmp_path):
         load_images(tmp_path / "other.npz")
     with pytest.raises(ValueError, match=r"labels-idx1-ubyte\.gz holds an array of shape \(120,\)"):
         load_images(files / "a-labels-idx1-ubyte.gz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"labels": np.zeros(50, int)}, r"has 120 images and labels of shape \(50,\): give one number for each image"),
+        ({"images": np.full((N, 8, 8), np.nan)}, "float64 pixels: give finite numbers, none below 0"),
+        ({"images": np.full((N, 8, 8), -1)}, "int64 pixels: give finite numbers, none below 0"),
+        (
+            {"images": np.zeros((N, 3, 8, 8))},
+            r"have shape \(120, 3, 8, 8\): expected .* 1 or 3 colours",
+        ),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(arrays, message, tmp_path):
+    np.savez(tmp_path / "set.npz", **({"images": np.zeros((N, 8, 8))} | arrays))
+    with pytest.raises(ValueError, match=message):
+        load_images(tmp_path / "set.npz")
+
+
+def test_one_class_is_none_and_gaps_between_labels_close(tmp_path):
+    np.savez(tmp_path / "one.npz", images=np.ones((N, 8, 8)), labels=np.full(N, 7))
+    assert load_images(tmp_path / "one.npz").labels is None
+    np.savez(tmp_path / "gaps.npz", images=np.ones((N, 8, 8)), labels=np.where(np.arange(N) < 30, 3, 200))
+    images = load_images(tmp_path / "gaps.npz")
+    assert images.num_classes == 2 and images.chance == 0.25**2 + 0.75**2
+
+
+def test_files_beside_classes_deep_pixels_and_broken_files_are_told(files, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name / "x.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "stray.png")
+    (tmp_path / ".hidden").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / ".hidden" / "x.png")
+    with pytest.raises(ValueError, match=r"stray\.png lies beside folders of classes: move it"):
+        load_images(tmp_path)
+    (tmp_path / "stray.png").unlink()
+    with pytest.raises(ValueError, match="has 2 images: give at least 100"):
+        load_images(tmp_path)
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "a" / "deep.png")
+    with pytest.raises(ValueError, match=r"deep\.png has I;16 pixels, more than 8 bits: convert it"):
+        load_images(tmp_path)
+    whole = (files / "a-images-idx3-ubyte.gz").read_bytes()
+    (tmp_path / "cut.gz").write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match=r"cut\.gz cannot be unpacked .*: fetch it again"):
+        load_images(tmp_path / "cut.gz")
+    (tmp_path / "short").write_bytes(gzip.decompress(whole)[:100])
+    with pytest.raises(ValueError, match=r"says that it holds \(120, 8, 8\) numbers and holds 84: fetch it again"):
+        load_images(tmp_path / "short")
