@@ -181,7 +181,8 @@ def _idx(path: pathlib.Path) -> np.ndarray:
     shape = np.frombuffer(content[4 : 4 + 4 * axes], ">i4")
     numbers = np.frombuffer(content, np.uint8, offset=min(4 + 4 * axes, len(content)))
     if len(shape) < axes or len(numbers) != np.prod(shape):
-        raise ValueError(f"{path} says that it holds {tuple(shape.tolist())} numbers and holds {len(numbers)}: fetch it again")
+        said = tuple(shape.tolist())
+        raise ValueError(f"{path} says that it holds {said} numbers and holds {len(numbers)}: fetch it again")
     return numbers.reshape(shape)
 
 
