@@ -44,7 +44,7 @@ def from_flax(
       parametrisation: of arrays, what the network gives.
 
     Raises:
-      ValueError: if the output has another shape.
+      ValueError: if the output has another shape, or an array's network is called blind.
     """
     definition, params, rest = nnx.split(network, nnx.Param, ...)
     apply = _FlaxApply(definition, rest)
@@ -157,6 +157,8 @@ def _denoiser(
     process: AbstractProcess, apply: Callable, params: PyTree, parametrisation: AbstractParametrisation, blind=False
 ) -> AbstractNetworkDenoiser:
     if isinstance(process, VectorProcess):
+        if blind:
+            raise ValueError("blind = True is of strings: a network of arrays sees all of x_t, leave it out")
         return VectorNetworkDenoiser(process, apply, params, parametrisation)
     if isinstance(process, AbstractTokenProcess):
         return NetworkDenoiser(process, apply, params, blind)

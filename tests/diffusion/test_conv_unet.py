@@ -65,3 +65,8 @@ def test_images_that_cannot_be_halved_are_told_when_the_denoiser_is_made():
 def test_sizes_below_one_are_refused():
     with pytest.raises(ValueError, match="patch = 0: at least 1 needed"):
         network(patch=0)
+
+
+def test_a_network_of_arrays_is_not_blind():
+    with pytest.raises(ValueError, match="blind = True is of strings"):
+        from_flax(network(), VectorProcess(), (8, 8, 2), blind=True)
