@@ -16,7 +16,7 @@ TINY = experiment.SpeciationConfig(
     trained=(8,),
     offsets=(-0.5, 0.0, 0.5),
     trajectories=2000,
-    sampler_steps=8,
+    sampler_steps=32,
     width=16,
     train=TrainConfig(steps=20, batch_size=32, steps_per_chunk=10, steps_per_checkpoint=10),
 )
@@ -69,5 +69,5 @@ def test_impossible_configurations_say_what_to_change(options, message):
 
 def test_times_before_the_start_are_told():
     config = dataclasses.replace(TINY, dimensions=(2,), trained=(), std=0.3, offsets=(-1.0, 0.0, 1.0))
-    with pytest.raises(ValueError, match=r"in d = 2 dimensions, speciation at 0\.\d+, that is before t = 0\.01"):
+    with pytest.raises(ValueError, match=r"in d = 2 dimensions, speciation at 0\.\d+, that is before t = 0\.1"):
         experiment.stages.noise_times(config, 2)
