@@ -108,6 +108,16 @@ class VectorProcess(AbstractChannel):
         return x_s
 
 
+def log_ratio(t: Float[Array, "*times"]) -> Float[Array, "*times"]:
+    """lambda = ln(alpha / sigma) = -ln(e^2t - 1) / 2, half the log signal-to-noise ratio, on every path; t > 0."""
+    return -jnp.log(jnp.expm1(2 * t)) / 2
+
+
+def time_of_log_ratio(ratio: Float[Array, "*times"]) -> Float[Array, "*times"]:
+    """The inverse of `log_ratio`."""
+    return jax.nn.softplus(-2 * ratio) / 2
+
+
 def _bridge(
     key: Key[Array, ""],
     path: AbstractPath,

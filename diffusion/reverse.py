@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, Shaped
 
 from .denoiser import AbstractDenoiser, Times, per_row
-from .gaussian import VectorProcess
+from .gaussian import VectorProcess, log_ratio, time_of_log_ratio
 from .sample import AbstractSampler, check_positive
 
 Rows = Shaped[Array, "batch *datum"]
@@ -69,13 +69,13 @@ def _undone(
         name = type(denoiser.process).__name__
         raise ValueError(f"reverse equations are of arrays; {name} is of strings: use Ancestral")
     path, k = denoiser.process.path, 1 + eta**2
-    first, last = _lambda(t), _lambda(jnp.minimum(t, min_time))
+    first, last = log_ratio(t), log_ratio(jnp.minimum(t, min_time))
     h = (last - first) / num_steps
     whole, late = -jnp.expm1(-k * h), _late_weight(k * h)
 
     def step(x, step_input):
         key, number = step_input
-        now, then = (_time(first + h * n) for n in (number, number + 1))
+        now, then = (time_of_log_ratio(first + h * n) for n in (number, number + 1))
         kept = per_row(path.sigma(then) / path.sigma(now) * jnp.exp(-(eta**2) * h), x) * x
         if eta:
             spread = path.sigma(then) * jnp.sqrt(-jnp.expm1(-2 * eta**2 * h))
@@ -88,16 +88,6 @@ def _undone(
     numbers = jnp.arange(num_steps, dtype=t.dtype)
     x, _ = jax.lax.scan(step, x_t, (jax.random.split(key, num_steps), numbers))
     return denoiser(x, jnp.minimum(t, min_time))
-
-
-def _lambda(t: Times) -> Times:
-    """ln(alpha / sigma) = -ln(e^2t - 1) / 2 on every path."""
-    return -jnp.log(jnp.expm1(2 * t)) / 2
-
-
-def _time(log_ratio: Times) -> Times:
-    """The inverse of `_lambda`."""
-    return jax.nn.softplus(-2 * log_ratio) / 2
 
 
 def _late_weight(kh: Times) -> Times:

@@ -21,7 +21,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .gaussian import GaussianProcess, VectorProcess
+from .gaussian import GaussianProcess, VectorProcess, time_of_log_ratio
 from .process import AbstractProcess
 
 
@@ -61,7 +61,7 @@ class LogSNRSchedule(AbstractSchedule):
     def __call__(self, u):
         first, last = (-math.log(math.expm1(2 * t)) for t in (self.min_time, self.max_time))
         log_snr = first + (last - first) * u
-        return jnp.logaddexp(0.0, -log_snr) / 2  # the inverse of SNR = 1 / (e^2t - 1)
+        return time_of_log_ratio(log_snr / 2)
 
 
 class LinearRateSchedule(AbstractSchedule):

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from .gaussian import log_ratio
+
 FREQUENCIES = 16
 
 
@@ -16,8 +18,7 @@ class TimeFeatures(nnx.Module):
         self.fall = nnx.Linear(features, features, rngs=rngs)
 
     def __call__(self, t: Float[Array, " batch"]) -> Float[Array, "batch features"]:
-        log_ratio = -jnp.log(jnp.expm1(2 * t)) / 2
         frequencies = jnp.asarray(2.0 ** (jnp.arange(FREQUENCIES) / 3 - 2), t.dtype)
-        angles = log_ratio[:, None] * frequencies[None]
+        angles = log_ratio(t)[:, None] * frequencies[None]
         waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
         return self.fall(jax.nn.silu(self.rise(waves.astype(self.rise.kernel.dtype))))

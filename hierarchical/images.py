@@ -54,6 +54,7 @@ class Images:
         return hashlib.sha256(np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
 
     def subset(self, chosen: Int32[np.ndarray, " k"]) -> "Images":
+        """The images of these numbers, in their order."""
         labels = None if self.labels is None else self.labels[chosen]
         return dataclasses.replace(self, pixels=self.pixels[chosen], labels=labels)
 

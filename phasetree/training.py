@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Key
-from tqdm import tqdm
 
 from diffusion import AbstractNetworkDenoiser, FreshStrings, TrainConfig, TreeUNet, from_flax, train
 from diffusion.loss import posterior_loss, site_weights
@@ -17,6 +16,7 @@ from diffusion.process import AbstractTokenProcess
 from diffusion.schedule import default_schedule
 from diffusion.train import draw_times
 from hierarchical import RandomHierarchyModel
+from phasetree.progress import training_bar
 from phasetree.results import ResultFolder
 from theory import batched_cavity_marginals
 
@@ -67,12 +67,7 @@ def trained_on_grammar(
     data = _noised_data(keys("evaluation", number), rhm, process)
     bayes = folder.stage(f"bayes-{number}", lambda: _bayes_losses(rhm, process, data))
     floor = float(bayes.cavity_loss.mean())
-    with tqdm(total=config.steps, desc=f"training, Bayes loss {floor:.4f}", unit="step") as bar:
-
-        def report(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.4f}")
-            bar.update(step - bar.n)
-
+    with training_bar(f"training, Bayes loss {floor:.4f}", config) as report:
         result = train(
             keys("train", number),
             denoiser,
@@ -82,7 +77,6 @@ def trained_on_grammar(
             fingerprint=identity,
             report=report,
         )
-        bar.update(config.steps - bar.n)
     losses = _network_losses(result.denoiser, *data)
     training = xr.Dataset(
         {

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Int32, Key
-from tqdm import tqdm
 
 from diffusion import (
     AbstractNetworkDenoiser,
@@ -22,6 +21,7 @@ from diffusion import (
     train,
 )
 from hierarchical import HeldOutSplit, Text, TokenCorpus, TokenWindows, hold_out, load_text, tokenize, train_tokenizer
+from phasetree.progress import training_bar
 from phasetree.results import ResultFolder
 
 STRIDES_PER_WINDOW = 8  # training windows overlap: each token is seen at several places of a window
@@ -120,19 +120,10 @@ def trained_on_text(
     training = dataclasses.replace(config.train, steps=min(config.train.steps, most))
     strings = TrainingSet(jnp.asarray(_overlapping(data.corpus.train, length)))
     identity = {"sha256": data.text.sha256, "vocabulary": process.num_symbols, "window": length, "heads": config.heads}
-    with tqdm(desc=f"training on {data.text.name} {name}".strip(), total=training.steps, unit="step") as bar:
-
-        def report(step: int, loss: float) -> None:
-            if not bar.n:  # the first chunk, perhaps of a resumed run
-                bar.initial = bar.n = bar.last_print_n = step - min(step, training.steps_per_chunk)
-            bar.set_postfix_str(f"loss {loss:.2f} nats a token", refresh=False)
-            bar.update(step - bar.n)
-
-        denoiser = from_flax(network, process, length)
-        checkpoints = folder.path / "checkpoints" / name
+    denoiser, checkpoints = from_flax(network, process, length), folder.path / "checkpoints" / name
+    description = f"training on {data.text.name} {name}".strip()
+    with training_bar(description, training, "loss {:.2f} nats a token") as report:
         result = train(key, denoiser, strings, training, folder=checkpoints, fingerprint=identity, report=report)
-        if not bar.n:  # it was trained already
-            bar.initial = bar.n = training.steps
     losses = {"loss": ("step", np.asarray(result.losses), {"long_name": "training loss", "units": "nats per token"})}
     return result.denoiser, xr.Dataset(losses)
 

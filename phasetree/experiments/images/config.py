@@ -6,6 +6,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
+from phasetree.experiments.checks import check_options
 
 TRAINING = TrainConfig(steps=2000, batch_size=64, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -46,12 +47,8 @@ class ImagesConfig:
     """Steps of the reverse equation, two calls of the U-Net each."""
 
     def __post_init__(self):
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
-        least = {"side": 8, "patch": 1, "width": 1, "levels": 1, "square": 1, "encoder_steps": 1, "sampler_steps": 1}
-        for name, value in {**least, "data": 4, "trajectories": 2}.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be at least {value}")
+        check_options(self, side=8, patch=1, width=1, levels=1, square=1, encoder_steps=1, sampler_steps=1)
+        check_options(self, data=4, trajectories=2)
         levels = self.noise_levels
         steps = [b - a for a, b in itertools.pairwise(levels)]
         uneven = not steps or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps)

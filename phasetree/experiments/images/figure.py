@@ -1,5 +1,7 @@
 """Figure, table and closing sentence of the experiment `images`."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,36 +21,35 @@ from diffusion.measure import (
     mean_estimate,
     susceptibility,
 )
-from phasetree.style import COLORS, PAGE, in_style, with_error
+from phasetree.style import COLORS, PAGE, at, in_style, peak_words, with_error
 
 STYLES = {
     "embedding": ("o", COLORS["trained"], "embedding"),
     "control": ("s", COLORS["baseline"], "embedding, patches mixed"),
     "pixels": ("^", COLORS["exact"], "pixels"),
 }
-SIGNIFICANT = 3.0  # standard errors
 COLUMNS = 7  # images in a row of the figure
 
 
-def curve(dataset: xr.Dataset, kind: str, statistic) -> Estimate:
+def curve(rows: Float[Array, "datum t *parts"], statistic: Callable) -> Estimate:
     """A function of the mean sums at every time, with its bootstrap error over images."""
-    return jax.jit(lambda rows: bootstrap(jax.random.key(0), rows, statistic))(_rows(dataset, kind))
+    return jax.jit(lambda rows: bootstrap(jax.random.key(0), rows, statistic))(rows)
 
 
 def chi(dataset: xr.Dataset, kind: str) -> Estimate:
     """Patches that change with one patch, itself included."""
-    return curve(dataset, kind, susceptibility)
+    return curve(_rows(dataset, kind), susceptibility)
 
 
 def excess(dataset: xr.Dataset) -> Estimate:
     """chi of the embedding above that of its control, on the same images."""
-    return jax.jit(lambda rows: bootstrap(jax.random.key(0), rows, _excess))(_pairs(dataset))
+    return curve(_pairs(dataset), _excess)
 
 
 def xi(dataset: xr.Dataset, kind: str) -> Estimate:
     """The mean distance of what changes with a patch, in patches."""
-    geometry = GridGeometry(dataset.attrs["rows"], dataset.attrs["columns"])
-    return curve(dataset, kind, lambda sums: correlation_length(sums, geometry))
+    geometry = GridGeometry(*(int(dataset.attrs[side]) for side in ("rows", "columns")))
+    return curve(_rows(dataset, kind), lambda sums: correlation_length(sums, geometry))
 
 
 def peak(dataset: xr.Dataset, kind: str) -> Peak:
@@ -142,7 +143,7 @@ def report(dataset: xr.Dataset) -> str:
     titles = [f"{name}, {STYLES[kind][2]}" for kind in STYLES for name in ("chi", "xi")]
     has_classes = "kept" in dataset
     lines = [
-        f"{about['provenance']}, {about['pixels']} with margins; {about['trained_on']} trained on, "
+        f"{about['provenance']}, as {about['pixels']}; {about['trained_on']} trained on, "
         f"{dataset.sizes['step']} steps, {dataset.sizes['datum']} held-out images regenerated, seed {about['seed']}. "
         f"chi and xi in patches of {about['patch']} x {about['patch']} pixels; errors over images."
         + (
@@ -160,7 +161,7 @@ def report(dataset: xr.Dataset) -> str:
     if has_classes:
         columns.insert(0, mean_estimate(jnp.asarray(dataset.kept.transpose("datum", "t").values, float)))
     for i, t in enumerate(dataset.t.values):
-        lines.append(f"| {t:g} | " + " | ".join(with_error(_entry(column, i)) for column in columns) + " |")
+        lines.append(f"| {t:g} | " + " | ".join(with_error(at(column, i)) for column in columns) + " |")
     return "\n".join([*lines, "", _closing_sentence(dataset)])
 
 
@@ -174,15 +175,4 @@ def _closing_sentence(dataset: xr.Dataset) -> str:
 
 def _peak_words(dataset: xr.Dataset, kind: str, name: str, values: Estimate) -> str:
     found = peak(dataset, kind)
-    top, significance = int(jnp.nanargmax(values.value)), float(found.significance)
-    inside = "inside the grid" if 0 < top < dataset.sizes["t"] - 1 else "at an END of the grid"
-    verdict = f"{significance:.1f} standard errors" + ("" if significance >= SIGNIFICANT else ", no significant peak")
-    return (
-        f"{name} is largest at t = {with_error(found.time)}, {inside}, {with_error(_entry(values, top))}, "
-        f"{with_error(found.above_first)} above the lowest and {with_error(found.above_last)} above the highest noise "
-        f"({verdict})"
-    )
-
-
-def _entry(estimate: Estimate, index: int) -> Estimate:
-    return Estimate(estimate.value[index], estimate.stderr[index])
+    return f"{name} is largest at t = {with_error(found.time)}, {peak_words(values, found, 'inside the grid')}"

@@ -15,6 +15,7 @@ from diffusion import AbstractNetworkDenoiser, ReverseSDE, TrainConfig, batched_
 from diffusion.conv_unet import gathered, spread
 from diffusion.measure import GridGeometry, connected_sums, displacement, over_trajectories
 from phasetree.experiments.images.config import ImagesConfig
+from phasetree.progress import training_bar
 from phasetree.results import ResultFolder
 from phasetree.training import named_key
 from phasetree.vision import PatchEmbedding, PreparedImages, prepare_images, trained_embedding, trained_on_images
@@ -88,13 +89,8 @@ def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
 def _embedding(config: ImagesConfig, folder: ResultFolder, data: PreparedImages) -> PatchEmbedding:
     training = TrainConfig(config.encoder_steps, 64, 2e-3, steps_per_chunk=20)
     what = "classifier" if data.train_labels is not None else "auto-encoder"
-    with tqdm(total=config.encoder_steps, desc=f"training the {what}", unit="step") as bar:
-
-        def report(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(step - bar.n)
-
-        found = trained_embedding(
+    with training_bar(f"training the {what}", training, "loss {:.3f}") as report:
+        return trained_embedding(
             named_key(config.seed, "embedding", 0),
             jnp.asarray(data.train),
             None if data.train_labels is None else jnp.asarray(data.train_labels),
@@ -104,20 +100,13 @@ def _embedding(config: ImagesConfig, folder: ResultFolder, data: PreparedImages)
             fingerprint={"sha256": data.images.sha256, "labels": data.images.labels_sha256, "patch": config.patch},
             report=report,
         )
-        bar.update(config.encoder_steps - bar.n)
-    return found
 
 
 def _denoiser(
     config: ImagesConfig, folder: ResultFolder, data: PreparedImages
 ) -> tuple[AbstractNetworkDenoiser, np.ndarray]:
-    with tqdm(total=config.train.steps, desc=f"training on {data.images.name}", unit="step") as bar:
-
-        def report(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(step - bar.n)
-
-        found = trained_on_images(
+    with training_bar(f"training on {data.images.name}", config.train, "loss {:.3f}") as report:
+        return trained_on_images(
             named_key(config.seed, "network", 0),
             named_key(config.seed, "train", 0),
             data,
@@ -128,8 +117,6 @@ def _denoiser(
             folder=folder.path / "checkpoints" / "denoiser",
             report=report,
         )
-        bar.update(config.train.steps - bar.n)
-    return found
 
 
 class _Changes(eqx.Module):

@@ -5,6 +5,7 @@ import itertools
 from typing import Literal
 
 from diffusion import TrainConfig
+from phasetree.experiments.checks import check_options
 
 TRAINING = TrainConfig(steps=3000, batch_size=256)
 
@@ -37,11 +38,7 @@ class SpeciationConfig:
     """How to train; every batch is drawn anew."""
 
     def __post_init__(self):
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
-        for name, least in {"trajectories": 16, "sampler_steps": 1, "width": 1}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be at least {least}")
+        check_options(self, trajectories=16, sampler_steps=1, width=1)
         if not self.dimensions or min(self.dimensions) < 2 or len(set(self.dimensions)) < len(self.dimensions):
             raise ValueError(f"dimensions = {self.dimensions}: give different numbers from 2 on")
         if not set(self.trained) <= set(self.dimensions):

@@ -77,7 +77,8 @@ def plot(dataset: xr.Dataset) -> Figure:
             values = [clone_probability(float(value)) for value in np.asarray(signal(float(d), variance, fine))]
             left.plot(fine, values, color=COLORS["theory"], alpha=shades[d], linewidth=0.8, zorder=0)
             left.axvline(speciation_time(float(d), variance).time, color="0.85", linewidth=0.6, zorder=0)
-    fine = np.geomspace(*right.get_xlim(), 200) if right.get_xlim()[0] > 0 else np.geomspace(0.05, 8, 200)
+    reached = np.array([signal(float(d), variance, dataset.time.sel(dimension=d).values) for d in shades])
+    fine = np.geomspace(reached.min() / 2, 2 * reached.max(), 200)
     for prediction, line in ((clone_probability, "-"), (ode_clone_probability, "--")):
         right.plot(fine, [prediction(float(v)) for v in fine], line, color=COLORS["theory"], linewidth=0.8, zorder=0)
     for axis in (left, right):

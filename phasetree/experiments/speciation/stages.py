@@ -1,5 +1,7 @@
 """The stages of the experiment `speciation`, each kept in the folder when done, and how they become one dataset."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,7 @@ from diffusion import (
 )
 from hierarchical import GaussianMixture
 from phasetree.experiments.speciation.config import SpeciationConfig
+from phasetree.progress import training_bar
 from phasetree.results import ResultFolder
 from phasetree.training import named_key
 from theory.critical_times import speciation_time
@@ -90,16 +93,12 @@ def two_clusters(key: Key[Array, ""], dimension: int, std: float) -> GaussianMix
 def _trained(
     config: SpeciationConfig, folder: ResultFolder, mixture: GaussianMixture
 ) -> tuple[AbstractDenoiser, Float[np.ndarray, " steps"]]:
+    """A dense network trained on fresh data of the mixture, and its loss at every step."""
     d = mixture.dimension
     network = VectorMLP(d, config.width, rngs=nnx.Rngs(named_key(config.seed, "network", d)))
     scale = float((1 + config.std**2) ** 0.5)  # of a number: |m|^2 / d + s^2
     denoiser = from_flax(network, VectorProcess(), (d,), parametrisation=Preconditioned(scale))
-    with tqdm(total=config.train.steps, desc=f"training in {d} dimensions", unit="step") as bar:
-
-        def report(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-            bar.update(step - bar.n)
-
+    with training_bar(f"training in {d} dimensions", config.train) as report:
         result = train(
             named_key(config.seed, "train", d),
             denoiser,
@@ -109,13 +108,13 @@ def _trained(
             fingerprint={"dimension": d, "std": config.std, "width": config.width, "seed": config.seed},
             report=report,
         )
-        bar.update(config.train.steps - bar.n)
     return result.denoiser, np.asarray(result.losses)
 
 
 def _measured(
-    config: SpeciationConfig, mixture: GaussianMixture, denoiser: AbstractDenoiser, kind: str, tell
+    config: SpeciationConfig, mixture: GaussianMixture, denoiser: AbstractDenoiser, kind: str, tell: Callable
 ) -> xr.Dataset:
+    """Whether clusters are the same, for every noise time; `tell` is called after each."""
     d = mixture.dimension
     calls = -(-config.trajectories * d // ELEMENTS)
     size = -(-config.trajectories // calls)

@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from diffusion import TrainConfig
 from hierarchical import RandomHierarchyModel
+from phasetree.experiments.checks import check_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,7 @@ class SusceptibilityConfig:
     """Everything random follows from it."""
 
     def __post_init__(self):
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
+        check_options(self)
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name, least in {"num_times": 3, "num_data": 4, "num_trajectories": 2, "num_grammars": 1}.items():
             if getattr(self, name) < least:

@@ -6,6 +6,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
+from phasetree.experiments.checks import check_options
 
 TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -52,12 +53,8 @@ class TextConfig:
     """Training steps of the control's network, which only has to learn how frequent tokens are."""
 
     def __post_init__(self):
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
-        least = {"window": 4, "width": 1, "layers": 1, "heads": 1, "readings": 1, "trajectories": 2, "passages": 4}
-        for name, value in {**least, "tokens_per_step": 1, "control_steps": 1, "vocabulary": 256}.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be at least {value}")
+        check_options(self, window=4, width=1, layers=1, heads=1, readings=1, trajectories=2, passages=4)
+        check_options(self, tokens_per_step=1, control_steps=1, vocabulary=256)
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
         levels = self.noise_levels

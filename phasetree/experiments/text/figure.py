@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from diffusion.measure import Estimate, LineGeometry, Peak, bootstrap, correlation, correlation_length, locate_peak
 from diffusion.measure import susceptibility as chi_of
 from phasetree.language import escape, mark_changes, marked_words
-from phasetree.style import COLORS, in_style, new_page, with_error
+from phasetree.style import COLORS, at, in_style, new_page, peak_words, with_error
 
 STYLES = {"real": ("o", COLORS["trained"]), "shuffled": ("s", COLORS["baseline"])}
-SIGNIFICANT = 3.0  # standard errors
 
 
 def across_words(sums: Float[Array, "*grid 2 distances"]) -> Float[Array, "*grid distances"]:
@@ -122,7 +121,7 @@ def report(dataset: xr.Dataset) -> str:
     columns = [curve(dataset, text, statistic) for text in texts for statistic in (chi_across, xi_across)]
     changed = dataset.fraction.sel(text="real").mean("passage").values
     for i, t in enumerate(dataset.t.values):
-        cells = [with_error(_entry(column, i)) for column in (every, *columns)]
+        cells = [with_error(at(column, i)) for column in (every, *columns)]
         lines.append(f"| {t:g} | {changed[i]:.3f} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *_passages(dataset), _closing_sentence(dataset)])
 
@@ -157,23 +156,12 @@ def _closing_sentence(dataset: xr.Dataset) -> str:
     xi = curve(dataset, "real", xi_across)
     longest = int(jnp.nanargmax(xi.value))
     where = f"at masked fraction {float(dataset.t[longest]):g}"
-    parts.append(f"xi of the text is largest {where}, {with_error(_entry(xi, longest))} tokens")
+    parts.append(f"xi of the text is largest {where}, {with_error(at(xi, longest))} tokens")
     return f"{escape(dataset.attrs['source'])}, seed {dataset.attrs['seed']}: {'; '.join(parts)}."
 
 
 def _peak_words(dataset: xr.Dataset, text: str) -> str:
     chi, found = curve(dataset, text, chi_across), peak(dataset, text)
-    top, significance = int(jnp.nanargmax(chi.value)), float(found.significance)
-    inside = "inside (0, T)" if 0 < top < dataset.sizes["t"] - 1 else "at an END of the grid"
-    is_peak = significance >= SIGNIFICANT  # not if it is no number
-    verdict = f"{significance:.1f} standard errors" + ("" if is_peak else ", no significant peak")
     name = "text" if text == "real" else "shuffled tokens"
-    excess = (
-        f"{with_error(found.above_first)} above the lowest and {with_error(found.above_last)} above the highest noise"
-    )
-    where = f"at masked fraction {float(dataset.t[top]):g}, {inside}"
-    return f"{name}: chi is largest {where}, {with_error(_entry(chi, top))}, {excess} ({verdict})"
-
-
-def _entry(estimate: Estimate, index: int) -> Estimate:
-    return Estimate(estimate.value[index], estimate.stderr[index])
+    where = f"at masked fraction {float(dataset.t[int(jnp.nanargmax(chi.value))]):g}"
+    return f"{name}: chi is largest {where}, {peak_words(chi, found, 'inside (0, T)')}"

@@ -5,6 +5,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
+from phasetree.experiments.checks import check_options
 
 TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -47,11 +48,8 @@ class TextDemoConfig:
     """Tokens revealed at a time in regeneration; 1 is exact and slowest."""
 
     def __post_init__(self):
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed = {self.seed} is outside [0, 2^63)")
-        for name in ("window", "width", "layers", "heads", "readings", "strata", "trajectories", "tokens_per_step"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1")
+        check_options(self, window=1, width=1, layers=1, heads=1, readings=1, strata=1, trajectories=1)
+        check_options(self, tokens_per_step=1)
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
         if self.vocabulary < 256:
