@@ -162,7 +162,7 @@ def _denoiser(
         return VectorNetworkDenoiser(process, apply, params, parametrisation)
     if isinstance(process, AbstractTokenProcess):
         return NetworkDenoiser(process, apply, params, blind)
-    raise ValueError(f"{process} is a process neither of strings nor of arrays")
+    raise ValueError(f"{type(process).__name__} is a process neither of strings nor of arrays")
 
 
 def _checked(denoiser: AbstractNetworkDenoiser, shape: Shape) -> AbstractNetworkDenoiser:

@@ -10,7 +10,7 @@ import os
 import pathlib
 from typing import Any
 
-GENERATION = 4
+GENERATION = 5
 """Raised whenever the same configuration comes to give other numbers: what an older program began is not continued."""
 
 

@@ -101,14 +101,20 @@ class RandomOrder(AbstractSampler):
         is_masked = x_t == denoiser.process.num_symbols
         most = jnp.max(jnp.sum(is_masked, -1))  # steps that the fullest row needs: none beyond are computed
         num_steps = (most + self.tokens_per_step - 1) // self.tokens_per_step
-        # position of each site in its row's order, masked sites first
-        rank = jnp.argsort(jnp.argsort(jax.random.uniform(order_key, x_t.shape, dtype) - is_masked.astype(dtype), -1))
+        # each row's order, masked sites first; sites of a last, shorter step are beyond the string and are not written
+        order = jnp.argsort(jax.random.uniform(order_key, x_t.shape, dtype) - is_masked.astype(dtype), -1)
+        padding = -x_t.shape[1] % self.tokens_per_step
+        order = jnp.pad(order, ((0, 0), (0, padding)), constant_values=x_t.shape[1])
+        rows = jnp.arange(len(x_t))[:, None]
 
         def step(number, x):
-            hidden = x == denoiser.process.num_symbols
-            log_probs = denoiser(x, jnp.mean(hidden.astype(dtype), -1))
+            masked_fraction = jnp.mean((x == denoiser.process.num_symbols).astype(dtype), -1)
+            sites = jax.lax.dynamic_slice_in_dim(order, number * self.tokens_per_step, self.tokens_per_step, 1)
+            log_probs = jnp.take_along_axis(denoiser(x, masked_fraction), sites[:, :, None], 1, mode="clip")
             drawn = jax.random.categorical(jax.random.fold_in(draw_key, number), log_probs).astype(x.dtype)
-            return jnp.where(hidden & (rank // self.tokens_per_step == number), drawn, x)
+            shown = jnp.take_along_axis(x, sites, 1, mode="clip")
+            revealed = jnp.where(shown == denoiser.process.num_symbols, drawn, shown)
+            return x.at[rows, sites].set(revealed, mode="drop")
 
         return jax.lax.fori_loop(0, num_steps, step, x_t)
 

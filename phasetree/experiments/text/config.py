@@ -8,7 +8,7 @@ from typing import Literal
 from diffusion import TrainConfig
 from phasetree.experiments.checks import check_options
 
-TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
+TRAINING = TrainConfig(steps=1500, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class TextConfig:
     """Find the noise at which changes of a real text are most correlated, and over how many tokens."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: about two minutes, a small network; default: fifteen to thirty
+    """Starting point for all other options. quick: about two minutes, a small network; default: about fifteen
     minutes on two cores; paper: windows of 128 tokens, 12 layers of width 768, 300 passages x 50 trajectories, on a
     GPU."""
     seed: int = 0
@@ -45,11 +45,11 @@ class TextConfig:
     """Held-out windows that are regenerated, spread evenly over the held-out text."""
     trajectories: int = 24
     """R, regenerations of each passage at each noise level."""
-    tokens_per_step: int = 4
+    tokens_per_step: int = 6
     """Tokens revealed at a time in regeneration. Those of one step do not see each other: 1 is exact and slowest."""
     control: bool = True
     """Whether the text with its tokens shuffled goes through the same."""
-    control_steps: int = 400
+    control_steps: int = 300
     """Training steps of the control's network, which only has to learn how frequent tokens are."""
 
     def __post_init__(self):

@@ -19,6 +19,7 @@ from phasetree.language import Prepared, prepare, regenerate, shortened, storabl
 from phasetree.results import ResultFolder
 
 STRINGS_AT_ONCE = 512
+STRINGS_PER_GROUP = 128  # with similar numbers of masks; fewer strings at a time are faster on a CPU
 SHOWN = 3  # passages kept in words
 
 
@@ -110,7 +111,7 @@ def _correlated(key: Key[Array, ""], config: TextConfig, folder: ResultFolder, n
     words = case.data.corpus.tokenizer.words(case.passages).astype(np.int32)
     size = max(1, STRINGS_AT_ONCE // config.trajectories)
     pieces = [slice(i, i + size) for i in range(0, len(case.passages), size)]
-    sampler = RandomOrder(config.tokens_per_step, STRINGS_AT_ONCE)
+    sampler = RandomOrder(config.tokens_per_step, STRINGS_PER_GROUP)
     levels: list[xr.Dataset] = []
     with tqdm(desc=f"regenerating, {name}", total=len(config.noise_levels) * len(pieces), unit="call") as bar:
 
