@@ -28,6 +28,12 @@ from .networks import BeliefEmbedding as BeliefEmbedding
 from .networks import TokenEmbedding as TokenEmbedding
 from .networks import Transformer as Transformer
 from .networks import TreeUNet as TreeUNet
+from .ode import AdaptiveFlow as AdaptiveFlow
+from .ode import log_density as log_density
+from .parametrisation import MeanWeight as MeanWeight
+from .parametrisation import MinSNRWeight as MinSNRWeight
+from .parametrisation import NoiseWeight as NoiseWeight
+from .parametrisation import OutputWeight as OutputWeight
 from .parametrisation import Preconditioned as Preconditioned
 from .parametrisation import PredictMean as PredictMean
 from .parametrisation import PredictNoise as PredictNoise
@@ -35,6 +41,7 @@ from .parametrisation import PredictVelocity as PredictVelocity
 from .process import EpsilonBelief as EpsilonBelief
 from .process import Masking as Masking
 from .process import UniformNoise as UniformNoise
+from .reverse import DDIM as DDIM
 from .reverse import ProbabilityFlow as ProbabilityFlow
 from .reverse import ReverseSDE as ReverseSDE
 from .sample import Ancestral as Ancestral

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from .gaussian import VectorProcess
 from .loss import posterior_loss, site_weights
-from .parametrisation import AbstractParametrisation, Preconditioned
+from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
 from .process import AbstractTokenProcess
 
 BatchData = Shaped[Array, "batch *datum"]
@@ -108,16 +108,18 @@ class VectorNetworkDenoiser(AbstractNetworkDenoiser):
     apply: Callable[[PyTree, Array, Array], Array]
     params: PyTree
     parametrisation: AbstractParametrisation = Preconditioned()
+    weighting: AbstractWeighting = OutputWeight()
 
     def __call__(self, x_t, t):
         skip, scale, entry = (per_row(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
         return skip * x_t + scale * self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
 
     def loss(self, x0, x_t, t):
-        """Mean squared error of the network's output, per number: that of the mean of x_0 over scale^2."""
+        """Mean squared error of the mean of x_0, per number, times the weight of the time."""
         skip, scale, entry = (per_row(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
         output = self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
-        return jnp.mean(((x0 - skip * x_t) / scale - output) ** 2, tuple(range(1, x_t.ndim)))
+        squares = jnp.mean(((x0 - skip * x_t) / scale - output) ** 2, tuple(range(1, x_t.ndim)))
+        return squares * self.weighting.factor(self.process.path, t, scale.reshape(t.shape))
 
 
 def score(denoiser: AbstractDenoiser, x_t: Float[Array, "batch *datum"], t: Times) -> Float[Array, "batch *datum"]:

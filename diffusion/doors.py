@@ -17,11 +17,12 @@ from jaxtyping import Array, PyTree, Shaped
 
 from .denoiser import AbstractNetworkDenoiser, NetworkDenoiser, VectorNetworkDenoiser
 from .gaussian import VectorProcess
-from .parametrisation import AbstractParametrisation, Preconditioned
+from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
 from .process import AbstractProcess, AbstractTokenProcess
 
 BATCH = 2  # of the call that checks shapes
 UNIT_DATA = Preconditioned()
+OUTPUT = OutputWeight()
 Shape = int | tuple[int, ...]
 
 
@@ -32,6 +33,7 @@ def from_flax(
     *,
     blind: bool = False,
     parametrisation: AbstractParametrisation = UNIT_DATA,
+    weighting: AbstractWeighting = OUTPUT,
 ) -> AbstractNetworkDenoiser:
     """A Flax (nnx) network called as `network(x_t, t)` on batches. Split once: later calls cost no Python.
 
@@ -42,13 +44,14 @@ def from_flax(
       shape: of a datum; of a string, its number of sites.
       blind: of strings, whether the output at a site is independent of that site.
       parametrisation: of arrays, what the network gives.
+      weighting: of arrays, how errors at different times count in training.
 
     Raises:
       ValueError: if the output has another shape, or an array's network is called blind.
     """
     definition, params, rest = nnx.split(network, nnx.Param, ...)
     apply = _FlaxApply(definition, rest)
-    return _checked(_denoiser(process, apply, params, parametrisation, blind), shape)
+    return _checked(_denoiser(process, apply, params, parametrisation, weighting, blind), shape)
 
 
 def from_equinox(
@@ -57,13 +60,14 @@ def from_equinox(
     shape: Shape,
     *,
     parametrisation: AbstractParametrisation = UNIT_DATA,
+    weighting: AbstractWeighting = OUTPUT,
 ) -> AbstractNetworkDenoiser:
     """An Equinox network called as `network(x_t, t)` on one datum and its scalar time; it is vmapped.
 
     Arguments and errors as of `from_flax`.
     """
     params, rest = eqx.partition(network, eqx.is_inexact_array)
-    return _checked(_denoiser(process, _EquinoxApply(rest), params, parametrisation), shape)
+    return _checked(_denoiser(process, _EquinoxApply(rest), params, parametrisation, weighting), shape)
 
 
 def from_function(
@@ -73,12 +77,13 @@ def from_function(
     shape: Shape,
     *,
     parametrisation: AbstractParametrisation = UNIT_DATA,
+    weighting: AbstractWeighting = OUTPUT,
 ) -> AbstractNetworkDenoiser:
     """A plain function `function(params, x_t, t)` on batches; `params` is any pytree of arrays.
 
     Arguments and errors as of `from_flax`.
     """
-    return _checked(_denoiser(process, _FunctionApply(function), params, parametrisation), shape)
+    return _checked(_denoiser(process, _FunctionApply(function), params, parametrisation, weighting), shape)
 
 
 def from_host(
@@ -107,7 +112,7 @@ def from_host(
     apply = _HostApply(function, arrays, process, _output_shape(process, datum))
     x_t, t = (np.asarray(array) for array in _example(process, datum))
     apply.on_host(x_t, t)
-    return _denoiser(process, apply, (), parametrisation)
+    return _denoiser(process, apply, (), parametrisation, OUTPUT)
 
 
 class _FlaxApply(eqx.Module):
@@ -154,12 +159,17 @@ class _HostApply(eqx.Module):
 
 
 def _denoiser(
-    process: AbstractProcess, apply: Callable, params: PyTree, parametrisation: AbstractParametrisation, blind=False
+    process: AbstractProcess,
+    apply: Callable,
+    params: PyTree,
+    parametrisation: AbstractParametrisation,
+    weighting: AbstractWeighting,
+    blind: bool = False,
 ) -> AbstractNetworkDenoiser:
     if isinstance(process, VectorProcess):
         if blind:
             raise ValueError("blind = True is of strings: a network of arrays sees all of x_t, leave it out")
-        return VectorNetworkDenoiser(process, apply, params, parametrisation)
+        return VectorNetworkDenoiser(process, apply, params, parametrisation, weighting)
     if isinstance(process, AbstractTokenProcess):
         return NetworkDenoiser(process, apply, params, blind)
     raise ValueError(f"{type(process).__name__} is a process neither of strings nor of arrays")

@@ -16,7 +16,17 @@ In the first, skip x_t is the best linear estimate of data with independent numb
 inputs and targets of variance 1 at all times (Karras et al., arXiv:2206.00364, for alpha = 1; the same derivation holds
 for any alpha). On a variance-preserving path and s = 1 it is the velocity with its sign turned.
 
-The loss is the squared error of f, |E - x_0|^2 / scale^2 per number.
+The loss is the squared error of E, |E - x_0|^2 per number, times a weight of the time. Weights change how much of a
+network goes to which noise, never what the exact answer is. With q = alpha^2 / sigma^2 the signal-to-noise ratio,
+
+| weighting     | weight       | what it is                                                                            |
+|---------------|--------------|---------------------------------------------------------------------------------------|
+| OutputWeight  | 1 / scale^2  | the squared error of f itself                                                         |
+| MeanWeight    | 1            | of x_0                                                                                |
+| NoiseWeight   | q            | of z, DDPM's; times spread as `LogSNRSchedule` does make it the bound on likelihood   |
+| MinSNRWeight  | min(q, g)    | of x_0, at small noise no more than g times (Hang et al., arXiv:2303.09556)           |
+
+(The bound is -ln p(x_0) <= 1/2 int |E - x_0|^2 dq + const: Kingma, Salimans, Poole & Ho, arXiv:2107.00630.)
 """
 
 import abc
@@ -75,3 +85,45 @@ class PredictVelocity(AbstractParametrisation):
         alpha, sigma = path.alpha(t), path.sigma(t)
         total = alpha**2 + sigma**2
         return alpha / total, -sigma / total, jnp.ones_like(t)
+
+
+class AbstractWeighting(eqx.Module):
+    """How much the squared error of the mean of x_0 counts at a time."""
+
+    @abc.abstractmethod
+    def factor(self, path: AbstractPath, t: Times, scale: Times) -> Times:
+        """What the squared error of f is multiplied by, scale^2 times the weight; dimensionless, not negative."""
+
+
+class OutputWeight(AbstractWeighting):
+    """The squared error of the network's output."""
+
+    def factor(self, path, t, scale):
+        return jnp.ones_like(t)
+
+
+class MeanWeight(AbstractWeighting):
+    """The squared error of x_0, large noise above all."""
+
+    def factor(self, path, t, scale):
+        return scale**2
+
+
+class NoiseWeight(AbstractWeighting):
+    """The squared error of z, small noise above all."""
+
+    def factor(self, path, t, scale):
+        return (scale * path.alpha(t) / path.sigma(t)) ** 2
+
+
+class MinSNRWeight(AbstractWeighting):
+    """The squared error of x_0 times the signal-to-noise ratio, at most `largest`."""
+
+    largest: float = eqx.field(static=True, default=5.0)
+
+    def __check_init__(self):
+        if not self.largest > 0:
+            raise ValueError(f"largest = {self.largest}: must be positive")
+
+    def factor(self, path, t, scale):
+        return scale**2 * jnp.minimum((path.alpha(t) / path.sigma(t)) ** 2, self.largest)

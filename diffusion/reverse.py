@@ -8,7 +8,7 @@ and over a step h = lambda_s - lambda_t their exact solution is (variation of co
     x_s = (sigma_s / sigma_t) e^(-eta^2 h) x_t + k alpha_s int_0^h e^(-k (h - u)) D du
           + sigma_s (1 - e^(-2 eta^2 h))^(1/2) z.                                                                  (1)
 
-With D kept at its first value this is the ancestral step, the bridge of `gaussian.py`, for eta = 1, and DDIM's for
+With D kept at its first value this is the ancestral step, the bridge of `gaussian.py`, for eta = 1, and `DDIM`'s for
 eta = 0. Noise is additive, so D may be taken from a trial end of the step, reached with the same z, and interpolated
 linearly in u (the stochastic Heun rule):
 
@@ -20,83 +20,84 @@ steps (64 calls of D), .007 after 64; of the latter .004 is sigma^2 at `min_time
 After 64 ancestral steps they are .074 too small.
 """
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, Shaped
 
-from .denoiser import AbstractDenoiser, Times, per_row
+from .denoiser import Times, per_row
 from .gaussian import VectorProcess, log_ratio, time_of_log_ratio
 from .sample import AbstractSampler, check_positive
 
-Rows = Shaped[Array, "batch *datum"]
 
+class AbstractReverse(AbstractSampler):
+    """Equation (1) in steps evenly spaced in lambda, from each row's time to `min_time`; times must be positive.
 
-class ReverseSDE(AbstractSampler):
-    """The exact reverse of the noising, in steps evenly spaced in lambda from each row's time to `min_time`.
-
-    Each step calls the denoiser twice; at `min_time` the mean of x_0 is taken, and at once by rows not noised further.
-    Times must be positive.
+    At `min_time` the mean of x_0 is taken, and at once by rows not noised further.
     """
 
     num_steps: int = eqx.field(static=True, default=24)
     min_time: float = eqx.field(static=True, default=0.002)
+    eta: eqx.AbstractClassVar[float]
+    order: eqx.AbstractClassVar[int]
+    """Of the error of a step's mean, and how often the step calls the denoiser."""
 
     def __check_init__(self):
-        _check(self.num_steps, self.min_time)
+        check_positive("num_steps", self.num_steps)
+        if not self.min_time > 0:
+            raise ValueError(f"min_time = {self.min_time}: must be positive")
 
     def __call__(self, key, denoiser, x_t, t):
-        return _undone(key, denoiser, x_t, t, self.num_steps, self.min_time, 1.0)
+        if not isinstance(denoiser.process, VectorProcess):
+            name = type(denoiser.process).__name__
+            raise ValueError(f"reverse equations are of arrays; {name} is of strings: use Ancestral")
+        path, k = denoiser.process.path, 1 + self.eta**2
+        first, last = log_ratio(t), log_ratio(jnp.minimum(t, self.min_time))
+        h = (last - first) / self.num_steps
+        whole, late = -jnp.expm1(-k * h), _late_weight(k * h)
+
+        def step(x, step_input):
+            key, number = step_input
+            now, then = (time_of_log_ratio(first + h * n) for n in (number, number + 1))
+            kept = per_row(path.sigma(then) / path.sigma(now) * jnp.exp(-(self.eta**2) * h), x) * x
+            if self.eta:
+                spread = path.sigma(then) * jnp.sqrt(-jnp.expm1(-2 * self.eta**2 * h))
+                kept += per_row(spread, x) * jax.random.normal(key, x.shape, x.dtype)
+            start, gain = denoiser(x, now), path.alpha(then)
+            trial = kept + per_row(gain * whole, x) * start
+            if self.order == 1:
+                return trial, None
+            end = denoiser(trial, then)
+            return kept + per_row(gain * (whole - late), x) * start + per_row(gain * late, x) * end, None
+
+        numbers = jnp.arange(self.num_steps, dtype=t.dtype)
+        x, _ = jax.lax.scan(step, x_t, (jax.random.split(key, self.num_steps), numbers))
+        return denoiser(x, jnp.minimum(t, self.min_time))
 
 
-class ProbabilityFlow(AbstractSampler):
-    """The deterministic flow of the same marginals; steps as those of `ReverseSDE`. Its key decides nothing."""
+class ReverseSDE(AbstractReverse):
+    """The exact reverse of the noising; each step calls the denoiser twice."""
 
-    num_steps: int = eqx.field(static=True, default=24)
-    min_time: float = eqx.field(static=True, default=0.002)
-
-    def __check_init__(self):
-        _check(self.num_steps, self.min_time)
-
-    def __call__(self, key, denoiser, x_t, t):
-        return _undone(key, denoiser, x_t, t, self.num_steps, self.min_time, 0.0)
+    eta: ClassVar[float] = 1.0
+    order: ClassVar[int] = 2
 
 
-def _undone(
-    key: Key[Array, ""], denoiser: AbstractDenoiser, x_t: Rows, t: Times, num_steps: int, min_time: float, eta: float
-) -> Rows:
-    if not isinstance(denoiser.process, VectorProcess):
-        name = type(denoiser.process).__name__
-        raise ValueError(f"reverse equations are of arrays; {name} is of strings: use Ancestral")
-    path, k = denoiser.process.path, 1 + eta**2
-    first, last = log_ratio(t), log_ratio(jnp.minimum(t, min_time))
-    h = (last - first) / num_steps
-    whole, late = -jnp.expm1(-k * h), _late_weight(k * h)
+class ProbabilityFlow(AbstractReverse):
+    """The deterministic flow of the same marginals, two calls a step. Its key decides nothing."""
 
-    def step(x, step_input):
-        key, number = step_input
-        now, then = (time_of_log_ratio(first + h * n) for n in (number, number + 1))
-        kept = per_row(path.sigma(then) / path.sigma(now) * jnp.exp(-(eta**2) * h), x) * x
-        if eta:
-            spread = path.sigma(then) * jnp.sqrt(-jnp.expm1(-2 * eta**2 * h))
-            kept += per_row(spread, x) * jax.random.normal(key, x.shape, x.dtype)
-        start = denoiser(x, now)
-        gain = path.alpha(then)
-        end = denoiser(kept + per_row(gain * whole, x) * start, then)
-        return kept + per_row(gain * (whole - late), x) * start + per_row(gain * late, x) * end, None
+    eta: ClassVar[float] = 0.0
+    order: ClassVar[int] = 2
 
-    numbers = jnp.arange(num_steps, dtype=t.dtype)
-    x, _ = jax.lax.scan(step, x_t, (jax.random.split(key, num_steps), numbers))
-    return denoiser(x, jnp.minimum(t, min_time))
+
+class DDIM(AbstractReverse):
+    """The flow with one call a step (Song, Meng & Ermon, arXiv:2010.02502, without noise). Its key decides nothing."""
+
+    eta: ClassVar[float] = 0.0
+    order: ClassVar[int] = 1
 
 
 def _late_weight(kh: Times) -> Times:
     """B of equation (2), without cancellation: 1 - (1 - e^-x) / x = x/2 - x^2/6 + x^3/24 - ... for small x."""
     safe = jnp.maximum(kh, 2e-2)
     return jnp.where(kh < 2e-2, kh / 2 * (1 - kh / 3 * (1 - kh / 4)), 1 + jnp.expm1(-safe) / safe)
-
-
-def _check(num_steps: int, min_time: float) -> None:
-    check_positive("num_steps", num_steps)
-    if not min_time > 0:
-        raise ValueError(f"min_time = {min_time}: must be positive")

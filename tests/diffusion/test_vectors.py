@@ -12,10 +12,16 @@ import pytest
 from scipy import stats
 
 from diffusion import (
+    DDIM,
+    AdaptiveFlow,
     Ancestral,
     LogSNRSchedule,
     Masking,
+    MeanWeight,
+    MinSNRWeight,
+    NoiseWeight,
     OneShot,
+    OutputWeight,
     Preconditioned,
     PredictMean,
     PredictNoise,
@@ -94,6 +100,33 @@ def test_what_each_parametrisation_estimates_is_read_back_as_the_mean(path, para
     np.testing.assert_allclose(denoiser.loss(x0, x_t, T), np.zeros(3), atol=1e-20)
 
 
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_weights_multiply_the_squared_error_of_the_mean(path):
+    """1 / scale^2, 1, the signal-to-noise ratio and its minimum with 5, whatever the network is asked for."""
+    (x0, z), (alpha, sigma) = jax.random.normal(jax.random.key(0), (2, 3, 3)), numbers(path, T)
+    x_t = alpha[:, None] * x0 + sigma[:, None] * z
+    for parametrisation in PARAMETRISATIONS:
+        scale, ratio = np.asarray(parametrisation.factors(path, T)[1]), (alpha / sigma) ** 2
+        for weighting, weight in (
+            (OutputWeight(), 1 / scale**2),
+            (MeanWeight(), 1),
+            (NoiseWeight(), ratio),
+            (MinSNRWeight(), np.minimum(ratio, 5)),
+        ):
+            denoiser = from_function(
+                lambda _, x, t: jnp.sin(x),
+                (),
+                VectorProcess(path),
+                (3,),
+                parametrisation=parametrisation,
+                weighting=weighting,
+            )
+            want = weight * np.mean((denoiser(x_t, T) - x0) ** 2, 1)
+            np.testing.assert_allclose(denoiser.loss(x0, x_t, T), want, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"largest = -1\.0: must be positive"):
+        MinSNRWeight(-1.0)
+
+
 def test_preconditioned_inputs_and_targets_have_unit_variance():
     """For data of variance s^2: Var of input x_t is 1, and (x_0 - skip x_t) / scale has variance 1 at every time."""
     x0 = 0.7 * jax.random.normal(jax.random.key(1), (3, 40_000))
@@ -125,6 +158,8 @@ SAMPLERS = [
     (Ancestral(256, LogSNRSchedule(0.01, 1.5)), 0.04),
     (ReverseSDE(64), 0.01),
     (ProbabilityFlow(24), 0.01),
+    (DDIM(384), 0.03),
+    (AdaptiveFlow(1e-3), 0.01),
 ]
 
 
@@ -162,7 +197,7 @@ def test_strings_have_no_reverse_equation():
     [({"num_steps": 0}, "num_steps = 0: at least 1 needed"), ({"min_time": 0.0}, r"min_time = 0\.0: must be positive")],
 )
 def test_steps_that_lead_nowhere_are_refused(options, message):
-    for equation in (ReverseSDE, ProbabilityFlow):
+    for equation in (ReverseSDE, ProbabilityFlow, DDIM):
         with pytest.raises(ValueError, match=message):
             equation(**options)
 

@@ -1,0 +1,136 @@
+r"""The probability flow by an adaptive solver: data without a number of steps to choose, and their likelihood.
+
+With l = ln(alpha / sigma) and a, s on the variance-preserving path, a^2 = 1 / (1 + e^-2l), the flow of
+`reverse.py`, equation (1) at eta = 0, is
+
+    dx/dl = a (D(x, l) - a x),                                                                                     (1)
+
+D the mean of x_0. It is smooth at both ends, and every path is this one with its x_t scaled. Densities follow by
+the change of variables (Chen et al., arXiv:1806.07366; Song et al., arXiv:2011.13456): along a solution
+
+    ln p_t(x_t) = ln p_T(x_T) - int_{l_T}^{l_t} a (tr dD/dx - a d) dl,      p_T = N(0, 1).                        (2)
+
+The trace is exact, by d derivatives of the denoiser, or estimated without bias from random signs v as the mean of
+v (dD/dx) v (Hutchinson). The solver is Tsitouras' fifth-order method with an adaptive step, row by row.
+"""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Shaped
+
+from .denoiser import AbstractDenoiser, Times, per_row
+from .gaussian import VariancePreserving, VectorProcess, log_ratio, time_of_log_ratio
+from .sample import AbstractSampler
+
+PRESERVING = VariancePreserving()
+
+
+class AdaptiveFlow(AbstractSampler):
+    """`ProbabilityFlow` with steps that keep the error of x, per number, below `tolerance`. Its key decides nothing."""
+
+    tolerance: float = eqx.field(static=True, default=1e-4)
+    min_time: float = eqx.field(static=True, default=0.002)
+    """Where the mean of x_0 is taken."""
+
+    def __check_init__(self):
+        if not (self.tolerance > 0 and self.min_time > 0):
+            raise ValueError(f"tolerance = {self.tolerance}, min_time = {self.min_time}: both must be positive")
+
+    def __call__(self, key, denoiser, x_t, t):
+        last = jnp.minimum(t, self.min_time)
+        scaled = x_t / per_row(_scale(denoiser, t), x_t)
+        (x, _) = _flown(denoiser, (scaled, jnp.zeros_like(t)), t, last, self.tolerance, None)
+        return denoiser(per_row(_scale(denoiser, last), x) * x, last)
+
+
+@eqx.filter_jit
+def log_density(
+    denoiser: AbstractDenoiser,
+    x_t: Float[Array, "batch *datum"],
+    t: Times,
+    *,
+    key: Key[Array, ""] | None = None,
+    num_probes: int = 0,
+    max_time: float = 8.0,
+    tolerance: float = 1e-5,
+) -> Float[Array, " batch"]:
+    """ln p_t(x_t) of arrays under the flow of a denoiser, nats, equation (2).
+
+    Args:
+      t: OU units, positive. For a model's likelihood of data, the data themselves at a t below their resolution: p_t is
+        the data's law blurred by sigma(t), and a law on a finite set has no other density.
+      key: draws the probes; needed where there are any.
+      num_probes: random signs for the trace, in every row the same at all steps; 0: the exact trace, d times the work.
+      max_time: where x is taken as N(0, 1), OU units: e^-max_time times the size of the data is forgotten.
+      tolerance: of the solver, for x per number and for the logarithm.
+
+    Raises:
+      ValueError: if the denoiser is one of strings, or probes have no key.
+    """
+    if num_probes and key is None:
+        raise ValueError(f"num_probes = {num_probes} are drawn with a key: give one")
+    count, size = len(x_t), x_t[0].size
+    scale = _scale(denoiser, t)
+    # probes as rows beside the data; none: the unit vectors of the exact trace are made in the row
+    probes = (
+        jax.random.rademacher(key, (count, num_probes, size), x_t.dtype) if num_probes and key is not None else None
+    )
+    start = x_t / per_row(scale, x_t), jnp.zeros(count, x_t.dtype)
+    end, gathered = _flown(denoiser, start, t, jnp.full_like(t, max_time), tolerance, probes, traced=True)
+    log_normal = -jnp.sum(end.reshape(count, -1) ** 2, 1) / 2 - size / 2 * jnp.log(2 * jnp.pi).astype(x_t.dtype)
+    return log_normal + gathered - size * jnp.log(scale).astype(x_t.dtype)
+
+
+def _scale(denoiser: AbstractDenoiser, t: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """What a row of the denoiser's path is larger by than of the variance-preserving one."""
+    if not isinstance(denoiser.process, VectorProcess):
+        raise ValueError(f"{type(denoiser.process).__name__} is a process of strings, which have no flow")
+    return denoiser.process.path.alpha(t) / PRESERVING.alpha(t)
+
+
+def _flown(
+    denoiser: AbstractDenoiser,
+    start: tuple[Shaped[Array, "batch *datum"], Times],
+    first: Times,
+    last: Times,
+    tolerance: float,
+    probes: Float[Array, "batch probes size"] | None,
+    traced: bool = False,
+) -> tuple[Shaped[Array, "batch *datum"], Times]:
+    """x on the preserving path, from times `first` to `last`; the integral of (2) along the way if `traced`."""
+
+    def one(x: Array, total: Array, begin: Array, stop: Array, signs: Array | None) -> tuple[Array, Array]:
+        def velocity(ratio, state, _) -> PyTree:
+            x, _total = state
+            t = time_of_log_ratio(ratio)
+            alpha = PRESERVING.alpha(t)
+
+            def drift(x):
+                scaled = _scale(denoiser, t) * x
+                return alpha * (denoiser(scaled[None], t[None])[0] - alpha * x)
+
+            if not traced:
+                return drift(x), jnp.zeros_like(_total)
+            basis = jnp.eye(x.size, dtype=x.dtype) if signs is None else signs
+            _, along = jax.linearize(drift, x)
+            products = jax.vmap(lambda v: jnp.vdot(v, along(v.reshape(x.shape)).ravel()))(basis)
+            return drift(x), jnp.sum(products) if signs is None else jnp.mean(products)
+
+        # the solver mixes dtypes and ranks of its own
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            solution = diffrax.diffeqsolve(
+                diffrax.ODETerm(velocity),
+                diffrax.Tsit5(),
+                log_ratio(begin),
+                log_ratio(stop),
+                None,
+                (x, total),
+                stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+                saveat=diffrax.SaveAt(t1=True),
+            )
+        x, total = jax.tree.map(lambda values: values[0], solution.ys)
+        return x, total
+
+    return jax.vmap(one, in_axes=(0, 0, 0, 0, None if probes is None else 0))(*start, first, last, probes)

@@ -1,0 +1,99 @@
+"""The adaptive flow and its likelihood, against the Gaussian in closed form and a mixture's own density."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffusion import (
+    AdaptiveFlow,
+    Masking,
+    PredictMean,
+    VarianceExploding,
+    VariancePreserving,
+    VectorProcess,
+    from_function,
+    log_density,
+)
+
+VARIANCES = jnp.array([0.5, 2.0, 0.1])
+PATHS = {"preserving": VariancePreserving(), "exploding": VarianceExploding()}
+
+
+def gaussian(path):
+    """E[x_0 | x_t] of independent numbers of variance s^2: alpha s^2 / (alpha^2 s^2 + sigma^2) x_t."""
+
+    def apply(_, x, t):
+        alpha, sigma = (numbers.astype(x.dtype)[:, None] for numbers in (path.alpha(t), path.sigma(t)))
+        variances = VARIANCES.astype(x.dtype)[None]
+        return alpha * variances / (alpha**2 * variances + sigma**2) * x
+
+    return from_function(apply, (), VectorProcess(path), (3,), parametrisation=PredictMean())
+
+
+def two_clusters(path, mean=1.5, variance=0.3):
+    """Clusters at +-mean of one number: not linear, so that steps and traces matter."""
+
+    def apply(_, x, t):
+        alpha, sigma = (numbers.astype(x.dtype)[:, None] for numbers in (path.alpha(t), path.sigma(t)))
+        total = alpha**2 * variance + sigma**2
+        side = jnp.tanh(alpha * mean * x / total)
+        return mean * side + alpha * variance / total * (x - alpha * mean * side)
+
+    return from_function(apply, (), VectorProcess(path), (1,), parametrisation=PredictMean())
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_the_flow_keeps_standardised_numbers(path):
+    """Of a Gaussian x / sqrt(alpha^2 s^2 + sigma^2) is constant, to the solver's tolerance; each row from its time."""
+    x_t, t = jax.random.normal(jax.random.key(0), (4, 3)), jnp.array([0.001, 0.4, 1.0, 3.0])
+    got = jax.jit(lambda x, t: AdaptiveFlow(1e-8)(jax.random.key(1), gaussian(path), x, t))(x_t, t)
+    last = jnp.minimum(t, 0.002)
+    spread = [jnp.sqrt(path.alpha(u)[:, None] ** 2 * VARIANCES[None] + path.sigma(u)[:, None] ** 2) for u in (t, last)]
+    np.testing.assert_allclose(got, gaussian(path)(x_t / spread[0] * spread[1], last), rtol=1e-6)
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_densities_of_a_gaussian_and_of_a_mixture(path):
+    t = jnp.array([0.002, 0.1, 1.0])
+    alpha, sigma = path.alpha(t)[:, None], path.sigma(t)[:, None]
+    x_t = alpha * jax.random.normal(jax.random.key(2), (3, 3))
+    variance = alpha**2 * VARIANCES[None] + sigma**2
+    want = jnp.sum(-(x_t**2) / (2 * variance) - jnp.log(2 * jnp.pi * variance) / 2, 1)
+    np.testing.assert_allclose(log_density(gaussian(path), x_t, t, tolerance=1e-9), want, atol=1e-6)
+    x_t, variance = alpha * jnp.array([[-1.6], [0.1], [2.0]]), (alpha**2 * 0.3 + sigma**2)[:, 0]
+    logs = [-((x_t[:, 0] - s * alpha[:, 0] * 1.5) ** 2) / (2 * variance) for s in (1, -1)]
+    want = jnp.logaddexp(*logs) - jnp.log(2.0) - jnp.log(2 * jnp.pi * variance) / 2
+    np.testing.assert_allclose(log_density(two_clusters(path), x_t, t, tolerance=1e-9), want, atol=1e-6)
+
+
+def test_probes_give_a_diagonal_trace_exactly_and_any_other_on_average():
+    """v J v = tr J for signs v and diagonal J; J of a rotated Gaussian is not diagonal, and is met within 5 errors."""
+    x_t, t = jax.random.normal(jax.random.key(3), (2, 3)), jnp.array([0.5, 1.0])
+    exact = log_density(gaussian(VariancePreserving()), x_t, t)
+    probed = log_density(gaussian(VariancePreserving()), x_t, t, key=jax.random.key(4), num_probes=1)
+    np.testing.assert_allclose(probed, exact, atol=1e-4)
+    axes, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(5), (3, 3)))
+    inner = gaussian(VariancePreserving())
+    rotated = from_function(
+        lambda _, x, t: inner(x @ axes.astype(x.dtype), t) @ axes.T.astype(x.dtype),
+        (),
+        VectorProcess(),
+        (3,),
+        parametrisation=PredictMean(),
+    )
+    exact = log_density(rotated, x_t, t)
+    many = jnp.stack([log_density(rotated, x_t, t, key=jax.random.key(k), num_probes=4) for k in range(16)])
+    assert jnp.std(many, 0).min() > 1e-3
+    assert jnp.all(jnp.abs(many.mean(0) - exact) < 5 * jnp.std(many, 0) / 4)
+
+
+def test_what_has_no_flow_is_refused():
+    strings = from_function(lambda w, x, t: w[x], jnp.zeros((4, 3)), Masking(3), 2)
+    for call in (log_density, lambda d, x, t: AdaptiveFlow()(jax.random.key(0), d, x, t)):
+        with pytest.raises(ValueError, match="Masking is a process of strings, which have no flow"):
+            call(strings, jnp.zeros((1, 2)), jnp.ones(1))
+    with pytest.raises(ValueError, match="num_probes = 2 are drawn with a key: give one"):
+        log_density(gaussian(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1), num_probes=2)
+    with pytest.raises(ValueError, match=r"tolerance = 0\.0, min_time = 0\.002: both must be positive"):
+        AdaptiveFlow(0.0)
