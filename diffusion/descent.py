@@ -32,7 +32,9 @@ class TrainConfig:
     batch_size: int = 128
     """Data per update; a multiple of the number of devices."""
     learning_rate: float = 2e-3
-    """Peak of AdamW's rate: linear warm-up, then a cosine to 0."""
+    """Peak of AdamW's rate: linear warm-up, then a cosine."""
+    final_rate: float = 0.0
+    """Where the cosine ends, as a fraction of the peak; 1 keeps the rate constant, for times to mean something."""
     warmup_steps: int = 200
     """Steps over which the rate rises from 0."""
     weight_decay: float = 1e-4
@@ -58,6 +60,8 @@ class TrainConfig:
         for name in ("warmup_steps", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)}: must be 0 or more, and finite")
+        if not 0 <= self.final_rate <= 1:
+            raise ValueError(f"final_rate = {self.final_rate}: must be in [0, 1]")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay = {self.ema_decay}: must be in [0, 1)")
 
@@ -92,6 +96,7 @@ def descend(
     folder: str | os.PathLike | None = None,
     fingerprint: dict[str, Any] | None = None,
     report: Callable[[int, float], None] = lambda step, loss: None,
+    observe: Callable[[int, PyTree], None] = lambda step, params: None,
 ) -> Descended:
     """Lower a loss.
 
@@ -105,6 +110,8 @@ def descend(
       fingerprint: what identifies the run beyond `config`, `key` and the number of parameters, so that a folder of
         another run is refused.
       report: called after every chunk with the steps done and the mean loss of the chunk.
+      observe: called after every chunk, before its checkpoint, with the steps done and the averaged parameters; of a
+        run that was killed it sees again what came after the last checkpoint, the same bits.
 
     Raises:
       ValueError: if the batch cannot be shared out over the devices.
@@ -129,6 +136,7 @@ def descend(
                     f"learning_rate"
                 )
             report(stop, found)
+            observe(stop, state.average)
             if checkpoints and (stop % config.steps_per_checkpoint < stop - done or stop == config.steps):
                 checkpoints.save(stop, state)
     return Descended(state.average, state.losses)
@@ -162,7 +170,9 @@ def _chunk(state: TrainState, stop, key, loss, config: TrainConfig, mesh) -> Tra
 
 def _optimizer(config: TrainConfig) -> optax.GradientTransformation:
     warmup = min(config.warmup_steps, config.steps // 2)
-    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, config.steps)
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, warmup, config.steps, config.learning_rate * config.final_rate
+    )
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm), optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay)
     )

@@ -39,8 +39,8 @@ class AbstractReverse(AbstractSampler):
 
     num_steps: int = eqx.field(static=True, default=24)
     min_time: float = eqx.field(static=True, default=0.002)
-    eta: eqx.AbstractClassVar[float]
-    order: eqx.AbstractClassVar[int]
+    eta: ClassVar[float]
+    order: ClassVar[int]
     """Of the error of a step's mean, and how often the step calls the denoiser."""
 
     def __check_init__(self):

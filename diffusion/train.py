@@ -64,6 +64,7 @@ def train(
     folder: str | os.PathLike | None = None,
     fingerprint: dict | None = None,
     report: Callable[[int, float], None] = lambda step, loss: None,
+    observe: Callable[[int, AbstractNetworkDenoiser], None] = lambda step, denoiser: None,
 ) -> Trained:
     """Train a network.
 
@@ -77,6 +78,7 @@ def train(
       fingerprint: what identifies the run beyond `config`, `key` and the number of parameters (the grammar, say), so
         that a folder of another run is refused.
       report: called after every chunk with the steps done and the mean loss of the chunk.
+      observe: called after every chunk with the steps done and the denoiser of the moment, see `descend`.
 
     Raises:
       ValueError: if the batch cannot be shared out over the devices.
@@ -84,8 +86,21 @@ def train(
       FolderError: if `folder` belongs to another run or is damaged.
     """
     loss = _DenoisingLoss(denoiser, data, schedule or default_schedule(denoiser.process), config.batch_size)
-    found = descend(key, loss, denoiser.params, config, folder=folder, fingerprint=fingerprint, report=report)
-    return Trained(eqx.tree_at(lambda d: d.params, denoiser, found.params), found.losses)
+
+    def with_params(params: PyTree) -> AbstractNetworkDenoiser:
+        return eqx.tree_at(lambda d: d.params, denoiser, params)
+
+    found = descend(
+        key,
+        loss,
+        denoiser.params,
+        config,
+        folder=folder,
+        fingerprint=fingerprint,
+        report=report,
+        observe=lambda step, params: observe(step, with_params(params)),
+    )
+    return Trained(with_params(found.params), found.losses)
 
 
 def draw_times(key: Key[Array, ""], size: int, schedule: AbstractSchedule) -> Float[Array, " size"]:

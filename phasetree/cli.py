@@ -18,6 +18,7 @@ EXPERIMENTS = {
     "text": "which tokens of a real text change together, and how far apart; a shuffled control",
     "images": "which patches of real images change together, and where the class is lost",
     "speciation": "when a diffusion decides between two Gaussian clusters: trained, exact, theory",
+    "windows": "which level of a tree of clusters is decided when: trained, exact, theory",
     "text-demo": "train on a real text, noise and regenerate passages, bits per character",
 }
 

@@ -1,4 +1,4 @@
-"""The trained denoiser of an experiment on random hierarchies, and its losses beside those of exact inference."""
+"""The trained denoisers of experiments: on random hierarchies, losses beside those of exact inference; on mixtures."""
 
 from collections.abc import Callable
 
@@ -8,14 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from flax import nnx
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
-from diffusion import AbstractNetworkDenoiser, FreshStrings, TrainConfig, TreeUNet, from_flax, train
+from diffusion import (
+    AbstractNetworkDenoiser,
+    FreshStrings,
+    FreshVectors,
+    Preconditioned,
+    TrainConfig,
+    TreeUNet,
+    VectorMLP,
+    VectorProcess,
+    from_flax,
+    train,
+)
 from diffusion.loss import posterior_loss, site_weights
 from diffusion.process import AbstractTokenProcess
 from diffusion.schedule import default_schedule
 from diffusion.train import draw_times
-from hierarchical import RandomHierarchyModel
+from hierarchical import GaussianMixture, RandomHierarchyModel
 from phasetree.progress import training_bar
 from phasetree.results import ResultFolder
 from theory import batched_cavity_marginals
@@ -89,6 +100,40 @@ def trained_on_grammar(
         attrs={"unit": "nats per site"},
     )
     return result.denoiser, training
+
+
+def trained_on_mixture(
+    seed: int,
+    folder: ResultFolder,
+    mixture: GaussianMixture,
+    config: TrainConfig,
+    *,
+    width: int,
+    identity: dict,
+) -> tuple[AbstractNetworkDenoiser, Float[np.ndarray, " steps"]]:
+    """A dense network trained on fresh data of a mixture, and its loss at every step; checkpoints are kept.
+
+    Args:
+      seed: of weights and draws, with the dimension.
+      identity: what tells this mixture from others of its dimension.
+    """
+    d = mixture.dimension
+    network = VectorMLP(d, width, rngs=nnx.Rngs(named_key(seed, "network", d)))
+    mean = mixture.weights @ mixture.means / jnp.sum(mixture.weights)
+    spread = jnp.sum((mixture.means - mean[None]) ** 2, 1) / d + jnp.mean(mixture.variances, 1)
+    scale = float(jnp.sqrt(mixture.weights @ spread / jnp.sum(mixture.weights)))  # of a number
+    denoiser = from_flax(network, VectorProcess(), (d,), parametrisation=Preconditioned(scale))
+    with training_bar(f"training in {d} dimensions", config) as report:
+        result = train(
+            named_key(seed, "train", d),
+            denoiser,
+            FreshVectors(mixture),
+            config,
+            folder=folder.path / "checkpoints" / str(d),
+            fingerprint={"dimension": d, "width": width, **identity},
+            report=report,
+        )
+    return result.denoiser, np.asarray(result.losses)
 
 
 def training_lines(dataset: xr.Dataset) -> list[str]:

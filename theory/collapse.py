@@ -110,7 +110,7 @@ def _race(num_points: int, dimension: int, square: float, signal: float, noise: 
     seed = signal / total, noise * square / total**2
     other = signal / noise, square / noise
     step, reach = 0.025, 40.0
-    top = seed[0] / 2 * stats.ncx2.ppf(1 - 1e-12, dimension, seed[1] / seed[0])  # beyond, the seed has won or lost
+    top = float(seed[0] / 2 * stats.ncx2.ppf(1 - 1e-12, dimension, seed[1] / seed[0]))  # beyond, all is decided
     grid = np.arange(-reach, top + 4.0, step)
     gumbel = np.arange(-4.0, reach, step)  # G; below -4 its density is e^(4 - e^4)
     density = np.exp(-gumbel - np.exp(-gumbel)) * step

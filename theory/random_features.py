@@ -106,17 +106,21 @@ def _sample_edges(
 ) -> tuple[float, float]:
     """Ends of the spectrum of a sample covariance whose population has these eigenvalues; `ratio` dimensions a sample.
 
-    Silverstein & Choi (1995): ends are the extrema of z(m) = -1/m + ratio E[v / (1 + v m)] outside the poles.
+    Silverstein & Choi (1995): ends are the extrema, outside the poles, of z(m) = -1/m + ratio E[v / (1 + v m)].
     """
 
-    def z(m: float) -> float:
+    def end(pole: float, outwards: int) -> float:
+        """The extremum at m = -1/(pole r^(+-1)), 0 < r < 1."""
+
+        def slope(r: float) -> float:
+            shifted = values * r ** float(-outwards) / pole  # -v m
+            return float(ratio * (weights @ (shifted / (1 - shifted)) ** 2) - 1)
+
+        r = optimize.root_scalar(slope, bracket=(1e-9, 1 - 1e-9)).root
+        m = -(r ** float(-outwards)) / pole
         return float(-1 / m + ratio * (weights @ (values / (1 + values * m))))
 
-    low, high = values.min(), values.max()
-    # m = -1/(v r) runs over the intervals beyond the poles as r over (0, 1)
-    left = optimize.minimize_scalar(lambda r: -z(-1 / (low * r)), bounds=(1e-6, 1 - 1e-6), method="bounded")
-    right = optimize.minimize_scalar(lambda r: z(-r / high), bounds=(1e-6, 1 - 1e-6), method="bounded")
-    return z(-1 / (low * left.x)), z(-right.x / high)
+    return end(float(values.min()), 1), end(float(values.max()), -1)
 
 
 def training_times(

@@ -7,26 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 from tqdm import tqdm
 
 from diffusion import (
     AbstractDenoiser,
-    FreshVectors,
-    Preconditioned,
     ProbabilityFlow,
     ReverseSDE,
-    VectorMLP,
     VectorProcess,
-    from_flax,
-    train,
 )
 from hierarchical import GaussianMixture
 from phasetree.experiments.speciation.config import SpeciationConfig
-from phasetree.progress import training_bar
 from phasetree.results import ResultFolder
-from phasetree.training import named_key
+from phasetree.training import named_key, trained_on_mixture
 from theory.critical_times import speciation_time
 from theory.exact import MixtureDenoiser
 
@@ -49,7 +42,10 @@ def run(config: SpeciationConfig, folder: ResultFolder) -> xr.Dataset:
             mixture = two_clusters(named_key(config.seed, "means", d), d, config.std)
             denoiser: AbstractDenoiser = MixtureDenoiser(mixture=mixture, process=VectorProcess())
             if kind == "trained":
-                denoiser, losses[d] = _trained(config, folder, mixture)
+                identity = {"std": config.std, "seed": config.seed}
+                denoiser, losses[d] = trained_on_mixture(
+                    config.seed, folder, mixture, config.train, width=config.width, identity=identity
+                )
             parts[kind, d] = folder.stage(
                 f"{kind}-{d}", lambda m=mixture, dn=denoiser, k=kind: _measured(config, m, dn, k, bar.update)
             )
@@ -88,27 +84,6 @@ def two_clusters(key: Key[Array, ""], dimension: int, std: float) -> GaussianMix
     direction = jax.random.normal(key, (dimension,), jnp.float32)
     mean = direction * jnp.sqrt(dimension / jnp.sum(direction**2))
     return GaussianMixture(jnp.ones(2, jnp.float32), jnp.stack([mean, -mean]), std**2)
-
-
-def _trained(
-    config: SpeciationConfig, folder: ResultFolder, mixture: GaussianMixture
-) -> tuple[AbstractDenoiser, Float[np.ndarray, " steps"]]:
-    """A dense network trained on fresh data of the mixture, and its loss at every step."""
-    d = mixture.dimension
-    network = VectorMLP(d, config.width, rngs=nnx.Rngs(named_key(config.seed, "network", d)))
-    scale = float((1 + config.std**2) ** 0.5)  # of a number: |m|^2 / d + s^2
-    denoiser = from_flax(network, VectorProcess(), (d,), parametrisation=Preconditioned(scale))
-    with training_bar(f"training in {d} dimensions", config.train) as report:
-        result = train(
-            named_key(config.seed, "train", d),
-            denoiser,
-            FreshVectors(mixture),
-            config.train,
-            folder=folder.path / "checkpoints" / str(d),
-            fingerprint={"dimension": d, "std": config.std, "width": config.width, "seed": config.seed},
-            report=report,
-        )
-    return result.denoiser, np.asarray(result.losses)
 
 
 def _measured(

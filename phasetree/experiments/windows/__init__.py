@@ -1,0 +1,14 @@
+"""Which level of a hierarchy of clusters is decided when? Critical windows of a tree mixture, trained, exact, theory.
+
+Data are Gaussian clusters whose means are the leaves of a binary tree, with offsets that shrink from level to level. A
+datum is noised to t and taken back by the reverse equation: on which levels is it below the same node as before? Theory
+says that level l is decided, once its parent is, by the two children alone: its retention is phi(S_l), a function of
+that level's signal, and crosses phi(1) = .775 at t_l = 1/2 ln(m_l^2 + 1 - s^2). Within the window in which the children
+are neither one nor two for the noised data (total variation between .05 and .95) the level is decided.
+"""
+
+from .config import PRESETS as PRESETS
+from .config import WindowsConfig as WindowsConfig
+from .figure import plot as plot
+from .figure import report as report
+from .stages import run as run

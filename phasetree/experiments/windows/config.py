@@ -1,0 +1,82 @@
+"""What the experiment `windows` can be asked: its options and their presets."""
+
+import dataclasses
+import itertools
+import math
+from typing import Literal
+
+from diffusion import TrainConfig
+from phasetree.experiments.checks import check_options
+
+TRAINING = TrainConfig(steps=8000, batch_size=512)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowsConfig:
+    """Find the noise at which each level of a tree of clusters is decided, and compare with theory."""
+
+    preset: Literal["quick", "default", "paper"] = "default"
+    """Starting point for all other options. quick: about a minute; default: about five minutes on two cores; paper:
+    five levels and a wide network, for a GPU."""
+    seed: int = 0
+    """Decides the tree's directions, the network's initial weights and every draw."""
+    level_offsets: tuple[float, ...] = (16.0, 4.0, 1.5)
+    """m_l, how far a child is from its parent, first level first; each must be smaller than 1.41 of the one before."""
+    dimension: int = 32
+    """Dimension d of the data; the nodes of the tree have a direction each, 2^levels - 1 in all."""
+    std: float = 1.0
+    """Standard deviation s of the clusters, per dimension."""
+    trained: bool = True
+    """Whether a network is trained and measured beside the exact denoiser."""
+    offsets: tuple[float, ...] = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
+    """Where to measure: noise times minus the predicted time of each level, increasing and evenly spaced, OU units."""
+    trajectories: int = 16_384
+    """U-turns at each noise time."""
+    sampler_steps: int = 48
+    """Steps of the reverse equation, two calls of the denoiser each."""
+    width: int = 128
+    """Width of the network."""
+    train: TrainConfig = TRAINING
+    """How to train; every batch is drawn anew."""
+
+    def __post_init__(self):
+        check_options(self, trajectories=16, sampler_steps=1, width=1, dimension=1)
+        if not self.level_offsets or not self.std > 0:
+            raise ValueError(f"level_offsets = {self.level_offsets}, std = {self.std}: give a level, a positive std")
+        steps = [b - a for a, b in itertools.pairwise(self.offsets)]
+        if len(steps) < 2 or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps):
+            raise ValueError(f"offsets = {self.offsets}: give at least 3, increasing and evenly spaced")
+        lowest = min(self.level_offsets)
+        decided = lowest**2 + 1 - self.std**2
+        if not (decided > 0 and math.log(decided) / 2 + self.offsets[0] > 0):
+            raise ValueError(
+                f"level_offsets = {self.level_offsets}, offsets from {self.offsets[0]}: the level at {lowest} would be "
+                f"measured at a time below 0: raise its offset, or the first of the times' offsets"
+            )
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the default folder of this run, beside its seed."""
+        return self.preset
+
+
+PRESETS = {
+    "quick": WindowsConfig(
+        preset="quick",
+        level_offsets=(8.0, 2.5),
+        dimension=8,
+        trajectories=2048,
+        width=64,
+        train=TrainConfig(steps=1500, batch_size=256),
+    ),
+    "default": WindowsConfig(),
+    "paper": WindowsConfig(
+        preset="paper",
+        level_offsets=(64.0, 24.0, 9.0, 3.6, 1.5),
+        dimension=256,
+        trajectories=65_536,
+        sampler_steps=96,
+        width=1024,
+        train=TrainConfig(steps=50_000, batch_size=1024, learning_rate=5e-4),
+    ),
+}
