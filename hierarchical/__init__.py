@@ -18,6 +18,7 @@ from .markov import MarkovChain as MarkovChain
 from .markov import matched_chain as matched_chain
 from .mixture import GaussianMixture as GaussianMixture
 from .mixture import fit_mixture as fit_mixture
+from .mixture import two_clusters as two_clusters
 from .ngram import BitsPerCharacter as BitsPerCharacter
 from .ngram import CharacterNGram as CharacterNGram
 from .ngram import bits_per_character as bits_per_character

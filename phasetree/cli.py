@@ -19,6 +19,8 @@ EXPERIMENTS = {
     "images": "which patches of real images change together, and where the class is lost",
     "speciation": "when a diffusion decides between two Gaussian clusters: trained, exact, theory",
     "windows": "which level of a tree of clusters is decided when: trained, exact, theory",
+    "collapse": "when the exact score of a finite training set falls onto its points: measured, exact, limit",
+    "memorisation-time": "how long training takes to generalise and to memorise, against the number of points",
     "text-demo": "train on a real text, noise and regenerate passages, bits per character",
 }
 

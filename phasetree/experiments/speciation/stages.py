@@ -16,7 +16,7 @@ from diffusion import (
     ReverseSDE,
     VectorProcess,
 )
-from hierarchical import GaussianMixture
+from hierarchical import GaussianMixture, two_clusters
 from phasetree.experiments.speciation.config import SpeciationConfig
 from phasetree.results import ResultFolder
 from phasetree.training import named_key, trained_on_mixture
@@ -77,13 +77,6 @@ def noise_times(config: SpeciationConfig, dimension: int) -> list[float]:
             f"before t = {SHORTEST}: raise the first offset or drop the dimension"
         )
     return times
-
-
-def two_clusters(key: Key[Array, ""], dimension: int, std: float) -> GaussianMixture:
-    """Means at +-m, |m|^2 = d, in a random direction."""
-    direction = jax.random.normal(key, (dimension,), jnp.float32)
-    mean = direction * jnp.sqrt(dimension / jnp.sum(direction**2))
-    return GaussianMixture(jnp.ones(2, jnp.float32), jnp.stack([mean, -mean]), std**2)
 
 
 def _measured(

@@ -1,0 +1,71 @@
+"""What the experiment `collapse` can be asked: its options and their presets."""
+
+import dataclasses
+import itertools
+import math
+from typing import Literal
+
+from phasetree.experiments.checks import check_options
+
+
+@dataclasses.dataclass(frozen=True)
+class CollapseConfig:
+    """Find the noise below which the score of a finite training set returns its points, and compare with theory."""
+
+    preset: Literal["quick", "default", "paper"] = "default"
+    """Starting point for all other options. quick: half a minute; default: about five minutes on two cores; paper: up
+    to 163,000 points and ten times the draws, for a GPU."""
+    seed: int = 0
+    """Decides every draw."""
+    dimensions: tuple[int, ...] = (12, 20, 28, 36)
+    """Dimensions d, increasing."""
+    alpha: float = 0.25
+    """ln n / d, nats: each set has n = e^(alpha d) points, rounded."""
+    std: float = 1.0
+    """Standard deviation s of the data, per dimension."""
+    times: tuple[float, ...] = (0.4, 0.55, 0.7, 0.85, 1.0, 1.15, 1.3, 1.45, 1.6)
+    """Noise times over the collapse time, increasing and evenly spaced."""
+    sets: int = 512
+    """Training sets, drawn independently; errors are over sets."""
+    seeds: int = 16
+    """Points of each set that are noised, at each noise time."""
+    turns: int = 4
+    """How many of them are taken back by the reverse equation."""
+    sampler_steps: int = 24
+    """Steps of the reverse equation, two calls of the denoiser each."""
+
+    def __post_init__(self):
+        check_options(self, sets=4, seeds=1, turns=1, sampler_steps=1)
+        if (
+            len(self.dimensions) < 1
+            or min(self.dimensions) < 1
+            or any(b <= a for a, b in itertools.pairwise(self.dimensions))
+        ):
+            raise ValueError(f"dimensions = {self.dimensions}: give increasing numbers from 1 on")
+        if not (self.alpha > 0 and self.std > 0):
+            raise ValueError(f"alpha = {self.alpha}, std = {self.std}: both must be positive")
+        if self.points(self.dimensions[0]) < max(3, self.seeds) or self.turns > self.seeds:
+            raise ValueError(
+                f"n = e^(alpha d) = {self.points(self.dimensions[0])} points in d = {self.dimensions[0]}, seeds = "
+                f"{self.seeds}, turns = {self.turns}: give at least 3 points, no more seeds than those, no more turns "
+                f"than seeds"
+            )
+        steps = [b - a for a, b in itertools.pairwise(self.times)]
+        if len(steps) < 2 or self.times[0] <= 0 or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps):
+            raise ValueError(f"times = {self.times}: give at least 3, positive, increasing and evenly spaced")
+
+    def points(self, dimension: int) -> int:
+        """n."""
+        return round(math.exp(self.alpha * dimension))
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the default folder of this run, beside its seed."""
+        return self.preset
+
+
+PRESETS = {
+    "quick": CollapseConfig(preset="quick", dimensions=(12, 20), sets=128),
+    "default": CollapseConfig(),
+    "paper": CollapseConfig(preset="paper", dimensions=(12, 20, 28, 36, 48), sets=5120),
+}
