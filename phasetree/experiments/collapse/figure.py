@@ -53,8 +53,8 @@ def plot(dataset: xr.Dataset) -> Figure:
         ):
             error = part[name].std("set") / part.sizes["set"] ** 0.5
             label = f"d = {d}, n = {int(part.points)}" if filled else ("U-turns" if shade == 1 else None)
-            fill = {} if filled else {"markerfacecolor": "none"}
-            axis.errorbar(times, part[name].mean("set"), error, fmt=marker, label=label, **style, **fill)
+            face = COLORS["empirical"] if filled else "none"
+            axis.errorbar(times, part[name].mean("set"), error, fmt=marker, label=label, markerfacecolor=face, **style)
         left.plot(times, part.exact_weight, color=COLORS["theory"], alpha=shade, linewidth=0.8, zorder=0)
         right.plot(times, part.exact_entropy, color=COLORS["theory"], alpha=shade, linewidth=0.8, zorder=0)
     largest = dataset.isel(dimension=-1)
@@ -66,7 +66,7 @@ def plot(dataset: xr.Dataset) -> Figure:
         axis.axvline(1, color="0.75", linewidth=0.6, zorder=-1)
         axis.legend(fontsize=6)
     left.set(xlabel="noise time over collapse time $t / t_C$", ylabel="weight of the seed", ylim=(0, 1.03))
-    right.set(xlabel="noise time over collapse time $t / t_C$", ylabel="excess entropy (nats per dimension)")
+    right.set(xlabel="noise time over collapse time $t / t_C$", ylabel="excess entropy / $d$ (nats)")
     return figure
 
 

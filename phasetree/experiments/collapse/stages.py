@@ -71,7 +71,9 @@ def _seeds(
 
     def one(inputs):
         data_key, noise_key = inputs
-        denoiser = EmpiricalDenoiser(std * jax.random.normal(data_key, (n, d), jnp.float32), VectorProcess())
+        denoiser = EmpiricalDenoiser(
+            data=std * jax.random.normal(data_key, (n, d), jnp.float32), process=VectorProcess()
+        )
         corrupt_key, reverse_key = jax.random.split(noise_key)
         x0, times = denoiser.data[:seeds], jnp.full(seeds, t)
         x_t = jax.vmap(denoiser.process.corrupt)(jax.random.split(corrupt_key, seeds), x0, times)

@@ -40,7 +40,7 @@ class MemorisationConfig:
     """Standard deviation s of the clusters, per dimension."""
     width: int = 256
     """Width of the network."""
-    steps_per_point: int = 24
+    steps_per_point: int = 20
     """Training steps over n; an option of the network's training, so `train.steps` is not used."""
     observations: int = 30
     """Times, evenly spaced in their logarithm, at which the network is looked at."""

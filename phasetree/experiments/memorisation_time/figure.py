@@ -1,5 +1,6 @@
 """Figure, table and closing sentence of the experiment `memorisation-time`."""
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
@@ -56,9 +57,9 @@ def exponent(dataset: xr.Dataset, what: str, threshold: float) -> Estimate:
     rows = np.log(times(dataset, what, threshold))
     slopes = np.array([np.polyfit(np.log(dataset.points.values), row, 1)[0] for row in rows if np.isfinite(row).all()])
     if not len(slopes):
-        return Estimate(np.array(np.nan), np.array(np.nan))
+        return Estimate(jnp.asarray(jnp.nan), jnp.asarray(jnp.nan))
     error = slopes.std(ddof=1) / len(slopes) ** 0.5 if len(slopes) > 1 else 0.0
-    return Estimate(np.asarray(slopes.mean()), np.asarray(error))
+    return Estimate(jnp.asarray(slopes.mean()), jnp.asarray(error))
 
 
 @in_style
@@ -135,7 +136,7 @@ def report(dataset: xr.Dataset) -> str:
 def _mean(values: Float[np.ndarray, " repeats"]) -> str:
     """The mean over repeats; not of some of them only, which would be the quick ones."""
     error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return with_error(Estimate(np.asarray(values.mean()), np.asarray(error)))
+    return with_error(Estimate(jnp.asarray(values.mean()), jnp.asarray(error)))
 
 
 def _exact_loss(part: xr.Dataset) -> float:

@@ -57,6 +57,8 @@ class Case(NamedTuple):
     """Other data of the same law, noised."""
     start: Float[Array, "generated d"]
     """Where generation begins."""
+    parametrisation: Preconditioned
+    """The network's: losses are in its unit."""
 
 
 def run(config: MemorisationConfig, folder: ResultFolder) -> xr.Dataset:
@@ -90,10 +92,10 @@ def _watched(config: MemorisationConfig, folder: ResultFolder, points: int, repe
         network,
         case.exact.process,
         (config.dimension,),
-        parametrisation=Preconditioned(float((1 + config.std**2) ** 0.5)),
+        parametrisation=case.parametrisation,
     )
-    bayes = _losses(denoiser, case.exact, case)
-    empirical = _losses(denoiser, EmpiricalDenoiser(case.data, case.exact.process), case)
+    bayes = _losses(case.exact, case)
+    empirical = _losses(EmpiricalDenoiser(data=case.data, process=case.exact.process), case)
     steps, sampler = config.observed(points), ProbabilityFlow(config.sampler_steps)
 
     def look(step: int, found: AbstractNetworkDenoiser) -> None:
@@ -124,7 +126,7 @@ def _watched(config: MemorisationConfig, folder: ResultFolder, points: int, repe
         step=("look", steps),
         bayes_loss=float(bayes[0]),
         empirical_loss=float(empirical[0]),
-        initial_excess=float(_losses(denoiser, denoiser, case)[2]),
+        initial_excess=float(_losses(denoiser, case)[2]),
     )
 
 
@@ -139,7 +141,7 @@ def _case(config: MemorisationConfig, points: int, repeat: int) -> Case:
     fresh = _noised(keys[2], keys[3], exact, supply.batch(named_key(config.seed, "fresh", repeat), DRAWS))
     sigma = exact.process.path.sigma(START).astype(jnp.float32)
     start = sigma * jax.random.normal(keys[4], (config.generated, config.dimension), jnp.float32)
-    return Case(data, exact, noised, fresh, start)
+    return Case(data, exact, noised, fresh, start, Preconditioned(float((1 + config.std**2) ** 0.5)))
 
 
 def _noised(
@@ -150,20 +152,18 @@ def _noised(
 
 
 def _look(denoiser: AbstractNetworkDenoiser, case: Case, sampler: ProbabilityFlow) -> xr.Dataset:
-    losses = _losses(denoiser, denoiser, case)
+    losses = _losses(denoiser, case)
     names = ("train_loss", "test_loss", "excess")
     found = {name: float(value) for name, value in zip(names, losses, strict=True)}
     return xr.Dataset({**found, "copies": float(_copies(denoiser, case, sampler))})
 
 
 @eqx.filter_jit
-def _losses(
-    network: AbstractNetworkDenoiser, denoiser: AbstractDenoiser, case: Case
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+def _losses(denoiser: AbstractDenoiser, case: Case) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """Mean squared errors in the unit of the network's loss: on training points, on fresh data, there against exact."""
 
     def loss(noised: Noised, want: Float[Array, "draws d"]) -> Float[Array, ""]:
-        _, scale, _ = network.parametrisation.factors(case.exact.process.path, noised.t)
+        _, scale, _ = case.parametrisation.factors(case.exact.process.path, noised.t)
         return jnp.mean(((denoiser(noised.x_t, noised.t) - want) / scale[:, None]) ** 2)
 
     fresh = case.fresh
