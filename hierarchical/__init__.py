@@ -13,6 +13,7 @@ from .grammar import Derivation as Derivation
 from .grammar import RandomHierarchyModel as RandomHierarchyModel
 from .images import Images as Images
 from .images import load_images as load_images
+from .images import select_classes as select_classes
 from .images import split_images as split_images
 from .markov import MarkovChain as MarkovChain
 from .markov import matched_chain as matched_chain

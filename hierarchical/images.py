@@ -59,6 +59,28 @@ class Images:
         return dataclasses.replace(self, pixels=self.pixels[chosen], labels=labels)
 
 
+def select_classes(images: Images, classes: tuple[int, ...]) -> Images:
+    """The images of some classes, which become 0, 1, ... in the order given.
+
+    Raises:
+      ValueError: if there are no classes, one is asked for twice or is not there, or too few images are left.
+    """
+    if images.labels is None:
+        raise ValueError(f"{images.name} has no classes: classes = {classes} cannot be chosen")
+    there = set(np.unique(images.labels).tolist())
+    if len(set(classes)) < len(classes) or not set(classes) <= there:
+        raise ValueError(f"classes = {classes}: choose different ones among {', '.join(map(str, sorted(there)))}")
+    chosen = np.flatnonzero(np.isin(images.labels, classes)).astype(np.int32)
+    if len(chosen) < LEAST:
+        raise ValueError(f"{images.name} has {len(chosen)} images of classes {classes}: give at least {LEAST}")
+    part = images.subset(chosen)
+    labels = np.array([classes.index(label) for label in images.labels[chosen].tolist()], np.int32)
+    said = ", ".join(map(str, classes))
+    return dataclasses.replace(
+        part, labels=labels, provenance=f"{images.provenance}; {len(chosen)} of them, of classes {said}"
+    )
+
+
 def load_images(source: str | pathlib.Path = "digits", side: int = 32) -> Images:
     """Images of a folder or file or, by name, of an installed package.
 

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, Int32, Key
 
 from diffusion import AbstractNetworkDenoiser, ConvUNet, TrainConfig, TrainingSet, VectorProcess, from_flax, train
-from hierarchical import Images, load_images, split_images
+from hierarchical import Images, load_images, select_classes, split_images
 
 
 class PreparedImages(NamedTuple):
@@ -25,13 +25,16 @@ class PreparedImages(NamedTuple):
     std: float
 
 
-def prepare_images(source: str | pathlib.Path, side: int, multiple: int, seed: int) -> PreparedImages:
-    """Load, pad with black to a multiple of `multiple` pixels, split and standardise.
+def prepare_images(
+    source: str | pathlib.Path, side: int, multiple: int, seed: int, classes: tuple[int, ...] = ()
+) -> PreparedImages:
+    """Load, pad with black to a multiple of `multiple` pixels, split and standardise; all classes, or those named.
 
     Raises:
-      ValueError: if all pixels are equal.
+      ValueError: if all pixels are equal, or there are no such classes.
     """
     images = load_images(source, side)
+    images = select_classes(images, classes) if classes else images
     training, held_out = split_images(images, seed)
     mean, std = float(training.pixels.mean()), float(training.pixels.std())
     if std == 0:

@@ -251,3 +251,33 @@ def test_checkpoints_are_closed_when_training_fails(tmp_path):
     assert jnp.isfinite(
         train(jax.random.key(6), table_network(), FreshStrings(RHM), SHORT, folder=tmp_path / "run").losses
     ).all()
+
+
+def test_an_observer_sees_the_denoiser_of_every_chunk_the_last_of_which_is_the_result():
+    seen = {}
+    result = train(
+        jax.random.key(0), table_network(), FreshStrings(RHM), SHORT, observe=lambda step, d: seen.update({step: d})
+    )
+    assert list(seen) == [2, 4, 6]
+    np.testing.assert_array_equal(seen[6].params, result.denoiser.params)
+    assert not np.array_equal(seen[2].params, seen[4].params)
+
+
+def test_a_constant_rate_does_not_depend_on_the_number_of_steps():
+    """Six steps of twelve are six steps: only where the rate does not fall to 0."""
+    found = {}
+    for rate in (0.0, 1.0):
+        kept = []
+        for steps in (6, 12):
+            config = dataclasses.replace(SHORT, steps=steps, final_rate=rate, warmup_steps=2)
+            train(
+                jax.random.key(0),
+                table_network(),
+                FreshStrings(RHM),
+                config,
+                observe=lambda step, d, k=kept: k.append(np.asarray(d.params)) if step == 6 else None,
+            )
+        found[rate] = np.array_equal(*kept)
+    assert found == {0.0: False, 1.0: True}
+    with pytest.raises(ValueError, match=r"final_rate = 2\.0: must be in \[0, 1\]"):
+        TrainConfig(final_rate=2.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hierarchical import Images, load_images, split_images
+from hierarchical import Images, load_images, select_classes, split_images
 
 N, SIDE = 120, 8
 
@@ -148,3 +148,20 @@ def test_files_beside_classes_deep_pixels_and_broken_files_are_told(files, tmp_p
     (tmp_path / "short").write_bytes(gzip.decompress(whole)[:100])
     with pytest.raises(ValueError, match=r"says that it holds \(120, 8, 8\) numbers and holds 84: fetch it again"):
         load_images(tmp_path / "short")
+
+
+def test_classes_are_chosen_and_numbered_anew():
+    rng = np.random.default_rng(3)
+    labels = (np.arange(400) % 4).astype(np.int32)
+    images = Images("four", rng.random((400, 2, 2, 1)).astype(np.float32), labels, "drawn")
+    part = select_classes(images, (3, 1))
+    np.testing.assert_array_equal(part.pixels, images.pixels[labels % 2 == 1])
+    np.testing.assert_array_equal(part.labels, np.where(labels[labels % 2 == 1] == 3, 0, 1))
+    assert part.num_classes == 2 and part.provenance.endswith("200 of them, of classes 3, 1")
+    for classes, message in (((1, 1), "choose different ones among 0, 1, 2, 3"), ((1, 7), "choose different ones")):
+        with pytest.raises(ValueError, match=message):
+            select_classes(images, classes)
+    with pytest.raises(ValueError, match="four has 50 images of classes"):
+        select_classes(images.subset(np.arange(100, dtype=np.int32)), (0, 1))
+    with pytest.raises(ValueError, match="four has no classes"):
+        select_classes(Images("four", images.pixels, None, "drawn"), (0, 1))

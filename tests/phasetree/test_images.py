@@ -11,10 +11,11 @@ import xarray as xr
 from diffusion import TrainConfig
 from diffusion.conv_unet import gathered
 from diffusion.measure import GridGeometry, bootstrap, connected_sums, susceptibility
+from hierarchical import Images
 from phasetree.experiments import images as experiment
 from phasetree.experiments.images import figure, stages
 from phasetree.results import ResultFolder
-from phasetree.vision import trained_embedding
+from phasetree.vision import PreparedImages, trained_embedding
 from tests.experiments import finish
 
 TINY = experiment.ImagesConfig(
@@ -159,3 +160,26 @@ def test_too_few_held_out_images_are_told_before_training(stripes, tmp_path):
 def test_impossible_configurations_say_what_to_change(options, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **options)
+
+
+def test_two_classes_are_held_against_their_speciation_times(whole):
+    """Clusters of known means and covariance: their numbers are found; the report sets the time beside both."""
+    path, _ = whole
+    assert "of two classes it is kept with probability 0.775 at t = " in (path / "report.md").read_text()
+    rng, mean = np.random.default_rng(2), np.array([2.0, 0.0, 0.0, 0.0])
+    labels = np.arange(20_000) % 2
+    rows = np.where(labels[:, None] == 1, mean, -mean) + rng.normal(size=(20_000, 4)) * [0.5, 1.0, 0.3, 0.3]
+    pixels = rows.reshape(-1, 2, 2, 1).astype(np.float32)
+    sets = Images("clusters", pixels, labels.astype(np.int32), "drawn")
+    data = PreparedImages(sets, pixels, sets.labels, pixels[:4], sets.labels[:4], 0.0, 1.0)
+    found = stages._two_class_statistics(data)
+    want = {"largest_variance": 4.25, "squared_norm": 4.0, "variance_along": 0.25}
+    assert found.keys() == want.keys()
+    np.testing.assert_allclose(list(found.values()), list(want.values()), rtol=0.03)
+    times = figure.speciation_times(xr.Dataset(attrs=want))
+    np.testing.assert_allclose([t.time for t in times], [np.log(4.25) / 2, np.log(4.75) / 2], rtol=1e-12)
+
+
+def test_a_single_class_has_nothing_to_decide():
+    with pytest.raises(ValueError, match=r"classes = \(3,\): give two or more, or none for all"):
+        dataclasses.replace(TINY, classes=(3,))

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from diffusion.measure import Estimate, locate_transition
+from diffusion.measure import Estimate, locate_transition, mean_estimate
 from phasetree.style import COLORS, in_style, new_page, with_error
 
 
@@ -43,7 +43,7 @@ def plot(dataset: xr.Dataset) -> Figure:
     """Seed weights and excess entropies against noise time, measured and exact, for every dimension."""
     figure, ((left, right),) = new_page(1, 2)
     times, shades = dataset.time.values, np.linspace(0.35, 1, dataset.sizes["dimension"])
-    for d, shade in zip(dataset.dimension.values, shades, strict=True):
+    for d, shade in zip(dataset.dimension.values.tolist(), shades, strict=True):
         part = dataset.sel(dimension=d)
         style = {"color": COLORS["empirical"], "alpha": shade, "markersize": 3, "linewidth": 0.7}
         for axis, name, marker, filled in (
@@ -81,11 +81,10 @@ def report(dataset: xr.Dataset) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     middle = dataset.sel(time=1.0, method="nearest")
-    for d in dataset.dimension.values:
+    for d in dataset.dimension.values.tolist():
         part = middle.sel(dimension=d)
         weight, returned = (
-            with_error(Estimate(part[name].mean().item(), part[name].std().item() / part.sizes["set"] ** 0.5))
-            for name in ("weight", "returned")
+            with_error(mean_estimate(jnp.asarray(part[name].values))) for name in ("weight", "returned")
         )
         worst = [
             f"{deviation(dataset, name, exact, d):.1f}"
@@ -93,7 +92,7 @@ def report(dataset: xr.Dataset) -> str:
         ]
         numbers = f"{int(part.points)} | {float(part.collapse_time):.4f} | {weight} | {float(part.exact_weight):.4f}"
         lines.append(f"| {d} | {numbers} | {returned} | {' | '.join(worst)} |")
-    pairs = list(itertools.pairwise(dataset.dimension.values))
+    pairs = list(itertools.pairwise(dataset.dimension.values.tolist()))
     if pairs:
         lines += ["", "| weights cross | at t / t_C | exact |", "|---|---|---|"]
     for small, large in pairs:
@@ -106,9 +105,9 @@ def _closing_sentence(dataset: xr.Dataset, pairs: list) -> str:
     worst = max(
         deviation(dataset, name, exact, d)
         for name, exact in (("weight", "exact_weight"), ("returned", "exact_weight"))
-        for d in dataset.dimension.values
+        for d in dataset.dimension.values.tolist()
     )
-    d = dataset.dimension.values[-1]
+    d = dataset.dimension.values.tolist()[-1]
     sentence = (
         f"Collapse predicted at t_C = {float(dataset.collapse_time.sel(dimension=d)):.4f} (d = {d}); weights and "
         f"returns are within {worst:.1f} standard errors of the exact finite-size curves at all "

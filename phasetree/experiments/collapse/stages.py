@@ -15,8 +15,6 @@ from phasetree.training import named_key
 from theory.collapse import isotropic_collapse_time, isotropic_seed_weight
 from theory.empirical import EmpiricalDenoiser, seed_log_weights
 
-NUMBERS = 2**22  # of the training sets that are in memory at a time
-
 
 def run(config: CollapseConfig, folder: ResultFolder) -> xr.Dataset:
     """Draw sets, noise their points, weigh and undo at every noise time. Resumes from what `folder` holds.
@@ -41,14 +39,14 @@ def _measured(config: CollapseConfig, dimension: int, tell) -> xr.Dataset:
     """One dimension, at all times; `tell` is called after each."""
     n, variance = config.points(dimension), config.std**2
     collapse_time = isotropic_collapse_time(n, dimension, variance)
-    sampler, size = ReverseSDE(config.sampler_steps), max(1, NUMBERS // (n * dimension))
-    shape = (n, dimension, config.seeds, config.turns, size)
-    keys = jax.random.split(named_key(config.seed, "sets", dimension), config.sets)
+    sampler, shape = ReverseSDE(config.sampler_steps), (n, dimension, config.seeds, config.turns)
     found, exact = [], []
     for number, time in enumerate(config.times):
         t = time * collapse_time
+        # the same sets at all times, with noise of its own
+        sets = jax.random.split(named_key(config.seed, "sets", dimension), config.sets)
         noise_key = named_key(config.seed, f"noise-{dimension}", number)
-        found.append([np.asarray(part) for part in _seeds(keys, noise_key, sampler, jnp.float32(t), config.std, shape)])
+        found.append([np.asarray(part) for part in _seeds(sets, noise_key, sampler, jnp.float32(t), config.std, shape)])
         exact.append(isotropic_seed_weight(n, dimension, t, variance))
         tell()
     names = ("weight", "entropy", "returned")
@@ -64,10 +62,10 @@ def _seeds(
     sampler: ReverseSDE,
     t: Float[Array, ""],
     std: float,
-    shape: tuple[int, int, int, int, int],
+    shape: tuple[int, int, int, int],
 ) -> tuple[Float[Array, " sets"], Float[Array, " sets"], Float[Array, " sets"]]:
-    """Weight and entropy of the seeds of every set, and how many U-turns return to theirs."""
-    n, d, seeds, turns, size = shape
+    """Weight and entropy of the seeds of every set, and how many U-turns return to theirs; one set after the other."""
+    n, d, seeds, turns = shape
 
     def one(inputs):
         data_key, noise_key = inputs
@@ -84,4 +82,4 @@ def _seeds(
         returned = jnp.mean((nearest == jnp.arange(turns)).astype(jnp.float32))
         return jnp.mean(jnp.exp(logs)), -jnp.mean(logs) / d, returned
 
-    return jax.lax.map(one, (keys, jax.random.split(noise_key, len(keys))), batch_size=min(size, len(keys)))
+    return jax.lax.map(one, (keys, jax.random.split(noise_key, len(keys))))

@@ -23,6 +23,9 @@ class ImagesConfig:
     images: pathlib.Path = pathlib.Path("mnist")
     """Name of a set that an installed package carries (digits, mnist, fashion-mnist), or one's own: a folder of images
     (names of subfolders are the classes), an .npz file with `images` and perhaps `labels`, or an IDX file."""
+    classes: tuple[int, ...] = ()
+    """Only images of these classes; all with an empty list. With two of them the time at which the class is decided is
+    compared with the speciation times that the data's covariance predicts."""
     side: int = 32
     """Images of a folder are cut to a square and scaled to this many pixels."""
     patch: int = 4
@@ -49,6 +52,8 @@ class ImagesConfig:
     def __post_init__(self):
         check_options(self, side=8, patch=1, width=1, levels=1, square=1, encoder_steps=1, sampler_steps=1)
         check_options(self, data=4, trajectories=2)
+        if len(self.classes) == 1:
+            raise ValueError(f"classes = {self.classes}: give two or more, or none for all")
         levels = self.noise_levels
         steps = [b - a for a, b in itertools.pairwise(levels)]
         uneven = not steps or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps)
@@ -58,7 +63,7 @@ class ImagesConfig:
     @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
-        return f"{self.preset}-{self.images.stem}"
+        return "-".join([self.preset, self.images.stem, *map(str, self.classes)])
 
 
 PRESETS = {

@@ -22,6 +22,7 @@ from diffusion.measure import (
     susceptibility,
 )
 from phasetree.style import COLORS, PAGE, at, in_style, peak_words, with_error
+from theory.critical_times import CriticalTime, clone_probability, covariance_speciation_time, speciation_time
 
 STYLES = {
     "embedding": ("o", COLORS["trained"], "embedding"),
@@ -73,6 +74,21 @@ def class_time(dataset: xr.Dataset) -> Estimate:
     return locate_transition(jax.random.key(2), _times(dataset), kept, half)
 
 
+def decision_time(dataset: xr.Dataset) -> Estimate:
+    """The time at which the class is kept with probability phi(1) = .775, where theory puts the speciation of two."""
+    kept = jnp.asarray(dataset.kept.transpose("datum", "t").values, float)
+    return locate_transition(jax.random.key(3), _times(dataset), kept, clone_probability(1.0))
+
+
+def speciation_times(dataset: xr.Dataset) -> list[CriticalTime]:
+    """Of two classes: by the data's largest variance, and as of Gaussian clusters of their means and variance."""
+    about = dataset.attrs
+    return [
+        covariance_speciation_time(about["largest_variance"], 0),
+        speciation_time(about["squared_norm"], about["variance_along"]),
+    ]
+
+
 def _rows(dataset: xr.Dataset, kind: str) -> Float[Array, "datum t distances"]:
     return jnp.asarray(dataset.sums.sel(kind=kind).transpose("datum", "t", "distance").values, float)
 
@@ -115,6 +131,11 @@ def _plot_retention(axis, dataset: xr.Dataset) -> None:
     chance = dataset.attrs["chance"]
     axis.axhline(chance, color="0.8", linewidth=0.6, zorder=0)
     axis.axhline((1 + chance) / 2, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
+    if "largest_variance" in dataset.attrs:
+        for time, line in zip(speciation_times(dataset), ("-", "--"), strict=True):
+            axis.axvline(time.time, color=COLORS["theory"], linewidth=0.6, linestyle=line, label=time.criterion)
+        axis.axhline(clone_probability(1.0), color="0.6", linewidth=0.6, linestyle="-.", zorder=0)
+        axis.legend(fontsize=5.5)
     axis.set_ylim(0, 1.05)
 
 
@@ -170,6 +191,17 @@ def _closing_sentence(dataset: xr.Dataset) -> str:
     parts.append(_peak_words(dataset, "pixels", "chi of pixels", chi(dataset, "pixels")))
     if "kept" in dataset:
         parts.append(f"the class is lost half-way at t = {with_error(class_time(dataset))}")
+    if "kept" in dataset and "largest_variance" in dataset.attrs:
+        found = decision_time(dataset)
+        said = [
+            f"{with_error(Estimate(found.value / time.time, found.stderr / time.time))} times t_S = {time.time:.3f} by "
+            f"the criterion {time.criterion}"
+            for time in speciation_times(dataset)
+        ]
+        parts.append(
+            f"of two classes it is kept with probability {clone_probability(1.0):.3f} at t = {with_error(found)}, "
+            f"{' and '.join(said)}"
+        )
     return f"{dataset.attrs['source']}, seed {dataset.attrs['seed']}: {'; '.join(parts)}."
 
 

@@ -47,7 +47,7 @@ def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
       FolderError: if the images have changed since the folder was made.
     """
     multiple = math.lcm(config.patch, config.square * 2 ** (config.levels - 1))
-    data = prepare_images(config.images, config.side, multiple, config.seed)
+    data = prepare_images(config.images, config.side, multiple, config.seed, config.classes)
     if len(data.held_out) < config.data:
         raise ValueError(
             f"{data.images.name} leaves {len(data.held_out)} held-out images, data = {config.data} are asked for: "
@@ -83,7 +83,29 @@ def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
         rows=grid.height,
         columns=grid.width,
         trained_on=len(data.train),
+        **_two_class_statistics(data),
     )
+
+
+def _two_class_statistics(data: PreparedImages) -> dict[str, float]:
+    """What speciation times follow from, of standardised training images; nothing unless there are two classes.
+
+    Returns:
+      The largest eigenvalue of the data's covariance, |m|^2 for class means m apart by 2m, and the mean variance of the
+      classes along m.
+    """
+    if data.images.num_classes != 2 or data.train_labels is None:
+        return {}
+    rows = data.train.reshape(len(data.train), -1).astype(float)
+    centred = rows - rows.mean(0)
+    halves = [rows[data.train_labels == label] for label in (0, 1)]
+    half = (halves[1].mean(0) - halves[0].mean(0)) / 2
+    along = half / np.linalg.norm(half)
+    return {
+        "largest_variance": float(np.linalg.svd(centred, compute_uv=False)[0] ** 2 / len(rows)),
+        "squared_norm": float(half @ half),
+        "variance_along": float(np.mean([np.var(part @ along) for part in halves])),
+    }
 
 
 def _embedding(config: ImagesConfig, folder: ResultFolder, data: PreparedImages) -> PatchEmbedding:

@@ -6,7 +6,7 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from diffusion.measure import Estimate
+from diffusion.measure import Estimate, mean_estimate
 from phasetree.style import COLORS, in_style, new_page, with_error
 
 HALF = 0.5
@@ -53,13 +53,12 @@ def times(dataset: xr.Dataset, what: str, threshold: float) -> Float[np.ndarray,
 
 
 def exponent(dataset: xr.Dataset, what: str, threshold: float) -> Estimate:
-    """Slope of ln time against ln n: the mean over repeats, with its standard error; 0 of a single repeat."""
+    """Slope of ln time against ln n: the mean over repeats, with its standard error, NaN of a single one."""
     rows = np.log(times(dataset, what, threshold))
     slopes = np.array([np.polyfit(np.log(dataset.points.values), row, 1)[0] for row in rows if np.isfinite(row).all()])
     if not len(slopes):
         return Estimate(jnp.asarray(jnp.nan), jnp.asarray(jnp.nan))
-    error = slopes.std(ddof=1) / len(slopes) ** 0.5 if len(slopes) > 1 else 0.0
-    return Estimate(jnp.asarray(slopes.mean()), jnp.asarray(error))
+    return mean_estimate(jnp.asarray(slopes))
 
 
 @in_style
@@ -101,7 +100,8 @@ def plot(dataset: xr.Dataset) -> Figure:
     scaling.set_xticks(sizes, [str(n) for n in sizes], minor=False)
     scaling.minorticks_off()
     for axis in (losses, memory, scaling):
-        axis.legend(fontsize=5.5)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=5.5)
     return figure
 
 
@@ -121,9 +121,13 @@ def report(dataset: xr.Dataset) -> str:
     found = {w: times(dataset, w, COPIED if w == "copies" else HALF) for w in MARKERS}
     for i, n in enumerate(dataset.points.values):
         part = dataset.sel(points=n)
-        columns = [_mean(rows[:, i]) for rows in found.values()]
-        columns += [_mean(part.test_loss.min("look").values), f"{_exact_loss(part):.4f}"]
-        columns.append(_mean(part.copies.where(part.step == part.step.max("look")).max("look").values))
+        columns = [with_error(mean_estimate(jnp.asarray(rows[:, i]))) for rows in found.values()]
+        columns += [
+            with_error(mean_estimate(jnp.asarray(part.test_loss.min("look").values))),
+            f"{_exact_loss(part):.4f}",
+        ]
+        last = part.copies.where(part.step == part.step.max("look")).max("look")
+        columns.append(with_error(mean_estimate(jnp.asarray(last.values))))
         lines.append(f"| {n} | {' | '.join(columns)} |")
     lines += ["", "| threshold | exponent of generalisation | of memorisation |", "|---|---|---|"]
     for threshold in (0.25, 0.5, 0.75):
@@ -131,12 +135,6 @@ def report(dataset: xr.Dataset) -> str:
         lines.append(f"| {threshold} | {' | '.join(row)} |")
     lines += ["", f"Exponent of the time to {COPIED:g} of copies: {with_error(exponent(dataset, 'copies', COPIED))}."]
     return "\n".join([*lines, "", _closing_sentence(dataset)])
-
-
-def _mean(values: Float[np.ndarray, " repeats"]) -> str:
-    """The mean over repeats; not of some of them only, which would be the quick ones."""
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return with_error(Estimate(jnp.asarray(values.mean()), jnp.asarray(error)))
 
 
 def _exact_loss(part: xr.Dataset) -> float:

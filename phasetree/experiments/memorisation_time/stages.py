@@ -171,7 +171,7 @@ def _losses(denoiser: AbstractDenoiser, case: Case) -> tuple[Float[Array, ""], F
 
 
 @eqx.filter_jit
-def _copies(denoiser: AbstractNetworkDenoiser, case: Case, sampler: ProbabilityFlow) -> Float[Array, ""]:
+def _copies(denoiser: AbstractDenoiser, case: Case, sampler: ProbabilityFlow) -> Float[Array, ""]:
     """The fraction of generated data that are three times as near to one training point as to any other."""
     made = sampler(jax.random.key(0), denoiser, case.start, jnp.full(len(case.start), START, jnp.float32))
     distances = jnp.linalg.norm(made[:, None] - case.data[None], axis=-1)

@@ -46,17 +46,17 @@ def plot(dataset: xr.Dataset) -> Figure:
     """Each level's retention, given that of the level above, against noise time; windows shaded."""
     figure, (axis,) = new_figure()
     variance, offsets = dataset.attrs["std"] ** 2, np.atleast_1d(dataset.attrs["level_offsets"])
-    levels = dataset.level.values
+    levels = dataset.level.values.tolist()
     shades = np.linspace(1, 0.4, len(levels))
     fine = np.linspace(0, 1.25 * float(dataset.time.max()), 300)
     for level, offset, shade in zip(levels, offsets, shades, strict=True):
         curve = [clone_probability(float(s)) for s in np.asarray(signal(offset**2, variance, fine[1:]))]
         axis.plot(fine[1:], curve, color=COLORS["theory"], alpha=shade, linewidth=0.8, zorder=0)
-        early, late = (window_time(2 * offset, variance, edge) for edge in EDGES)
-        axis.axvspan(np.nan_to_num(early), late, color=str(0.97 - 0.06 * (level % 2)), zorder=-2, linewidth=0)
+        early, late = (window_time(2 * float(offset), variance, edge) for edge in EDGES)
+        axis.plot([np.nan_to_num(early), late], 2 * [0.47 - 0.012 * level], color="0.6", linewidth=2, clip_on=True)
         axis.text(predicted(dataset, level), 1.02, f"level {level}", ha="center", fontsize=6)
         axis.axvline(predicted(dataset, level), color="0.75", linewidth=0.5, zorder=-1)
-        for kind in dataset.denoiser.values:
+        for kind in dataset.denoiser.values.tolist():
             times = dataset.time.sel(window=level).values
             rows = conditional(dataset, str(kind), level, level)
             mean, error = np.array([row.mean() for row in rows]), [row.std() / len(row) ** 0.5 for row in rows]
@@ -65,8 +65,8 @@ def plot(dataset: xr.Dataset) -> Figure:
             label = str(kind) if level == 1 else None
             axis.errorbar(times, mean, error, fmt=MARKERS[kind], label=label, **style)
     axis.axhline(THRESHOLD, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
-    axis.set(xlabel="noise time $t$", ylabel="node kept, if its parent is", ylim=(0.48, 1.07), xlim=(0, fine[-1]))
-    axis.legend(loc="lower left")
+    axis.set(xlabel="noise time $t$", ylabel="node kept, if its parent is", ylim=(0.4, 1.07), xlim=(0, fine[-1]))
+    axis.legend(loc="upper right")
     return figure
 
 
@@ -82,11 +82,11 @@ def report(dataset: xr.Dataset) -> str:
         "| denoiser | level | m_l | decided at | predicted | difference | window |",
         "|---|---|---|---|---|---|---|",
     ]
-    for kind in dataset.denoiser.values:
-        for level, offset in zip(dataset.level.values, np.atleast_1d(about["level_offsets"]), strict=True):
+    for kind in dataset.denoiser.values.tolist():
+        for level, offset in zip(dataset.level.values.tolist(), np.atleast_1d(about["level_offsets"]), strict=True):
             found, want = crossing(dataset, kind, level), predicted(dataset, level)
             difference = with_error(Estimate(found.value - want, found.stderr))
-            early, late = (np.nan_to_num(window_time(2 * offset, variance, edge)) for edge in EDGES)
+            early, late = (np.nan_to_num(window_time(2 * float(offset), variance, edge)) for edge in EDGES)
             lines.append(
                 f"| {kind} | {level} | {offset:g} | {with_error(found)} | {want:.4f} | {difference} | "
                 f"{early:.2f} to {late:.2f} |"
@@ -96,10 +96,10 @@ def report(dataset: xr.Dataset) -> str:
 
 def _closing_sentence(dataset: xr.Dataset) -> str:
     clauses = []
-    for kind in dataset.denoiser.values:
-        found = {level: crossing(dataset, kind, level) for level in dataset.level.values}
+    for kind in dataset.denoiser.values.tolist():
+        found = {level: crossing(dataset, kind, level) for level in dataset.level.values.tolist()}
         level = max(found, key=lambda k: abs(float(found[k].value) - predicted(dataset, k)))
         difference = Estimate(found[level].value - predicted(dataset, level), found[level].stderr)
         clauses.append(f"{kind} denoiser, largest difference {with_error(difference)} (level {level})")
-    times = ", ".join(f"{predicted(dataset, level):.3f}" for level in dataset.level.values)
+    times = ", ".join(f"{predicted(dataset, level):.3f}" for level in dataset.level.values.tolist())
     return f"Levels are decided at t = {times}, predicted; {'; '.join(clauses)} (seed {dataset.attrs['seed']})."

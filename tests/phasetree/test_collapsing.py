@@ -1,0 +1,58 @@
+"""The experiment `collapse`: a whole small run beside exact finite-size curves, resumed, and what it refuses."""
+
+import dataclasses
+
+import pytest
+import xarray as xr
+
+from phasetree.experiments import collapse as experiment
+from phasetree.experiments.collapse import figure
+from tests.experiments import finish
+
+TINY = experiment.CollapseConfig(
+    dimensions=(6, 10), alpha=0.5, times=(0.5, 1.0, 1.5), sets=400, seeds=4, turns=2, sampler_steps=24
+)
+
+
+def finished(path):
+    return finish("collapse", experiment, TINY, path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return path, finished(path)
+
+
+def test_weights_entropies_and_returns_are_those_of_finite_size(whole):
+    """18 points, within 4.5 standard errors; weights cross where the exact curves do."""
+    path, dataset = whole
+    for d in TINY.dimensions:
+        for name, exact in (("weight", "exact_weight"), ("entropy", "exact_entropy"), ("returned", "exact_weight")):
+            assert figure.deviation(dataset, name, exact, d) < 4.5
+    found = figure.crossing(dataset, 6, 10)
+    assert abs(found.value - figure.exact_crossing(dataset, 6, 10)) < 5 * found.stderr
+    report = (path / "report.md").read_text()
+    assert "| 6 | 20 | " in report and "| 10 | 148 | " in report
+    assert "returns are within" in report and "at all 12 points" in report
+
+
+def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
+    path, dataset = whole
+    (path / "stages" / "dimension-6.nc").unlink()
+    xr.testing.assert_identical(finished(path), dataset)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dimensions": (10, 6)}, r"dimensions = \(10, 6\): give increasing numbers"),
+        ({"alpha": 0.0}, r"alpha = 0\.0, std = 1\.0: both must be positive"),
+        ({"seeds": 30}, r"n = e\^\(alpha d\) = 20 points in d = 6, seeds = 30, turns = 2"),
+        ({"turns": 5}, "no more turns than seeds"),
+        ({"times": (0.5, 0.6, 0.8)}, "increasing and evenly spaced"),
+    ],
+)
+def test_impossible_configurations_say_what_to_change(options, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **options)

@@ -1,0 +1,116 @@
+"""The experiment `memorisation-time`: a whole small run, its measures on denoisers that are known, resumed."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from diffusion import FolderError, ProbabilityFlow
+from phasetree.experiments import memorisation_time as experiment
+from phasetree.experiments.memorisation_time import figure, stages
+from phasetree.experiments.memorisation_time.config import TRAINING
+from tests.experiments import finish
+from theory.empirical import EmpiricalDenoiser
+
+TINY = experiment.MemorisationConfig(
+    points=(8, 16),
+    repeats=2,
+    dimension=4,
+    width=16,
+    steps_per_point=10,
+    observations=5,
+    generated=32,
+    sampler_steps=8,
+    train=dataclasses.replace(TRAINING, batch_size=16, steps_per_checkpoint=20),
+)
+
+
+def finished(path):
+    return finish("memorisation-time", experiment, TINY, path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return path, finished(path)
+
+
+def test_a_run_says_what_it_found(whole):
+    path, dataset = whole
+    assert dataset.train_loss.dims[:2] == ("repeat", "points") and int(dataset.step.max()) == 160
+    assert (dataset.empirical_loss < dataset.bayes_loss).all()  # no score fits the set better than its own
+    report = (path / "report.md").read_text()
+    assert "| 8 |" in report and "From n = 8 to 16 the time to memorise grows as n to the power" in report
+
+
+def test_the_set_s_own_score_has_memorised_and_the_exact_one_has_not():
+    """By both measures: the losses between which memory is counted are theirs, and what they generate."""
+    case = stages._case(TINY, 16, 0)
+    own = EmpiricalDenoiser(data=case.data, process=case.exact.process)
+    (own_loss, _, _), (exact_loss, exact_test, nothing) = stages._losses(own, case), stages._losses(case.exact, case)
+    part = xr.Dataset(
+        {"bayes_loss": exact_loss, "empirical_loss": own_loss, "train_loss": ("look", [own_loss, exact_loss])}
+    )
+    np.testing.assert_allclose(figure.memorised(part), [1, 0])
+    assert nothing == 0 and abs(exact_test - exact_loss) < 0.3
+    copies = [float(stages._copies(denoiser, case, ProbabilityFlow(48))) for denoiser in (own, case.exact)]
+    assert copies[0] > 0.95 and copies[1] < 0.2
+
+
+def test_times_are_where_curves_first_rise_through_a_threshold():
+    steps = np.array([1.0, 10.0, 100.0, np.nan])
+    np.testing.assert_allclose(figure.first_time(steps, np.array([0.0, 0.4, 0.6, np.nan]), 0.5), 10**1.5)
+    assert np.isnan(figure.first_time(steps, np.array([0.0, 0.1, 0.2, 0.9]), 0.5))  # a look that was none
+    assert np.isnan(figure.first_time(steps[:3], np.array([0.7, 0.8, 0.9]), 0.5))  # there from the start
+
+
+def test_exponents_of_power_laws_are_found():
+    """Curves that rise through 1/2 at 3 n^1.2 and, for generalisation, at 7."""
+    points, looks = np.array([10, 20, 40]), np.geomspace(1, 1e4, 400)
+
+    def rising(at):
+        return np.clip(0.5 + 0.2 * np.log(looks[None] / np.reshape(at, (-1, 1))), 0, 1)
+
+    dims, one = ("repeat", "points", "look"), np.ones((1, 3))
+    dataset = xr.Dataset(
+        {
+            "step": (dims, np.broadcast_to(looks, (1, 3, 400))),
+            "train_loss": (dims, 1 - rising(3 * points**1.2)[None]),
+            "excess": (dims, 1 - rising(7 + 0 * points)[None]),
+            "copies": (dims, np.zeros((1, 3, 400))),
+            "initial_excess": (dims[:2], one),
+            "bayes_loss": (dims[:2], one),
+            "empirical_loss": (dims[:2], 0 * one),
+        },
+        {"points": points},
+    )
+    for what, want in (("memorisation", 1.2), ("generalisation", 0.0)):
+        np.testing.assert_allclose(figure.exponent(dataset, what, 0.5).value, want, atol=1e-6)
+    assert jnp.isnan(figure.exponent(dataset, "copies", 0.5).value)
+
+
+def test_what_was_lost_is_computed_again_or_told(whole):
+    """A network's stage is made again from what was seen; what was seen and lost needs its training once more."""
+    path, dataset = whole
+    (path / "stages" / "points-8-1.nc").unlink()
+    xr.testing.assert_identical(finished(path), dataset)
+    (path / "stages" / "points-8-1.nc").unlink()
+    (path / "stages" / "points-8-1-step-80.nc").unlink()
+    with pytest.raises(FolderError, match=r"what was seen of 8 points, repeat 1, is lost in part: delete .*points-8-1"):
+        finished(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"points": (16, 8)}, r"points = \(16, 8\): give at least 2 increasing sizes"),
+        ({"std": 0.0}, r"std = 0\.0: must be positive"),
+        ({"steps_per_point": 1}, "8 points x steps_per_point = 1 are fewer steps than 4 chunks of 5"),
+        ({"observations": 2}, "observations = 2: must be at least 4"),
+    ],
+)
+def test_impossible_configurations_say_what_to_change(options, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **options)
