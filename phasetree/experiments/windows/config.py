@@ -8,7 +8,7 @@ from typing import Literal
 from diffusion import TrainConfig
 from phasetree.experiments.checks import check_options
 
-TRAINING = TrainConfig(steps=8000, batch_size=512)
+TRAINING = TrainConfig(steps=20_000, batch_size=512)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class WindowsConfig:
     """Find the noise at which each level of a tree of clusters is decided, and compare with theory."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: about a minute; default: about five minutes on two cores; paper:
+    """Starting point for all other options. quick: about a minute; default: about eight minutes on two cores; paper:
     five levels and a wide network, for a GPU."""
     seed: int = 0
     """Decides the tree's directions, the network's initial weights and every draw."""
