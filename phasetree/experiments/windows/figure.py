@@ -66,7 +66,7 @@ def plot(dataset: xr.Dataset) -> Figure:
             axis.errorbar(times, mean, error, fmt=MARKERS[kind], label=label, **style)
     axis.axhline(THRESHOLD, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
     axis.set(xlabel="noise time $t$", ylabel="node kept, if its parent is", ylim=(0.4, 1.07), xlim=(0, fine[-1]))
-    axis.legend(loc="upper right")
+    axis.legend(loc="center right")
     return figure
 
 
