@@ -50,6 +50,7 @@ def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
         ({"alpha": 0.0}, r"alpha = 0\.0, std = 1\.0: both must be positive"),
         ({"seeds": 30}, r"n = e\^\(alpha d\) = 20 points in d = 6, seeds = 30, turns = 2"),
         ({"turns": 5}, "no more turns than seeds"),
+        ({"times": (0.5, 0.8, 1.1)}, "the collapse time itself, 1, must be among them"),
         ({"times": (0.5, 0.6, 0.8)}, "increasing and evenly spaced"),
     ],
 )

@@ -24,7 +24,7 @@ class CollapseConfig:
     std: float = 1.0
     """Standard deviation s of the data, per dimension."""
     times: tuple[float, ...] = (0.4, 0.55, 0.7, 0.85, 1.0, 1.15, 1.3, 1.45, 1.6)
-    """Noise times over the collapse time, increasing and evenly spaced."""
+    """Noise times over the collapse time, increasing and evenly spaced, 1 among them."""
     sets: int = 512
     """Training sets, drawn independently; errors are over sets."""
     seeds: int = 16
@@ -53,6 +53,8 @@ class CollapseConfig:
         steps = [b - a for a, b in itertools.pairwise(self.times)]
         if len(steps) < 2 or self.times[0] <= 0 or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps):
             raise ValueError(f"times = {self.times}: give at least 3, positive, increasing and evenly spaced")
+        if min(abs(time - 1) for time in self.times) > 1e-6:
+            raise ValueError(f"times = {self.times}: the collapse time itself, 1, must be among them")
 
     def points(self, dimension: int) -> int:
         """n."""

@@ -17,8 +17,7 @@ def deviation(dataset: xr.Dataset, name: str, exact: str, dimension: int) -> flo
     """The largest difference of a measured curve from its exact one, in standard errors over sets."""
     part = dataset.sel(dimension=dimension)
     mean, error = part[name].mean("set"), part[name].std("set") / part.sizes["set"] ** 0.5
-    # no error where all agree: at least that of one U-turn or seed among all
-    least = 1 / (part.sizes["set"] * 16)
+    least = 1 / (part.sizes["set"] * dataset.attrs["seeds"])  # where all agree, their spread is no error
     return float((abs(mean - part[exact]) / np.maximum(error, least)).max())
 
 

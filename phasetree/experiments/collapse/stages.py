@@ -1,5 +1,7 @@
 """The stages of the experiment `collapse`, one for each dimension, and how they become one dataset."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -32,10 +34,12 @@ def run(config: CollapseConfig, folder: ResultFolder) -> xr.Dataset:
     dataset = xr.concat(parts, xr.Variable("dimension", list(config.dimensions)))
     dataset = dataset.assign_coords(time=list(config.times))
     dataset.time.attrs = {"long_name": "noise time over the collapse time", "units": "1"}
-    return dataset.assign_attrs(config=folder.config, seed=config.seed, std=config.std, alpha=config.alpha)
+    return dataset.assign_attrs(
+        config=folder.config, seed=config.seed, std=config.std, alpha=config.alpha, seeds=config.seeds
+    )
 
 
-def _measured(config: CollapseConfig, dimension: int, tell) -> xr.Dataset:
+def _measured(config: CollapseConfig, dimension: int, tell: Callable) -> xr.Dataset:
     """One dimension, at all times; `tell` is called after each."""
     n, variance = config.points(dimension), config.std**2
     collapse_time = isotropic_collapse_time(n, dimension, variance)

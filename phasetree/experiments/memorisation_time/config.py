@@ -41,7 +41,7 @@ class MemorisationConfig:
     width: int = 256
     """Width of the network."""
     steps_per_point: int = 20
-    """Training steps over n; an option of the network's training, so `train.steps` is not used."""
+    """Training steps over n; `train.steps` follows from it."""
     observations: int = 30
     """Times, evenly spaced in their logarithm, at which the network is looked at."""
     generated: int = 512
@@ -58,6 +58,8 @@ class MemorisationConfig:
             raise ValueError(f"points = {self.points}: give at least 2 increasing sizes from 3 on")
         if not self.std > 0:
             raise ValueError(f"std = {self.std}: must be positive")
+        if self.train.steps != TRAINING.steps:
+            raise ValueError(f"train.steps = {self.train.steps}: steps follow from the points, set steps_per_point")
         if self.points[0] * self.steps_per_point < 4 * self.train.steps_per_chunk:
             raise ValueError(
                 f"{self.points[0]} points x steps_per_point = {self.steps_per_point} are fewer steps than 4 chunks of "

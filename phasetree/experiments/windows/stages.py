@@ -1,5 +1,7 @@
 """The stages of the experiment `windows`, each kept in the folder when done, and how they become one dataset."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -69,7 +71,7 @@ def tree_of_clusters(config: WindowsConfig) -> TreeMixture:
 
 
 def _measured(
-    config: WindowsConfig, tree: TreeMixture, denoiser: AbstractDenoiser, times: np.ndarray, name: str, tell
+    config: WindowsConfig, tree: TreeMixture, denoiser: AbstractDenoiser, times: np.ndarray, name: str, tell: Callable
 ) -> xr.Dataset:
     """Which levels are kept, for every noise time around that of one level; `tell` is called after each."""
     sampler, found = ReverseSDE(config.sampler_steps, SHORTEST), []
