@@ -19,7 +19,9 @@ Sources: Cagnetta et al., arXiv:2307.02129 (the model); Cagnetta et al., arXiv:2
 al., arXiv:2408.15138 (filtering).
 """
 
+import itertools
 import math
+import operator
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -182,13 +184,13 @@ class RandomHierarchyModel(eqx.Module):
     @property
     def num_nodes(self) -> tuple[int, ...]:
         """Nodes of each level, root first; 0 at the levels that filtering removes."""
-        full = [math.prod(self.branching[:level]) for level in range(self.depth + 1)]
+        full = itertools.accumulate(self.branching, operator.mul, initial=1)
         return tuple(0 if 0 < level < self.filter_level else count for level, count in enumerate(full))
 
     @property
     def num_leaves(self) -> int:
         """d: length of a string."""
-        return self.num_nodes[-1]
+        return math.prod(self.branching)
 
     def log_prob_of_rules(self, level: int) -> RuleLogProbs:
         """ln p_l(k | a), nats, also where it is uniform."""

@@ -16,6 +16,7 @@ The public functions take one datum, except where they are named `batched`; each
 take `NoisedStrings`, whose evidence need not be written out.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,10 +30,9 @@ from jaxtyping import Array, Bool, Float, Key
 from hierarchical import Derivation, RandomHierarchyModel
 
 from . import logarithmic, sweep
-from .evidence import Evidence, LogLikelihoods, written_out
+from .evidence import Evidence, LeafEvidence, LogLikelihoods, written_out
 from .segments import suits
 
-LeafEvidence = Float[Array, "leaves v"]
 LevelTables = tuple[Float[Array, "_nodes _symbols"], ...]
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
 
@@ -49,7 +49,7 @@ def log_evidence(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) 
       ValueError: if the evidence holds NaN or +inf, or its shape is not (num_leaves, num_symbols). Inside `jax.jit`
         NaN and +inf are only seen when the program runs: then it is a RuntimeError.
     """
-    return batched_log_evidence(rhm, leaf_log_likelihoods[None])[0]
+    return _best_of_one(sweep.log_evidence, logarithmic.log_evidence, rhm, leaf_log_likelihoods)
 
 
 def marginals(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> LevelTables:
@@ -58,7 +58,7 @@ def marginals(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> 
     Rows sum to 1; impossible evidence has no posterior, and gives rows of zeros. Arguments and errors as in
     `log_evidence`.
     """
-    return _first(batched_marginals(rhm, leaf_log_likelihoods[None]))
+    return _best_of_one(sweep.marginals, logarithmic.marginals, rhm, leaf_log_likelihoods)
 
 
 def cavity_marginals(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> LevelTables:
@@ -67,7 +67,7 @@ def cavity_marginals(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEviden
     At a leaf this is the posterior with the site's own evidence divided out, p(x_i | y at the other sites). A row of
     zeros marks a node whose surroundings are impossible by themselves. Arguments and errors as in `log_evidence`.
     """
-    return _first(batched_cavity_marginals(rhm, leaf_log_likelihoods[None]))
+    return _best_of_one(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, leaf_log_likelihoods)
 
 
 def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> Derivation:
@@ -75,7 +75,7 @@ def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, leaf_log_li
 
     Arguments and errors as in `log_evidence`.
     """
-    return _first(batched_posterior_sample(key, rhm, leaf_log_likelihoods[None]))
+    return _best_of_one(*_samplers(key), rhm, leaf_log_likelihoods)
 
 
 def batched_log_evidence(rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> Float[Array, " batch"]:
@@ -95,26 +95,45 @@ def batched_cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: Evidenc
 
 def batched_posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> Derivation:
     """One `posterior_sample` for each of many data; the levels of the result are (batch, nodes)."""
-    return _best(
-        Partial(sweep.posterior_sample, jax.random.clone(key)),
-        Partial(logarithmic.posterior_sample, key),
-        rhm,
-        log_likelihoods,
-    )
+    return _best(*_samplers(key), rhm, log_likelihoods)
+
+
+def _samplers(key: Key[Array, ""]) -> tuple[Callable, Callable]:
+    return Partial(sweep.posterior_sample, jax.random.clone(key)), Partial(logarithmic.posterior_sample, key)
 
 
 def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence) -> Any:
+    if not len(evidence):
+        raise ValueError("the batch is empty: give the evidence of at least one datum")
+    return _better(fast, safe, rhm, evidence, evidence.shape[1:], len(evidence))
+
+
+def _best_of_one(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: LeafEvidence) -> Any:
+    """`_best` of one datum. The axis of the batch comes and goes within the program: outside it, that takes as long."""
+    return _better(Partial(_of_one, fast), Partial(_of_one, safe), rhm, evidence, evidence.shape, 1)
+
+
+def _of_one(function: Callable, rhm: RandomHierarchyModel, evidence: LeafEvidence) -> Any:
+    return jax.tree.map(lambda leaf: leaf[0], function(rhm, evidence[None]))
+
+
+def _better(
+    fast: Callable,
+    safe: Callable,
+    rhm: RandomHierarchyModel,
+    evidence: Evidence | LeafEvidence,
+    shape: tuple[int, ...],
+    batch: int,
+) -> Any:
     """The fast answer where it is reliable for the whole batch, else the safe one; derivatives of the safe one.
 
     `fast` returns its answer and for which data it is reliable: NaN and +inf never are, so that only `safe` has to look
-    for them.
+    for them. `shape` is that of each datum.
     """
     expected = (rhm.num_leaves, rhm.num_symbols)
-    if evidence.shape[1:] != expected:
-        raise ValueError(f"evidence must be (leaves, symbols) = {expected} for this grammar, got {evidence.shape[1:]}")
-    if not len(evidence):
-        raise ValueError("the batch is empty: give the evidence of at least one datum")
-    large = suits(rhm, len(evidence), evidence.dtype)
+    if shape != expected:
+        raise ValueError(f"evidence must be (leaves, symbols) = {expected} for this grammar, got {shape}")
+    large = suits(rhm, batch, evidence.dtype)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, safe, rhm, evidence))):
         if large:
             return _either(fast, safe, rhm, evidence)
@@ -122,29 +141,34 @@ def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: E
     # two programs, not one with both: half the time to compile, and memory for the fast one only; and errors raised
     # here, for a program that can raise them calls Python, which no cache of compiled programs keeps
     if large:
-        found, reliable = _fast(fast, rhm, evidence)
+        found, reliable = _program(_fast)(fast, rhm, evidence)
         if reliable:
             return found
-    found, allowed = _safe(safe, rhm, evidence)
+    found, allowed = _program(_safe)(safe, rhm, evidence)
     if not allowed:
         raise ValueError(_NOT_ALLOWED)
     return found
 
 
-@eqx.filter_jit
-def _safe(safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence):
+@functools.cache
+def _program(function: Callable) -> Callable:
+    """The function compiled for this device; XLA uses vectors of 512 bits, where a CPU has them, only if asked to."""
+    options = {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else None
+    return eqx.filter_jit(function, compiler_options=options)  # pyright: ignore[reportCallIssue]
+
+
+def _safe(safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence | LeafEvidence):
     given = written_out(evidence)
     return safe(rhm, given), _is_allowed(given)
 
 
-@eqx.filter_jit
-def _fast(fast: Callable, rhm: RandomHierarchyModel, evidence: Evidence):
+def _fast(fast: Callable, rhm: RandomHierarchyModel, evidence: Evidence | LeafEvidence):
     found, reliable = fast(rhm, evidence)
     return found, jnp.all(reliable)
 
 
 @eqx.filter_jit
-def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence):
+def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence | LeafEvidence):
     arguments = (fast, safe, rhm, evidence)
     smooth, rest = eqx.partition(arguments, eqx.is_inexact_array)
     counted, static = eqx.partition(rest, eqx.is_array)
@@ -166,14 +190,10 @@ def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence:
     return value(smooth, counted)
 
 
-def _checked(evidence: Evidence) -> LogLikelihoods:
+def _checked(evidence: Evidence | LeafEvidence) -> LogLikelihoods | LeafEvidence:
     given = written_out(evidence)
     return eqx.error_if(given, ~_is_allowed(given), _NOT_ALLOWED)
 
 
-def _is_allowed(given: LogLikelihoods) -> Bool[Array, ""]:
+def _is_allowed(given: LogLikelihoods | LeafEvidence) -> Bool[Array, ""]:
     return jnp.all(given < jnp.inf)
-
-
-def _first(tree):
-    return jax.tree.map(lambda leaf: leaf[0], tree)

@@ -16,6 +16,7 @@ from diffusion.process import AbstractTokenProcess
 from .segments import Segment, in_memory, transposed_tile
 
 LogLikelihoods = Float[Array, "batch leaves v"]
+LeafEvidence = Float[Array, "leaves v"]
 
 
 class NoisedStrings(eqx.Module):
@@ -51,8 +52,8 @@ def noised_evidence(
     return jax.vmap(process.log_likelihood)(x_t, t)
 
 
-def written_out(evidence: Evidence) -> LogLikelihoods:
-    """ln p(y_i | x_i = x) of every datum, leaf and symbol, nats."""
+def written_out(evidence: Evidence | LeafEvidence) -> LogLikelihoods | LeafEvidence:
+    """ln p(y_i | x_i = x) of every datum, leaf and symbol, nats; an array is returned as it is."""
     if isinstance(evidence, NoisedStrings):
         return jax.vmap(evidence.process.log_likelihood)(evidence.x_t, evidence.t)
     return evidence
