@@ -11,7 +11,7 @@ from hierarchical import RandomHierarchyModel
 from tests.grammars import enumerated
 from tests.references import enumeration
 from theory import NoisedStrings, batched_log_evidence, batched_marginals, batched_posterior_sample, logarithmic, sweep
-from theory.belief_propagation import _fast as fast  # what the public functions run, compiled once for all tests
+from theory.belief_propagation import _fast, _program
 from theory.evidence import written_out
 from theory.segments import data_at_once, in_pieces, suits
 
@@ -20,7 +20,7 @@ TERNARY = dict(  # levels of unequal sizes are padded
     num_symbols=(4, 6, 5), num_synonyms=(3, 2, 4), branching=3, depth=3, num_classes=2, zipf_exponent=(0.5, None, 1.0)
 )
 
-
+fast = _program(_fast)  # what the public functions run, compiled once for all tests
 slow = eqx.filter_jit(lambda function, rhm, evidence: function(rhm, evidence))
 
 
