@@ -20,7 +20,7 @@ TERNARY = dict(  # levels of unequal sizes are padded
     num_symbols=(4, 6, 5), num_synonyms=(3, 2, 4), branching=3, depth=3, num_classes=2, zipf_exponent=(0.5, None, 1.0)
 )
 
-fast = _program(_fast)  # what the public functions run, compiled once for all tests
+fast = _program(_fast, eqx.filter_jit)  # what the public functions run, compiled once for all tests
 slow = eqx.filter_jit(lambda function, rhm, evidence: function(rhm, evidence))
 
 
