@@ -1,32 +1,8 @@
-"""The laws of the data: grammars, Markov chains, Gaussian mixtures, real text as tokens, and real images."""
+"""The laws of the data: grammars, Markov chains, Gaussian mixtures, real text as tokens, and real images.
 
-from .byte_pair import BytePairTokenizer as BytePairTokenizer
-from .byte_pair import TokenCorpus as TokenCorpus
-from .byte_pair import TokenWindows as TokenWindows
-from .byte_pair import tokenize as tokenize
-from .byte_pair import train_tokenizer as train_tokenizer
-from .corpus import HeldOutSplit as HeldOutSplit
-from .corpus import Text as Text
-from .corpus import hold_out as hold_out
-from .corpus import load_text as load_text
-from .grammar import Derivation as Derivation
-from .grammar import RandomHierarchyModel as RandomHierarchyModel
-from .images import Images as Images
-from .images import load_images as load_images
-from .images import select_classes as select_classes
-from .images import split_images as split_images
-from .markov import MarkovChain as MarkovChain
-from .markov import matched_chain as matched_chain
-from .mixture import GaussianMixture as GaussianMixture
-from .mixture import fit_mixture as fit_mixture
-from .mixture import two_clusters as two_clusters
-from .ngram import BitsPerCharacter as BitsPerCharacter
-from .ngram import CharacterNGram as CharacterNGram
-from .ngram import bits_per_character as bits_per_character
-from .ngram import evaluate_ngram as evaluate_ngram
-from .ngram import fit_ngram as fit_ngram
-from .rules import draw_rules as draw_rules
-from .sampling import batched_sample as batched_sample
-from .sampling import sample_strings as sample_strings
-from .tree_mixture import TreeMixture as TreeMixture
-from .tree_mixture import tree_mixture as tree_mixture
+What is here stands in `__init__.pyi`; each part is imported when first used, as in `diffusion`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
