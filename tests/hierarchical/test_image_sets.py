@@ -66,7 +66,7 @@ def test_the_packaged_digits_are_those_of_the_package():
 
 def test_a_split_keeps_every_image_once(gray):
     pixels, labels = gray
-    images = Images("x", (pixels / 255).astype(np.float32)[..., None], labels.astype(np.int32), "")
+    images = Images("x", (pixels / 255).astype(np.float32)[..., None], labels.astype(np.int32), "", tuple("abc"))
     train, held_out = split_images(images, 3)
     assert len(held_out.pixels) == 12
     both = np.concatenate([train.pixels, held_out.pixels]).reshape(N, -1)
@@ -150,18 +150,23 @@ def test_files_beside_classes_deep_pixels_and_broken_files_are_told(files, tmp_p
         load_images(tmp_path / "short")
 
 
-def test_classes_are_chosen_and_numbered_anew():
+def test_classes_are_chosen_by_their_own_names(files):
     rng = np.random.default_rng(3)
     labels = (np.arange(400) % 4).astype(np.int32)
-    images = Images("four", rng.random((400, 2, 2, 1)).astype(np.float32), labels, "drawn")
-    part = select_classes(images, (3, 1))
+    images = Images("four", rng.random((400, 2, 2, 1)).astype(np.float32), labels, "drawn", ("1", "2", "3", "cat"))
+    part = select_classes(images, ("cat", "2"))
     np.testing.assert_array_equal(part.pixels, images.pixels[labels % 2 == 1])
     np.testing.assert_array_equal(part.labels, np.where(labels[labels % 2 == 1] == 3, 0, 1))
-    assert part.num_classes == 2 and part.provenance.endswith("200 of them, of classes 3, 1")
-    for classes, message in (((1, 1), "choose different ones among 0, 1, 2, 3"), ((1, 7), "choose different ones")):
-        with pytest.raises(ValueError, match=message):
+    assert part.num_classes == 2 and part.provenance.endswith("200 of them, of classes cat, 2")
+    for classes in (("1", "1"), ("1", "7")):
+        with pytest.raises(ValueError, match="choose different ones among 1, 2, 3, cat"):
             select_classes(images, classes)
-    with pytest.raises(ValueError, match="four has 50 images of classes"):
-        select_classes(images.subset(np.arange(100, dtype=np.int32)), (0, 1))
+    with pytest.raises(ValueError, match="four has 50 images of classes 1, 2"):
+        select_classes(images.subset(np.arange(100, dtype=np.int32)), ("1", "2"))
     with pytest.raises(ValueError, match="four has no classes"):
-        select_classes(Images("four", images.pixels, None, "drawn"), (0, 1))
+        select_classes(Images("four", images.pixels, None, "drawn"), ("0", "1"))
+    with pytest.raises(ValueError, match="name every class"):
+        Images("four", images.pixels, labels, "drawn", ("0", "1"))
+    names = {name: load_images(files / name, SIDE).classes for name in ("set.npz", "a-images-idx3-ubyte.gz", "folder")}
+    assert names["set.npz"] == ("5", "6", "7") and names["folder"] == ("class 0", "class 1", "class 2")
+    assert names["a-images-idx3-ubyte.gz"] == ("0", "1", "2")

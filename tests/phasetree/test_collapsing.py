@@ -2,12 +2,16 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import xarray as xr
 
 from phasetree.experiments import collapse as experiment
 from phasetree.experiments.collapse import figure
 from tests.experiments import finish
+from theory.collapse import isotropic_collapse_time, isotropic_seed_weight
+
+SETS = ((20, 148), (28, 1097))  # (d, n) with ln n = d / 4
 
 TINY = experiment.CollapseConfig(
     dimensions=(6, 10), alpha=0.5, times=(0.5, 1.0, 1.5), sets=400, seeds=4, turns=2, sampler_steps=24
@@ -37,6 +41,25 @@ def test_weights_entropies_and_returns_are_those_of_finite_size(whole):
     assert "returns are within" in report and "at all 12 points" in report
 
 
+def test_weights_that_begin_at_one_cross_where_they_part_for_good(whole):
+    """At small times both are 1 but for 1e-6 of noise; near t_C the larger dimension falls below the smaller."""
+    times = np.arange(1, 17) / 10
+    rng, falls = np.random.default_rng(0), np.exp(-np.exp(np.outer((8.0, 16.0), times - 0.95)))
+    weight = falls[:, :, None] + 1e-6 * rng.normal(size=(2, 16, 64))
+    coordinates = {"dimension": [20, 28], "time": times}
+    parts = {"weight": (("dimension", "time", "set"), weight)}
+    found = figure.crossing(xr.Dataset(parts, coordinates), 20, 28)
+    assert abs(found.value - 0.95) < 0.01
+    exact = [[isotropic_seed_weight(n, d, t * isotropic_collapse_time(n, d))[0] for t in times[7:11]] for d, n in SETS]
+    constants = {"points": [n for _, n in SETS], "collapse_time": [isotropic_collapse_time(n, d) for d, n in SETS]}
+    dataset = xr.Dataset(
+        {"exact_weight": (("dimension", "time"), exact)} | {k: ("dimension", v) for k, v in constants.items()},
+        {"dimension": [20, 28], "time": times[7:11]},
+        {"std": 1.0},
+    )
+    assert abs(figure.exact_crossing(dataset, 20, 28) - 0.9492) < 1e-3
+
+
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     path, dataset = whole
     (path / "stages" / "dimension-6.nc").unlink()
@@ -47,7 +70,10 @@ def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     ("options", "message"),
     [
         ({"dimensions": (10, 6)}, r"dimensions = \(10, 6\): give increasing numbers"),
-        ({"alpha": 0.0}, r"alpha = 0\.0, std = 1\.0: both must be positive"),
+        ({"alpha": 0.0}, r"alpha = 0\.0: must be positive and finite"),
+        ({"alpha": float("inf")}, "alpha = inf: must be positive and finite"),
+        ({"dimensions": (6, 4000)}, r"a set of e\^2000 points holds more than 1e\+09 numbers"),
+        ({"times": (0.9, float("nan"), 1.0)}, "give at least 3 finite numbers, above 0"),
         ({"seeds": 30}, r"n = e\^\(alpha d\) = 20 points in d = 6, seeds = 30, turns = 2"),
         ({"turns": 5}, "no more turns than seeds"),
         ({"times": (0.5, 0.8, 1.1)}, "the collapse time itself, 1, must be among them"),

@@ -170,9 +170,15 @@ def test_two_classes_are_held_against_their_speciation_times(whole):
     labels = np.arange(20_000) % 2
     rows = np.where(labels[:, None] == 1, mean, -mean) + rng.normal(size=(20_000, 4)) * [0.5, 1.0, 0.3, 0.3]
     pixels = rows.reshape(-1, 2, 2, 1).astype(np.float32)
-    sets = Images("clusters", pixels, labels.astype(np.int32), "drawn")
+    sets = Images("clusters", pixels, labels.astype(np.int32), "drawn", ("up", "down"))
     data = PreparedImages(sets, pixels, sets.labels, pixels[:4], sets.labels[:4], 0.0, 1.0)
     found = stages._two_class_statistics(data)
+    few = data._replace(train=pixels[:40], train_labels=sets.labels[:40])
+    biased = [stages._two_class_statistics(few._replace(train=pixels[i : i + 40])) for i in range(0, 20_000, 40)]
+    norms = np.array([statistics["squared_norm"] for statistics in biased])
+    assert abs(norms.mean() - 4.0) < 4 * norms.std() / len(norms) ** 0.5  # 40 rows: without the correction .07 too much
+    with pytest.raises(ValueError, match="'down': 0}, at least 2 are needed"):
+        stages._two_class_statistics(few._replace(train_labels=0 * sets.labels[:40]))
     want = {"largest_variance": 4.25, "squared_norm": 4.0, "variance_along": 0.25}
     assert found.keys() == want.keys()
     np.testing.assert_allclose(list(found.values()), list(want.values()), rtol=0.03)
@@ -181,5 +187,5 @@ def test_two_classes_are_held_against_their_speciation_times(whole):
 
 
 def test_a_single_class_has_nothing_to_decide():
-    with pytest.raises(ValueError, match=r"classes = \(3,\): give two or more, or none for all"):
-        dataclasses.replace(TINY, classes=(3,))
+    with pytest.raises(ValueError, match=r"classes = 3: give two or more, or none for all"):
+        dataclasses.replace(TINY, classes=("3",))

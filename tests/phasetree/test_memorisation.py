@@ -107,7 +107,10 @@ def test_what_was_lost_is_computed_again_or_told(whole):
     [
         ({"points": (16, 8)}, r"points = \(16, 8\): give at least 2 increasing sizes"),
         ({"std": 0.0}, r"std = 0\.0: must be positive"),
-        ({"steps_per_point": 1}, "8 points x steps_per_point = 1 are fewer steps than 4 chunks of 5"),
+        (
+            {"points": (3, 16), "steps_per_point": 1},
+            "3 points x steps_per_point = 1 are fewer steps than 4 chunks of 2",
+        ),
         ({"train": dataclasses.replace(TRAINING, steps=7)}, r"train\.steps = 7: .* set steps_per_point"),
         ({"observations": 2}, "observations = 2: must be at least 4"),
     ],

@@ -2,13 +2,16 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
 from diffusion import TrainConfig
+from diffusion.measure import Estimate
 from phasetree.experiments import windows as experiment
 from phasetree.experiments.windows import figure
+from phasetree.style import with_error
 from tests.experiments import finish
 from theory.critical_times import clone_probability, signal
 
@@ -50,6 +53,14 @@ def test_exact_levels_are_kept_as_theory_says(whole):
     assert report.count("| exact |") == report.count("| trained |") == 2
 
 
+def test_a_tree_of_one_level_has_its_page_and_an_error_that_is_not_known_is_a_question_mark(whole):
+    _, dataset = whole
+    one = dataset.sel(level=[1], window=[1]).assign_attrs(level_offsets=8.0)  # as a file of one level is read
+    assert "predicted; exact denoiser" in figure.report(one)
+    figure.plot(one)
+    assert with_error(Estimate(jnp.asarray(1.25), jnp.asarray(jnp.nan))) == "1.2500 +- ?"
+
+
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     path, dataset = whole
     (path / "stages" / "exact-level-2.nc").unlink()
@@ -59,7 +70,12 @@ def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"level_offsets": ()}, r"level_offsets = \(\), std = 1\.0: give a level"),
+        ({"level_offsets": ()}, r"level_offsets = \(\): must be positive and finite"),
+        ({"level_offsets": (16.0, float("nan"))}, "level_offsets = .*: must be positive and finite"),
+        ({"level_offsets": (5.0, 4.0)}, "each must be at most half of the one before"),
+        ({"std": 1e300}, "std = 1e.300: must be positive and finite"),
+        ({"offsets": (-0.3, -0.2, -0.1)}, "the predicted time, must lie inside"),
+        ({"offsets": (-0.1, float("nan"), 0.1)}, "give at least 3 finite numbers"),
         ({"offsets": (0.0, 0.1, 0.3)}, "increasing and evenly spaced"),
         ({"offsets": (-0.8, 0.0, 0.8)}, r"the level at 2\.0 would be measured at a time below 0"),
         ({"trajectories": 1}, "trajectories = 1: must be at least 16"),

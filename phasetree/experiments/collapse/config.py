@@ -5,7 +5,9 @@ import itertools
 import math
 from typing import Literal
 
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import check_grid, check_options, check_positive
+
+LARGEST = 1e9  # numbers of a training set, 4 GB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +44,20 @@ class CollapseConfig:
             or any(b <= a for a, b in itertools.pairwise(self.dimensions))
         ):
             raise ValueError(f"dimensions = {self.dimensions}: give increasing numbers from 1 on")
-        if not (self.alpha > 0 and self.std > 0):
-            raise ValueError(f"alpha = {self.alpha}, std = {self.std}: both must be positive")
+        check_positive(self, "alpha", "std")
+        most = self.alpha * self.dimensions[-1]
+        if most > math.log(LARGEST / self.dimensions[-1]):
+            raise ValueError(
+                f"alpha = {self.alpha}, dimensions up to {self.dimensions[-1]}: a set of e^{most:.0f} points holds "
+                f"more than {LARGEST:.0e} numbers, lower one of them"
+            )
         if self.points(self.dimensions[0]) < max(3, self.seeds) or self.turns > self.seeds:
             raise ValueError(
                 f"n = e^(alpha d) = {self.points(self.dimensions[0])} points in d = {self.dimensions[0]}, seeds = "
                 f"{self.seeds}, turns = {self.turns}: give at least 3 points, no more seeds than those, no more turns "
                 f"than seeds"
             )
-        steps = [b - a for a, b in itertools.pairwise(self.times)]
-        if len(steps) < 2 or self.times[0] <= 0 or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps):
-            raise ValueError(f"times = {self.times}: give at least 3, positive, increasing and evenly spaced")
+        check_grid("times", self.times, 0.0)
         if min(abs(time - 1) for time in self.times) > 1e-6:
             raise ValueError(f"times = {self.times}: the collapse time itself, 1, must be among them")
 

@@ -6,35 +6,54 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 from matplotlib.figure import Figure
+from scipy import optimize
 
 from diffusion.measure import Estimate, locate_transition, mean_estimate
 from phasetree.style import COLORS, in_style, new_page, with_error
+from theory.collapse import isotropic_seed_weight
 
 
 def deviation(dataset: xr.Dataset, name: str, exact: str, dimension: int) -> float:
     """The largest difference of a measured curve from its exact one, in standard errors over sets."""
     part = dataset.sel(dimension=dimension)
-    mean, error = part[name].mean("set"), part[name].std("set") / part.sizes["set"] ** 0.5
-    least = 1 / (part.sizes["set"] * dataset.attrs["seeds"])  # where all agree, their spread is no error
-    return float((abs(mean - part[exact]) / np.maximum(error, least)).max())
+    mean, error = part[name].mean("set"), part[name].std("set", ddof=1) / part.sizes["set"] ** 0.5
+    # where all agree their spread is no error: one more seed, or return, could have been another
+    drawn = part.sizes["set"] * dataset.attrs["turns" if name == "returned" else "seeds"]
+    least = 1 / (drawn * (dimension if name == "entropy" else 1))
+    return float(np.max((abs(mean - part[exact]) / np.maximum(error, least)).values))
 
 
 def crossing(dataset: xr.Dataset, smaller: int, larger: int) -> Estimate:
     """Where the weight curves of two dimensions cross, over the collapse time."""
     small, large = (dataset.weight.sel(dimension=d).transpose("set", "time").values for d in (smaller, larger))
-    return _falls(dataset, large.astype(float) - small)
+    # backwards from where the larger one is most behind: earlier both weights are 1, later 0, and which is larger noise
+    behind = small - large.astype(float)
+    last = max(int(np.argmax(behind.mean(0))) + 1, 7)  # the locator smooths over 7 points
+    falls, times = behind[:, :last][:, ::-1], dataset.time.values[:last][::-1]
+    found = locate_transition(jax.random.key(0), -jnp.asarray(times), jnp.asarray(falls), 0.0)
+    return Estimate(-found.value, found.stderr)
 
 
 def exact_crossing(dataset: xr.Dataset, smaller: int, larger: int) -> float:
-    """The same of the exact curves, through the same locator."""
-    small, large = (dataset.exact_weight.sel(dimension=d).values for d in (smaller, larger))
-    return float(_falls(dataset, (large - small)[None]).value)
+    """Where the exact curves cross: the root between the last two of the times that have it between them, or NaN."""
+    parts = [dataset.sel(dimension=d) for d in (smaller, larger)]
 
+    def difference(time: float) -> float:
+        small, large = (
+            isotropic_seed_weight(
+                int(part.points), int(part.dimension), time * float(part.collapse_time), dataset.attrs["std"] ** 2
+            )[0]
+            for part in parts
+        )
+        return large - small
 
-def _falls(dataset: xr.Dataset, rows: Float[np.ndarray, "rows times"]) -> Estimate:
-    return locate_transition(jax.random.key(0), jnp.asarray(dataset.time.values), jnp.asarray(rows), 0.0)
+    ahead = parts[1].exact_weight.values >= parts[0].exact_weight.values
+    (last,) = np.nonzero(ahead[:-1] & ~ahead[1:])
+    if not len(last):
+        return float("nan")
+    early, late = dataset.time.values[last[-1] : last[-1] + 2].tolist()
+    return optimize.root_scalar(difference, bracket=(early, late), xtol=1e-5).root
 
 
 @in_style
@@ -50,7 +69,7 @@ def plot(dataset: xr.Dataset) -> Figure:
             (left, "returned", "s", False),
             (right, "entropy", "o", True),
         ):
-            error = part[name].std("set") / part.sizes["set"] ** 0.5
+            error = part[name].std("set", ddof=1) / part.sizes["set"] ** 0.5
             label = f"d = {d}, n = {int(part.points)}" if filled else ("U-turns" if shade == 1 else None)
             face = COLORS["empirical"] if filled else "none"
             axis.errorbar(times, part[name].mean("set"), error, fmt=marker, label=label, markerfacecolor=face, **style)
@@ -101,11 +120,9 @@ def report(dataset: xr.Dataset) -> str:
 
 
 def _closing_sentence(dataset: xr.Dataset, pairs: list) -> str:
-    worst = max(
-        deviation(dataset, name, exact, d)
-        for name, exact in (("weight", "exact_weight"), ("returned", "exact_weight"))
-        for d in dataset.dimension.values.tolist()
-    )
+    measured = (("weight", "exact_weight"), ("returned", "exact_weight"))
+    sizes = dataset.dimension.values.tolist()
+    worst = np.max([deviation(dataset, name, exact, d) for name, exact in measured for d in sizes])
     d = dataset.dimension.values.tolist()[-1]
     sentence = (
         f"Collapse predicted at t_C = {float(dataset.collapse_time.sel(dimension=d)):.4f} (d = {d}); weights and "

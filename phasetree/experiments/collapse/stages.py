@@ -35,7 +35,12 @@ def run(config: CollapseConfig, folder: ResultFolder) -> xr.Dataset:
     dataset = dataset.assign_coords(time=list(config.times))
     dataset.time.attrs = {"long_name": "noise time over the collapse time", "units": "1"}
     return dataset.assign_attrs(
-        config=folder.config, seed=config.seed, std=config.std, alpha=config.alpha, seeds=config.seeds
+        config=folder.config,
+        seed=config.seed,
+        std=config.std,
+        alpha=config.alpha,
+        seeds=config.seeds,
+        turns=config.turns,
     )
 
 

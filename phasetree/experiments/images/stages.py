@@ -59,6 +59,7 @@ def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
             f"patch = {config.patch} leaves {grid.height} x {grid.width} patches of {data.images.name}: at least 2 x 2 "
             f"are needed, lower patch"
         )
+    two_classes = _two_class_statistics(data)
     embedding = _embedding(config, folder, data)
     denoiser, losses = _denoiser(config, folder, data)
     lab = Lab(data, denoiser, embedding)
@@ -83,7 +84,7 @@ def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
         rows=grid.height,
         columns=grid.width,
         trained_on=len(data.train),
-        **_two_class_statistics(data),
+        **two_classes,
     )
 
 
@@ -92,18 +93,22 @@ def _two_class_statistics(data: PreparedImages) -> dict[str, float]:
 
     Returns:
       The largest eigenvalue of the data's covariance, |m|^2 for class means m apart by 2m, and the mean variance of the
-      classes along m.
+      classes along m. |m|^2 is without bias: what the means' own errors add on average is taken off, but not below 0.
     """
     if data.images.num_classes != 2 or data.train_labels is None:
         return {}
     rows = data.train.reshape(len(data.train), -1).astype(float)
     centred = rows - rows.mean(0)
     halves = [rows[data.train_labels == label] for label in (0, 1)]
+    if min(map(len, halves)) < 2:
+        sizes = {name: len(part) for name, part in zip(data.images.classes, halves, strict=True)}
+        raise ValueError(f"training images of each class: {sizes}, at least 2 are needed: give more images")
+    noise = sum(np.sum(np.var(part, 0, ddof=1)) / len(part) for part in halves) / 4
     half = (halves[1].mean(0) - halves[0].mean(0)) / 2
     along = half / np.linalg.norm(half)
     return {
         "largest_variance": float(np.linalg.svd(centred, compute_uv=False)[0] ** 2 / len(rows)),
-        "squared_norm": float(half @ half),
+        "squared_norm": max(0.0, float(half @ half - noise)),
         "variance_along": float(np.mean([np.var(part @ along) for part in halves])),
     }
 

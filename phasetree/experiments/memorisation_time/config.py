@@ -7,16 +7,17 @@ from typing import Literal
 import numpy as np
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import check_options, check_positive
 
 TRAINING = TrainConfig(
+    steps=1,  # of no meaning here: steps follow from the points
     batch_size=128,
     learning_rate=1e-3,
     final_rate=1.0,
-    warmup_steps=20,
+    warmup_steps=0,
     weight_decay=0.0,
-    ema_decay=0.9,
-    steps_per_chunk=5,
+    ema_decay=0.0,
+    steps_per_chunk=2,
     steps_per_checkpoint=1000,
 )
 
@@ -56,8 +57,7 @@ class MemorisationConfig:
         check_options(self, sampler_steps=1)
         if len(self.points) < 2 or self.points[0] < 3 or any(b <= a for a, b in itertools.pairwise(self.points)):
             raise ValueError(f"points = {self.points}: give at least 2 increasing sizes from 3 on")
-        if not self.std > 0:
-            raise ValueError(f"std = {self.std}: must be positive")
+        check_positive(self, "std")
         if self.train.steps != TRAINING.steps:
             raise ValueError(f"train.steps = {self.train.steps}: steps follow from the points, set steps_per_point")
         if self.points[0] * self.steps_per_point < 4 * self.train.steps_per_chunk:

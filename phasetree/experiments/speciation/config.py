@@ -1,11 +1,10 @@
 """What the experiment `speciation` can be asked: its options and their presets."""
 
 import dataclasses
-import itertools
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import check_grid, check_options
 
 TRAINING = TrainConfig(steps=3000, batch_size=256)
 
@@ -48,9 +47,7 @@ class SpeciationConfig:
                 f"std = {self.std}: must be positive, and at most a third of |m| = sqrt(d) = "
                 f"{min(self.dimensions) ** 0.5:.3g}: clusters are told by the side they are on"
             )
-        steps = [b - a for a, b in itertools.pairwise(self.offsets)]
-        if len(steps) < 2 or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps):
-            raise ValueError(f"offsets = {self.offsets}: give at least 3, increasing and evenly spaced")
+        check_grid("offsets", self.offsets)
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import check_grid, check_options, check_positive
 
 TRAINING = TrainConfig(steps=20_000, batch_size=512)
 
@@ -21,7 +21,7 @@ class WindowsConfig:
     seed: int = 0
     """Decides the tree's directions, the network's initial weights and every draw."""
     level_offsets: tuple[float, ...] = (16.0, 4.0, 1.5)
-    """m_l, how far a child is from its parent, first level first; each must be smaller than 1.41 of the one before."""
+    """m_l, how far a child is from its parent, first level first; each at most half of the one before."""
     dimension: int = 32
     """Dimension d of the data; the nodes of the tree have a direction each, 2^levels - 1 in all."""
     std: float = 1.0
@@ -41,11 +41,15 @@ class WindowsConfig:
 
     def __post_init__(self):
         check_options(self, trajectories=16, sampler_steps=1, width=1, dimension=1)
-        if not self.level_offsets or not self.std > 0:
-            raise ValueError(f"level_offsets = {self.level_offsets}, std = {self.std}: give a level, a positive std")
-        steps = [b - a for a, b in itertools.pairwise(self.offsets)]
-        if len(steps) < 2 or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps):
-            raise ValueError(f"offsets = {self.offsets}: give at least 3, increasing and evenly spaced")
+        check_positive(self, "level_offsets", "std")
+        if any(2 * b > a for a, b in itertools.pairwise(self.level_offsets)):
+            raise ValueError(
+                f"level_offsets = {self.level_offsets}: each must be at most half of the one before, or two levels are "
+                f"decided at once and the theory of one level at a time does not hold"
+            )
+        check_grid("offsets", self.offsets)
+        if not self.offsets[0] < 0 < self.offsets[-1]:
+            raise ValueError(f"offsets = {self.offsets}: 0, the predicted time, must lie inside")
         lowest = min(self.level_offsets)
         decided = lowest**2 + 1 - self.std**2
         if not (decided > 0 and math.log(decided) / 2 + self.offsets[0] > 0):

@@ -38,7 +38,8 @@ def crossing(dataset: xr.Dataset, denoiser: str, level: int) -> Estimate:
 
 def predicted(dataset: xr.Dataset, level: int) -> float:
     """S_l = 1."""
-    return speciation_time(dataset.attrs["level_offsets"][level - 1] ** 2, dataset.attrs["std"] ** 2).time
+    offset = float(np.atleast_1d(dataset.attrs["level_offsets"])[level - 1])
+    return speciation_time(offset**2, dataset.attrs["std"] ** 2).time
 
 
 @in_style
