@@ -14,6 +14,9 @@ The trace is exact, by d derivatives of the denoiser, or estimated without bias 
 v (dD/dx) v (Hutchinson). The solver is Tsitouras' fifth-order method with an adaptive step, row by row.
 """
 
+import math
+from collections.abc import Callable
+
 import diffrax
 import equinox as eqx
 import jax
@@ -28,15 +31,17 @@ PRESERVING = VariancePreserving()
 
 
 class AdaptiveFlow(AbstractSampler):
-    """`ProbabilityFlow` with steps that keep the error of x, per number, below `tolerance`. Its key decides nothing."""
+    """`ProbabilityFlow` with steps that the solver chooses. Its key decides nothing."""
 
     tolerance: float = eqx.field(static=True, default=1e-4)
+    """Bounds what one step is estimated to add to the error: its root mean square over the numbers of x, each in units
+    of tolerance (1 + |x|). Steps add up and the flow stretches them, so no number's error is bounded: MEASURED"""
     min_time: float = eqx.field(static=True, default=0.002)
     """Where the mean of x_0 is taken."""
 
     def __check_init__(self):
-        if not (self.tolerance > 0 and self.min_time > 0):
-            raise ValueError(f"tolerance = {self.tolerance}, min_time = {self.min_time}: both must be positive")
+        if not (0 < self.tolerance < math.inf and 0 < self.min_time < math.inf):
+            raise ValueError(f"tolerance = {self.tolerance}, min_time = {self.min_time}: both must be positive, finite")
 
     def __call__(self, key, denoiser, x_t, t):
         last = jnp.minimum(t, self.min_time)
@@ -59,19 +64,27 @@ def log_density(
     """ln p_t(x_t) of arrays under the flow of a denoiser, nats, equation (2).
 
     Args:
-      t: OU units, positive. For a model's likelihood of data, the data themselves at a t below their resolution: p_t is
+      t: OU units, positive, `max_time` at most. For a model's likelihood of data, the data themselves at a t below their resolution: p_t is
         the data's law blurred by sigma(t), and a law on a finite set has no other density.
       key: draws the probes; needed where there are any.
       num_probes: random signs for the trace, in every row the same at all steps; 0: the exact trace, d times the work.
       max_time: where x is taken as N(0, 1), OU units: e^-max_time times the size of the data is forgotten.
-      tolerance: of the solver, for x per number and for the logarithm.
+      tolerance: of each step of the solver, as of `AdaptiveFlow`, with the logarithm as one more number beside those of
+        x. The result's error is not bounded: MEASURED
 
     Raises:
-      ValueError: if the denoiser is one of strings, or probes have no key.
+      ValueError: if the denoiser is one of strings or has no derivative (one of `from_host`), probes have no key or a
+        negative number, tolerance or max_time is not positive and finite, or there is no row.
+      RuntimeError: if a time is out of range, or the solver finds no end.
     """
+    if num_probes < 0:
+        raise ValueError(f"num_probes = {num_probes}: give 0 for the exact trace, or a positive number and a key")
     if num_probes and key is None:
         raise ValueError(f"num_probes = {num_probes} are drawn with a key: give one")
-    count, size = len(x_t), x_t[0].size
+    if not (0 < tolerance < math.inf and 0 < max_time < math.inf):
+        raise ValueError(f"tolerance = {tolerance}, max_time = {max_time}: both must be positive, finite")
+    t = eqx.error_if(t, ~((t > 0) & (t <= max_time)), f"a time t is not in (0, max_time = {max_time}]: change either")
+    count, size = len(x_t), math.prod(x_t.shape[1:])
     scale = _scale(denoiser, t)
     # probes as rows beside the data; none: the unit vectors of the exact trace are made in the row
     probes = (
@@ -100,6 +113,8 @@ def _flown(
     traced: bool = False,
 ) -> tuple[Shaped[Array, "batch *datum"], Times]:
     """x on the preserving path, from times `first` to `last`; the integral of (2) along the way if `traced`."""
+    if not len(first):
+        raise ValueError("x_t has no rows: give one at least")
 
     def one(x: Array, total: Array, begin: Array, stop: Array, signs: Array | None) -> tuple[Array, Array]:
         def velocity(ratio, state, _) -> PyTree:
@@ -114,7 +129,7 @@ def _flown(
             if not traced:
                 return drift(x), jnp.zeros_like(_total)
             basis = jnp.eye(x.size, dtype=x.dtype) if signs is None else signs
-            _, along = jax.linearize(drift, x)
+            _, along = _linearised(drift, x)
             products = jax.vmap(lambda v: jnp.vdot(v, along(v.reshape(x.shape)).ravel()))(basis)
             return drift(x), jnp.sum(products) if signs is None else jnp.mean(products)
 
@@ -129,8 +144,28 @@ def _flown(
                 (x, total),
                 stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
                 saveat=diffrax.SaveAt(t1=True),
+                throw=False,
             )
-        x, total = jax.tree.map(lambda values: values[0], solution.ys)
+        failed = solution.result != diffrax.RESULTS.successful
+        x, total = eqx.error_if(jax.tree.map(lambda values: values[0], solution.ys), failed, message)
         return x, total
 
+    message = (
+        f"the flow found no end in 4096 steps at tolerance = {tolerance}: raise tolerance where x_t and the denoiser's "
+        "output are finite, and let times be such that e^2t is"
+    )
+
     return jax.vmap(one, in_axes=(0, 0, 0, 0, None if probes is None else 0))(*start, first, last, probes)
+
+
+def _linearised(drift: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """`jax.linearize`, telling of a denoiser that runs outside JAX."""
+    try:
+        return jax.linearize(drift, x)
+    except ValueError as error:
+        if "callbacks do not support JVP" not in str(error):
+            raise
+        raise ValueError(
+            "the denoiser runs on the host (`from_host`) and has no derivative, which its likelihood needs: give one "
+            "that JAX can trace (`from_function`, `from_equinox`, `from_flax`)"
+        ) from error
