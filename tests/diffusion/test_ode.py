@@ -13,6 +13,7 @@ from diffusion import (
     VariancePreserving,
     VectorProcess,
     from_function,
+    from_host,
     log_density,
 )
 
@@ -95,5 +96,30 @@ def test_what_has_no_flow_is_refused():
             call(strings, jnp.zeros((1, 2)), jnp.ones(1))
     with pytest.raises(ValueError, match="num_probes = 2 are drawn with a key: give one"):
         log_density(gaussian(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1), num_probes=2)
-    with pytest.raises(ValueError, match=r"tolerance = 0\.0, min_time = 0\.002: both must be positive"):
-        AdaptiveFlow(0.0)
+    host = from_host(lambda x, t: x / 2, VectorProcess(), (3,), parametrisation=PredictMean())
+    with pytest.raises(ValueError, match=r"runs on the host .* and has no derivative, which its likelihood needs"):
+        log_density(host, jnp.zeros((1, 3)), jnp.ones(1))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, jnp.inf, jnp.nan])
+def test_what_the_solver_cannot_use_is_refused(value):
+    exact, x_t, t = gaussian(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1)
+    with pytest.raises(ValueError, match=rf"tolerance = {value}, min_time = 0\.002: both must be positive, finite"):
+        AdaptiveFlow(value)
+    for wrong in ("tolerance", "max_time"):
+        with pytest.raises(ValueError, match=rf"{wrong} = {value}.*: both must be positive, finite"):
+            log_density(exact, x_t, t, **{wrong: value})
+    with pytest.raises(RuntimeError, match=r"a time t is not in \(0, max_time = 8\.0\]: change either"):
+        log_density(exact, x_t, value * t)
+
+
+def test_rows_probes_and_steps_that_lead_nowhere_are_told():
+    exact, x_t, t = gaussian(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1)
+    for keys in ({}, {"key": jax.random.key(0)}):
+        with pytest.raises(ValueError, match="num_probes = -1: give 0 for the exact trace, or a positive number"):
+            log_density(exact, x_t, t, num_probes=-1, **keys)
+    for call in (log_density, lambda d, x, t: AdaptiveFlow()(jax.random.key(0), d, x, t)):
+        with pytest.raises(ValueError, match="x_t has no rows: give one at least"):
+            call(exact, x_t[:0], t[:0])
+    with pytest.raises(RuntimeError, match="no end in 4096 steps at tolerance = 1e-30: raise it"):
+        log_density(exact, x_t + 1, t, tolerance=1e-30)

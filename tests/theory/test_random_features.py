@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from theory.random_features import FeatureMoments, feature_moments, spectrum_edges, training_times
 
@@ -23,7 +23,77 @@ def spectrum(rng, features, points, dimension, t, draws):
 def test_a_linear_feature_has_nothing_to_memorise_with():
     slope, sample, rest = feature_moments(lambda h: 2 * h, 0.3, 0.7)
     np.testing.assert_allclose([slope, sample, rest], [2, 0, 0], atol=1e-12)
-    assert training_times(FeatureMoments(2.0, 0.0, 0.0), 400, 200, 20, 0.3).memorisation == math.inf
+
+
+def relu_moments(signal, total):
+    """E relu(h) relu(h') = G (sin a + (pi - a) cos a) / 2 pi, a the angle of h and h' (Cho & Saul 2009)."""
+    angle = math.acos(signal / total)
+    kernel = total * (math.sin(angle) + (math.pi - angle) * math.cos(angle)) / (2 * math.pi)
+    return 0.5, kernel - total / (2 * math.pi), total / 2 - total / (2 * math.pi)
+
+
+def erf_moments(signal, total, b):
+    """E erf(b h) erf(b h') = 2 / pi asin(2 b^2 E h h' / (1 + 2 b^2 G)) (Williams 1997); b infinite: sign."""
+    half = 1 / (2 * b**2)
+    kernel, square = (2 / math.pi * math.asin(common / (half + total)) for common in (signal, total))
+    return math.sqrt(2 / (math.pi * (half + total))), kernel, square
+
+
+def step_moments(signal, total, edge):
+    """P(h > c, h' > c) - P(h > c)^2: the integral over the correlation of the density at (c, c) (Plackett 1954)."""
+    at = edge / total**0.5
+    kernel, _ = integrate.quad(
+        lambda angle: math.exp(-(at**2) / (1 + math.sin(angle))) / (2 * math.pi), 0, math.asin(signal / total)
+    )
+    return stats.norm.pdf(at) / total**0.5, kernel, stats.norm.cdf(at) * stats.norm.sf(at)
+
+
+LAWS = {
+    "relu": (lambda h: np.maximum(h, 0.0), relu_moments),
+    "sign": (np.sign, lambda signal, total: erf_moments(signal, total, math.inf)),
+    "erf": (special.erf, lambda signal, total: erf_moments(signal, total, 1)),
+    "steep": (lambda h: special.erf(20 * h), lambda signal, total: erf_moments(signal, total, 20)),
+    "rare": (lambda h: np.heaviside(h - 2, 0.5), lambda signal, total: step_moments(signal, total, 2)),
+    "step": (lambda h: np.heaviside(h - 0.3, 0.5), lambda signal, total: step_moments(signal, total, 0.3)),
+}
+
+
+@pytest.mark.parametrize(("feature", "law"), LAWS.values(), ids=LAWS)
+@pytest.mark.parametrize(("t", "v"), [(1e-4, 1.0), (0.01, 0.5), (0.3, 3.0), (1.0, 1.0), (3.0, 1.0)])
+def test_moments_of_kinks_and_jumps_follow_their_laws(feature, law, t, v):
+    signal, noise = math.exp(-2 * t) * v, -math.expm1(-2 * t)
+    slope, of_mean, of_feature = law(signal, signal + noise)
+    want = slope, of_mean - slope**2 * signal, of_feature - of_mean - slope**2 * noise
+    np.testing.assert_allclose(feature_moments(feature, t, v), want, rtol=1e-13, atol=2e-14 * max(1, v))
+
+
+def test_what_is_never_learned_takes_for_ever():
+    """Of a linear feature the samples, of an even one the population; a constant learns nothing."""
+    for c in (1e-3, 0.3, 2.0, 7.0):
+        for t in np.geomspace(0.001, 5, 5):
+            for v in (0.1, 1.0, 10.0):
+                moments = feature_moments(lambda h, c=c: c * h, t, v)
+                assert moments[1:] == (0, 0)
+                assert training_times(moments, 400, 200, 20, t, v).memorisation == math.inf
+    for even in (np.cos, np.abs, np.square):
+        moments = feature_moments(even, 0.3)
+        assert moments.slope == 0
+        times = training_times(moments, 400, 200, 20, 0.3)
+        assert times.generalisation == math.inf
+        assert times.memorisation < 1e5
+    assert feature_moments(np.ones_like, 0.3) == (0, 0, 0)
+
+
+def test_features_that_cannot_be_integrated_are_refused():
+    with pytest.raises(ValueError, match="noise narrower than 1e-4 of h is not resolved, raise t"):
+        feature_moments(np.tanh, 1e-9)
+    with pytest.raises(ValueError, match=r"is not finite everywhere in \|h\| <= 12, 12 times its spread"):
+        feature_moments(lambda h: np.where(h > 1, np.nan, h), 0.3)
+    with pytest.raises(ValueError, match=r"grows so fast that \|h\| > 11 G\^\(1/2\) decides its variance"):
+        feature_moments(lambda h: np.exp(h**2 / 4), 0.3)
+    for rough in (lambda h: np.sin(1e7 * h), lambda h: np.tanh(h.astype(np.float32))):
+        with pytest.raises(ValueError, match="is not smooth in pieces, in float64: 10000 panels did not resolve it"):
+            feature_moments(rough, 0.3)
 
 
 def test_moments_of_a_cubic_and_of_tanh():
@@ -70,5 +140,5 @@ def test_memory_is_paid_for_in_proportion_to_the_data_and_generalisation_is_not(
 def test_what_has_no_such_spectrum_is_told():
     with pytest.raises(ValueError, match=r"p = 100 features, n = 200 points, d = 20: .* p > n > d"):
         spectrum_edges(FeatureMoments(1.0, 0.1, 0.1), 100, 200, 20, 0.1)
-    with pytest.raises(ValueError, match=r"t = 0, variance = 1\.0: both must be positive"):
+    with pytest.raises(ValueError, match=r"t = 0, variance = 1\.0: both must be positive, the variance finite"):
         feature_moments(np.tanh, 0)
