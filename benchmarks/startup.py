@@ -15,7 +15,7 @@ import time
 
 from benchmarks.harness import Row, arguments, show
 
-IMPORT = "import hierarchical, theory"
+IMPORT = "from hierarchical import RandomHierarchyModel; from theory import batched_marginals"
 FIRST_ANSWER = """
 import jax
 import jax.numpy as jnp
