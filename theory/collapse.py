@@ -22,12 +22,17 @@ D_i = |x_t - e^-t x_i|^2 / s^2, the seed's |z|^2 / 2 among them, and given |x_t|
 
     E w_seed = E int dF_seed(y) (1 - F(y))^(n-1),       F(y) = P(D/2 - G < y | x_t),                               (4)
 
-F_seed the same for |z|^2. ln w_seed is the energy of the seed with its minus sign plus ln sum e^(-D_i/2), whose mean
-is that of -min_i(D_i / 2 - G_i), less Euler's constant c:
+F_seed the same for |z|^2. With M_seed = |z|^2 / 2 - G and M the least of the other n - 1, -ln w_seed has the mean of
+M_seed - min(M_seed, M), since both minima have that of the logarithm of their sum of weights less Euler's constant:
 
-    E ln w_seed = E[min over all points of (D_i/2 - G_i)] - E|z|^2 / 2 + c.                                        (5)
+    -E ln w_seed = E int (1 - F_seed(y)) (1 - (1 - F(y))^(n-1)) dy.                                                (5)
 
-D and |z|^2 given |x_t| are noncentral chi-squared, so (4) and (5) are exact, up to quadrature (our derivation).
+D and |z|^2 given |x_t| are noncentral chi-squared, so (4) and (5) are exact, up to quadrature (our derivation). The
+quadrature has positive terms alone, so no digits of a small F are lost: with r^2 such a variable and c its scale,
+
+    F(y) = int p(r) (1 - e^-u) dr,   1 - F_seed(y) = int p(r) e^-u dr,   u = e^(y - c r^2 / 2).                    (6)
+
+They are analytic and bounded for |Im y| < pi / 2, so sums over y at steps of 1/2 err by some e^-(2 pi^2) = 3e-9.
 """
 
 import math
@@ -39,8 +44,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from scipy import optimize, special, stats
-from scipy.signal import fftconvolve
+from scipy import linalg, optimize, special
 
 from diffusion.measure import Estimate, mean_estimate
 from hierarchical import GaussianMixture
@@ -50,22 +54,39 @@ Number = float | int
 LONGEST = 20.0  # OU units; no number of points is distinguished by so little
 SHORTEST = 1e-12
 
+MOST_POINTS = 1e100
+MOST_DIMENSIONS = 2000
+SNR_RANGE = 1e12
+X_NODES = 16  # in |x_t|^2
+STEP = 0.5  # in y
+REACH = 9.0  # widths of a Gaussian
+PANEL_NODES, PANEL_WEIGHTS = np.polynomial.legendre.leggauss(16)  # on 6 units of energy or 2 widths of a Gaussian
+FAR = 1e6  # arguments of a Bessel function
+
 
 def isotropic_collapse_time(num_points: Number, dimension: int, variance: Number = 1.0) -> float:
-    """t_C = 1/2 ln(1 + s^2 / (n^(2/d) - 1)) of one isotropic cluster; n > 1."""
+    """t_C = 1/2 ln(1 + s^2 / (n^(2/d) - 1)) of one isotropic cluster.
+
+    Raises:
+      ValueError: unless n > 1, d >= 1, s^2 > 0, all finite.
+    """
     _check_points(num_points)
-    return math.log1p(variance / math.expm1(2 * math.log(num_points) / dimension)) / 2
+    _check_cluster(dimension, variance)
+    log_ratio = 2 * math.log(num_points) / dimension
+    return math.log1p(variance * math.exp(-log_ratio) / -math.expm1(-log_ratio)) / 2
 
 
 def spectrum_collapse_time(num_points: Number, variances: Float[np.ndarray, " d"]) -> float:
     """The root of equation (2), OU units.
 
     Raises:
-      ValueError: if a variance is negative, or n <= 1.
+      ValueError: if a variance is negative or not finite, none is positive, n <= 1, or t_C leaves [1e-12, 20].
     """
     _check_points(num_points)
-    if np.min(variances) < 0 or np.max(variances) <= 0:
-        raise ValueError(f"variances from {np.min(variances)} to {np.max(variances)}: none negative, one above 0")
+    if not (np.min(variances) >= 0 and 0 < np.max(variances) < math.inf):
+        raise ValueError(
+            f"variances from {np.min(variances)} to {np.max(variances)}: none negative, one above 0, all finite"
+        )
     return _root(lambda t: float(np.sum(np.log1p(variances / np.expm1(2 * t)))) / 2 - math.log(num_points))
 
 
@@ -81,59 +102,133 @@ class SeedWeight(NamedTuple):
 def isotropic_seed_weight(num_points: int, dimension: int, t: Number, variance: Number = 1.0) -> SeedWeight:
     """Equations (4) and (5), for n points drawn from N(0, s^2) in d dimensions.
 
-    Quadrature leaves errors of 1e-5, and of 1e-4 where energies hardly differ (large t, one dimension).
+    Range: n to 1e100, d to 2000, signal-to-noise ratios s^2 / (e^2t - 1) from 1e-12 to 1e12. Errors of mean and f,
+    measured by refining every quadrature at 1500 random points: 5e-6 in fewer than 30 dimensions at ratios above 1,
+    2e-7 elsewhere. A call takes 2 to 20 ms near the collapse; far before it (mean 1) 30 ms at d = 50, 50 ms at
+    d = 140, 0.2 s at d = 300 and 1 s at d = 2000.
 
     Raises:
-      ValueError: if an argument is out of range.
+      ValueError: if n, d or s^2 is out of range, or t is not finite or leaves s^2 / (e^2t - 1) outside [1e-12, 1e12].
     """
     _check_points(num_points)
-    if dimension < 1 or not (t > 0 and variance > 0):
-        raise ValueError(f"dimension = {dimension}, t = {t}, variance = {variance}: need d >= 1, the others positive")
-    signal, noise = math.exp(-2 * t) * variance, -math.expm1(-2 * t)
+    _check_cluster(dimension, variance)
+    if num_points > MOST_POINTS or dimension > MOST_DIMENSIONS:
+        raise ValueError(
+            f"num_points = e^{math.log(num_points):.1f}, dimension = {dimension}: quadrature was measured up to "
+            f"{MOST_POINTS:.0e} points and {MOST_DIMENSIONS} dimensions, ask for fewer"
+        )
+    signal, noise = (math.exp(-2 * t) * variance, -math.expm1(-2 * t)) if 0 < t < math.inf else (0.0, 1.0)
+    if not 1 / SNR_RANGE <= signal / noise <= SNR_RANGE:
+        raise ValueError(
+            f"t = {t} with variance {variance}: the signal-to-noise ratio s^2 / (e^2t - 1) must lie between "
+            f"{1 / SNR_RANGE:.0e} and {SNR_RANGE:.0e}, take t nearer to the collapse time"
+        )
     total = signal + noise
-    # |x_t|^2 / (2 total) has the law for which Gauss-Laguerre is made
-    nodes, weights = special.roots_genlaguerre(24, dimension / 2 - 1)
     means = np.zeros(2)
-    for square, weight in zip(2 * total * nodes, weights / weights.sum(), strict=True):
-        means += weight * _race(num_points, dimension, square, signal, noise)
-    return SeedWeight(float(means[0]), float((dimension / 2 - np.euler_gamma - means[1]) / dimension))
+    for node, weight in zip(*_gamma_quadrature(dimension / 2), strict=True):
+        square = 2 * total * node  # |x_t|^2 / (2 total) has the gamma law of shape d / 2
+        # z given x_t is N(noise^(1/2) x_t / total, signal / total); x_t - e^-t x' given x_t is N(x_t, signal)
+        seed = _Energy(dimension, signal / total, noise * square / total**2)
+        other = _Energy(dimension, signal / noise, square / noise)
+        means += weight * _race(num_points, seed, other)
+    return SeedWeight(float(means[0]), float(means[1] / dimension))
 
 
-def _race(num_points: int, dimension: int, square: float, signal: float, noise: float) -> np.ndarray:
-    """Given |x_t|^2: the chance that the seed's energy less a Gumbel is the least, and the mean of the least.
+def _gamma_quadrature(shape: float) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    """Gauss-Laguerre nodes, and weights of sum 1, from the Jacobi matrix: the gamma function overflows at shape 172."""
+    k = np.arange(X_NODES)
+    nodes, vectors = linalg.eigh_tridiagonal(2 * k + shape, np.sqrt(k[1:] * (k[1:] + shape - 1)))
+    return nodes, vectors[0] ** 2
 
-    Energies are in the units of equation (4); a sum of independent variables is the convolution of one's density with
-    the other's distribution, on a grid.
+
+class _Energy(NamedTuple):
+    """An energy D / 2 given |x_t|: D = c r^2, r^2 noncentral chi-squared of d degrees of freedom."""
+
+    dimension: int
+    scale: float
+    """c."""
+    shift: float
+    """c times the noncentrality."""
+
+    @property
+    def log_boltzmann(self) -> float:
+        """ln E e^(-D/2): F(y) is below e^y times this mean, and tends to it at low y."""
+        return -self.dimension / 2 * math.log1p(self.scale) - self.shift / (2 * (1 + self.scale))
+
+    def quadrature(self, lowest: float, highest: float) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+        """Energies and their masses, for the integrals (6) at y in [lowest, highest].
+
+        ln p is at least as curved as a unit Gaussian's, ln(p e^(-D/2)) as one of width (1 + c)^(-1/2). The integrands
+        have their mode between those of the two, and near that of p below y, of the other above it.
+        """
+        center = self.shift / self.scale  # noncentrality
+        plain, width = math.sqrt(self.dimension + center), 1 / math.sqrt(1 + self.scale)
+        tilted = width * math.sqrt(self.dimension + center * width**2)
+        bottom, top = (math.sqrt(2 * max(y, 0.0) / self.scale) for y in (lowest, highest))
+        low = max(0.0, tilted - REACH * width, min(bottom, plain) - REACH)
+        high = min(plain + REACH, max(tilted + REACH * width, top + REACH * width))
+        panels = math.ceil(max(self.scale * (high**2 - low**2) / 12, (high - low) / (2 * width)))
+        half = (high - low) / (2 * panels)
+        r = (low + half * (2 * np.arange(panels)[:, None] + 1 + PANEL_NODES)).ravel()
+        return self.scale * r**2 / 2, half * np.tile(PANEL_WEIGHTS, panels) * np.exp(self._log_density(r, center))
+
+    def _log_density(self, r: Float[np.ndarray, " r"], noncentrality: float) -> Float[np.ndarray, " r"]:
+        order, mean = self.dimension / 2 - 1, math.sqrt(noncentrality)
+        return np.log(r) + order * np.log(r / mean) - (r - mean) ** 2 / 2 + _log_scaled_bessel(order, r * mean)
+
+
+def _log_scaled_bessel(order: float, x: Float[np.ndarray, " x"]) -> Float[np.ndarray, " x"]:
+    """ln(e^-x I_order(x)) for x > 0 and order >= -1/2, to 3e-8.
+
+    Source: DLMF 10.40.1 for large x, 10.41.3 and 10.41.10 for large orders.
     """
-    total = signal + noise
-    # z given x_t is N(noise^(1/2) x_t / total, signal / total); x_t - e^-t x' given x_t is N(x_t, signal)
-    seed = signal / total, noise * square / total**2
-    other = signal / noise, square / noise
-    step, reach = 0.025, 40.0
-    top = float(seed[0] / 2 * stats.ncx2.ppf(1 - 1e-12, dimension, seed[1] / seed[0]))  # beyond, all is decided
-    grid = np.arange(-reach, top + 4.0, step)
-    gumbel = np.arange(-4.0, reach, step)  # G; below -4 its density is e^(4 - e^4)
-    density = np.exp(-gumbel - np.exp(-gumbel)) * step
+    if order > 30:  # scipy's can underflow
+        root = np.hypot(1, x / order)
+        p = 1 / root
+        series = (
+            1
+            + p * (3 - 5 * p**2) / (24 * order)
+            + p**2 * (81 - 462 * p**2 + 385 * p**4) / (1152 * order**2)
+            + p**3 * (30375 - 369603 * p**2 + 765765 * p**4 - 425425 * p**6) / (414720 * order**3)
+        )
+        exponent = order * (1 / (root + x / order) + np.log(x / order / (1 + root)))
+        return exponent - np.log(2 * math.pi * order * root) / 2 + np.log(series)
+    far = (4 * order**2 - 1) / (8 * x) * (1 - (4 * order**2 - 9) / (16 * x))
+    near = np.log(special.ive(order, np.minimum(x, FAR)))  # scipy's is NaN from 1e9 on
+    return np.where(x < FAR, near, np.log1p(-np.where(x < FAR, 0, far)) - np.log(2 * math.pi * x) / 2)
 
-    def distribution(scale: float, shift: float) -> np.ndarray:
-        """P(energy - G < y) = int P(energy < y + G) dG."""
-        fine = np.arange(grid[0] + gumbel[0], grid[-1] + gumbel[-1] + step / 2, step)
-        below = stats.ncx2.cdf(np.maximum(2 * fine / scale, 0), dimension, shift / scale)
-        return fftconvolve(below, density[::-1], mode="valid")[: len(grid)]
 
-    first, survives = distribution(*seed), np.clip(1 - distribution(*other), 0, 1) ** (num_points - 1)
-    won = np.sum(np.diff(first) * (survives[1:] + survives[:-1]) / 2)
-    none_below = (1 - first) * survives
-    least = grid[0] + step * (np.sum(none_below) - (none_below[0] + none_below[-1]) / 2)
-    return np.array([won, least])
+def _race(num_points: int, seed: _Energy, other: _Energy) -> Float[np.ndarray, "2"]:
+    """Given |x_t|: the integrals over y in (4) and (5)."""
+    plain = math.sqrt(seed.dimension + seed.shift / seed.scale)
+    low, high = (seed.scale * max(plain + reach, 0.0) ** 2 / 2 for reach in (-REACH, REACH))
+    first = min(max(-seed.log_boltzmann, low), -other.log_boltzmann - math.log(num_points))
+    y = np.arange(first - 28.0, high + 4.0, STEP)  # e^-28 of the seeds, or of (5), lie below, e^(-e^4) above
+
+    energies, masses = seed.quadrature(y[0], y[-1])
+    u = np.exp(np.minimum(y[:, None] - energies, 40.0))  # e^-u is 0 long before 40
+    survives = np.exp(-u)
+    density, seed_left = (u * survives) @ masses, survives @ masses
+
+    energies, masses = other.quadrature(y[0], y[-1])
+    below = -np.expm1(-np.exp(np.minimum(y[:, None] - energies, 40.0))) @ masses
+    log_left = (num_points - 1) * np.log1p(-np.minimum(below, np.nextafter(1, 0)))  # rounding may lead above 1
+    return STEP * np.array([density @ np.exp(log_left), seed_left @ -np.expm1(log_left)])
 
 
 def hypercube_information(snr: float) -> float:
-    """i(q) of equation (3), nats per coordinate: what a noisy sign says of the sign, from 0 to ln 2."""
-    z = np.linspace(-12, 12, 8001)
-    weights = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
-    field = np.abs(snr + math.sqrt(snr) * z)
-    return float(snr - weights @ (field + np.log1p(np.exp(-2 * field)) - math.log(2)))
+    """i(q) of equation (3), nats per coordinate: what a noisy sign says of the sign, from 0 to ln 2.
+
+    With u = q + q^(1/2) z it is E(ln 2 - ln(1 + e^-2u)), as E u = q; one logarithm loses no digits to large q.
+
+    Raises:
+      ValueError: if q is negative or not finite.
+    """
+    if not 0 <= snr < math.inf:
+        raise ValueError(f"snr = {snr}: must be finite and not negative")
+    z, step = np.linspace(-12, 12, 8001, retstep=True)
+    weights = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * step
+    return float(-weights @ np.log1p(np.expm1(-2 * (snr + math.sqrt(snr) * z)) / 2))
 
 
 def hypercube_collapse_time(log_points_per_dimension: float) -> float:
@@ -206,5 +301,12 @@ def _root(excess: Callable[[float], float]) -> float:
 
 
 def _check_points(num_points: Number) -> None:
-    if not num_points > 1:
-        raise ValueError(f"num_points = {num_points}: a collapse needs at least 2 points to choose from")
+    if not 1 < num_points < math.inf:
+        raise ValueError(
+            f"num_points = {num_points}: a collapse needs at least 2 points to choose from, and finitely many"
+        )
+
+
+def _check_cluster(dimension: int, variance: Number) -> None:
+    if dimension < 1 or not 0 < variance < math.inf:
+        raise ValueError(f"dimension = {dimension}, variance = {variance}: give d >= 1, a positive finite variance")
