@@ -30,6 +30,7 @@ network goes to which noise, never what the exact answer is. With q = alpha^2 / 
 """
 
 import abc
+import math
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -54,8 +55,8 @@ class Preconditioned(AbstractParametrisation):
     data_std: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        if not self.data_std > 0:
-            raise ValueError(f"data_std = {self.data_std}: must be positive")
+        if not 0 < self.data_std < math.inf:
+            raise ValueError(f"data_std = {self.data_std}: must be positive and finite")
 
     def factors(self, path, t):
         alpha, sigma = path.alpha(t), path.sigma(t)

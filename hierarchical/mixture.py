@@ -199,7 +199,13 @@ def _check_symmetric(covariances: Float[Array, "K d d"]) -> None:
 
 
 def two_clusters(key: Key[Array, ""], dimension: int, std: float) -> GaussianMixture:
-    """Equal clusters of standard deviation `std` at +-m, |m|^2 = d, in a random direction; float32."""
+    """Equal clusters of standard deviation `std` at +-m, |m|^2 = d, in a random direction; float32.
+
+    Raises:
+      ValueError: if `std` is not positive.
+    """
+    if not std > 0:
+        raise ValueError(f"std = {std}: must be positive")
     direction = jax.random.normal(key, (dimension,), jnp.float32)
     mean = direction * jnp.sqrt(dimension / jnp.sum(direction**2))
     return GaussianMixture(jnp.ones(2, jnp.float32), jnp.stack([mean, -mean]), std**2)
@@ -216,12 +222,15 @@ def fit_mixture(
 
     Raises:
       ImportError: if scikit-learn is not installed.
+      ValueError: if the kind is unknown.
     """
+    names = {"full": "full", "diagonal": "diag", "isotropic": "spherical"}
+    if kind not in names:
+        raise ValueError(f"kind = {kind!r}: choose among {', '.join(names)}")
     try:
         mixture = importlib.import_module("sklearn.mixture")
     except ImportError as error:
         raise ImportError('fitting mixtures needs scikit-learn: pip install "phasetree[images]"') from error
-    names = {"full": "full", "diagonal": "diag", "isotropic": "spherical"}
     model = mixture.GaussianMixture(num_components, covariance_type=names[kind], n_init=5, random_state=seed)
     found = model.fit(np.asarray(points))
     parts = (found.weights_, found.means_, found.covariances_)

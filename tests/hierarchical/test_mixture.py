@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from hierarchical import GaussianMixture, fit_mixture, tree_mixture
+from hierarchical import GaussianMixture, fit_mixture, tree_mixture, two_clusters
 
 K, D = 3, 4
 WEIGHTS = np.array([0.5, 0.2, 0.3])
@@ -182,6 +182,8 @@ def test_what_is_no_mixture_is_refused(arguments, message):
 
 
 def test_a_tree_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"std = -1\.0: must be positive"):
+        two_clusters(jax.random.key(0), 4, -1.0)
     with pytest.raises(ValueError, match="needs 7 orthogonal directions, dimension = 6: raise it, or share them"):
         tree_mixture(jax.random.key(0), 6, (3.0, 2.0, 1.0))
     with pytest.raises(ValueError, match="give as many of both"):
