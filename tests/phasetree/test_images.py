@@ -150,9 +150,9 @@ def test_too_few_held_out_images_are_told_before_training(stripes, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise_levels": (0.5, 1.0)}, "at least 3 increasing, evenly spaced times"),
+        ({"noise_levels": (0.5, 1.0)}, "give at least 3 finite numbers, above 0"),
         ({"noise_levels": (0.5, 1.0, 2.0)}, "evenly spaced"),
-        ({"noise_levels": (3.0, 4.0, 5.0)}, r"times in \(0, 4\]"),
+        ({"noise_levels": (3.0, 4.0, 5.0)}, r"times end at 4"),
         ({"patch": 0}, "patch = 0: must be at least 1"),
         ({"trajectories": 1}, "trajectories = 1: must be at least 2"),
     ],
