@@ -90,12 +90,8 @@ def main() -> None:
             ratios.append(f"C++ {limit_seconds(options.limit, SIZES[name], batch) / best[0]:.2f}")
         sentences.append(f"{name} x {batch}: {', '.join(ratios)}")
     sentence = f"Time of others over phasetree's batched_marginals, size x batch: {'; '.join(sentences)}."
-    show(
-        f"all marginals; (v, m, s, L) of {', '.join(f'{k} {v}' for k, v in SIZES.items())}",
-        rows,
-        sentence,
-        options.json,
-    )
+    meaning = ", ".join(f"{name} {sizes}" for name, sizes in SIZES.items())
+    show(f"all marginals; (v, m, s, L): {meaning}", rows, sentence, options.json)
     if options.guard is not None and rows[2].best < options.guard * rows[0].best:
         sys.exit(f"plain JAX takes only {rows[2].best / rows[0].best:.1f} times as long, less than {options.guard}")
 

@@ -105,20 +105,20 @@ def _samplers(key: Key[Array, ""]) -> tuple[Callable, Callable]:
 def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence) -> Any:
     if not len(evidence):
         raise ValueError("the batch is empty: give the evidence of at least one datum")
-    return _better(Partial(fast), Partial(safe), rhm, evidence, evidence.shape[1:], len(evidence))
+    return _fast_or_safe(Partial(fast), Partial(safe), rhm, evidence, evidence.shape[1:], len(evidence))
 
 
 def _best_of_one(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: LeafEvidence) -> Any:
     """`_best` of one datum. The axis of the batch comes and goes within the program: outside it, that takes as long."""
     fast, safe = Partial(_of_one, Partial(fast)), Partial(_of_one, Partial(safe))
-    return _better(fast, safe, rhm, evidence, evidence.shape, 1)
+    return _fast_or_safe(fast, safe, rhm, evidence, evidence.shape, 1)
 
 
 def _of_one(function: Callable, rhm: RandomHierarchyModel, evidence: LeafEvidence) -> Any:
     return jax.tree.map(lambda leaf: leaf[0], function(rhm, evidence[None]))
 
 
-def _better(
+def _fast_or_safe(
     fast: Partial,
     safe: Partial,
     rhm: RandomHierarchyModel,
