@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.harness import Case, arguments, compare, show
 from diffusion import VectorProcess
-from theory.empirical import EmpiricalDenoiser
+from theory.exact.empirical import EmpiricalDenoiser
 
 POINTS, DIMENSION, ROWS, SQUARE, TIME = 100_000, 1000, 256, 2048, 0.02  # at t = .02 several points have weight
 

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.harness import header
 from diffusion import Masking, TreeUNet, batched_forward_backward, from_flax
-from diffusion.loss import posterior_loss
+from diffusion.denoise.loss import posterior_loss
 from diffusion.measure import level_retention
 from hierarchical import RandomHierarchyModel, sample_strings
 from theory import density_evolution, sweep

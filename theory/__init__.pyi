@@ -1,17 +1,21 @@
 """Theory: what exact inference, mean field and density evolution say must be seen."""
 
-from . import collapse as collapse
-from . import critical_times as critical_times
-from . import density_evolution as density_evolution
-from . import gaussian_field as gaussian_field
-from . import mean_field as mean_field
-from . import pair_correlation as pair_correlation
-from .belief_propagation import batched_cavity_marginals as batched_cavity_marginals
-from .belief_propagation import batched_log_evidence as batched_log_evidence
-from .belief_propagation import batched_marginals as batched_marginals
-from .belief_propagation import batched_posterior_sample as batched_posterior_sample
-from .belief_propagation import cavity_marginals as cavity_marginals
-from .belief_propagation import log_evidence as log_evidence
-from .belief_propagation import marginals as marginals
-from .belief_propagation import posterior_sample as posterior_sample
-from .evidence import NoisedStrings as NoisedStrings
+from . import compare as compare
+from . import exact as exact
+from . import inference as inference
+from .ensemble import density_evolution as density_evolution
+from .ensemble import mean_field as mean_field
+from .ensemble import pair_correlation as pair_correlation
+from .gaussian import collapse as collapse
+from .gaussian import critical_times as critical_times
+from .gaussian import gaussian_field as gaussian_field
+from .gaussian import random_features as random_features
+from .inference.belief_propagation import batched_cavity_marginals as batched_cavity_marginals
+from .inference.belief_propagation import batched_log_evidence as batched_log_evidence
+from .inference.belief_propagation import batched_marginals as batched_marginals
+from .inference.belief_propagation import batched_posterior_sample as batched_posterior_sample
+from .inference.belief_propagation import cavity_marginals as cavity_marginals
+from .inference.belief_propagation import log_evidence as log_evidence
+from .inference.belief_propagation import marginals as marginals
+from .inference.belief_propagation import posterior_sample as posterior_sample
+from .inference.evidence import NoisedStrings as NoisedStrings

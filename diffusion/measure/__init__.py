@@ -12,6 +12,9 @@ from .correlation import displacement as displacement
 from .correlation import locate_peak as locate_peak
 from .correlation import over_trajectories as over_trajectories
 from .correlation import susceptibility as susceptibility
+from .crossing import bootstrap_crossings as bootstrap_crossings
+from .crossing import halfway as halfway
+from .crossing import locate_transition as locate_transition
 from .estimate import Estimate as Estimate
 from .estimate import bootstrap as bootstrap
 from .estimate import mean_estimate as mean_estimate
@@ -21,6 +24,3 @@ from .geometry import LineGeometry as LineGeometry
 from .geometry import RingGeometry as RingGeometry
 from .geometry import TreeGeometry as TreeGeometry
 from .retention import level_retention as level_retention
-from .transition import bootstrap_crossings as bootstrap_crossings
-from .transition import halfway as halfway
-from .transition import locate_transition as locate_transition

@@ -32,9 +32,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from diffusion.denoiser import AbstractDenoiser
-from diffusion.forward_backward import batched_forward_backward
-from diffusion.sample import AbstractSampler
+from diffusion.denoise.denoiser import AbstractDenoiser
+from diffusion.sampling.forward_backward import batched_forward_backward
+from diffusion.sampling.samplers import AbstractSampler
 
 from .estimate import Estimate, bootstrap
 from .geometry import AbstractGeometry, LineGeometry

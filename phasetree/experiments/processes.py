@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from diffusion import EpsilonBelief, GaussianProcess, Masking, UniformNoise
-from diffusion.process import AbstractTokenProcess
+from diffusion.noise.process import AbstractTokenProcess
 
 PROCESSES: dict[str, Callable[[int], AbstractTokenProcess]] = {
     "masking": Masking,

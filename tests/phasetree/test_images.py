@@ -9,13 +9,13 @@ import pytest
 import xarray as xr
 
 from diffusion import TrainConfig
-from diffusion.conv_unet import gathered
 from diffusion.measure import GridGeometry, bootstrap, connected_sums, susceptibility
+from diffusion.networks.conv_unet import gathered
 from hierarchical import Images
 from phasetree.experiments import images as experiment
 from phasetree.experiments.images import figure, stages
+from phasetree.recipes.vision import PreparedImages, trained_embedding
 from phasetree.results import ResultFolder
-from phasetree.vision import PreparedImages, trained_embedding
 from tests.experiments import finish
 
 TINY = experiment.ImagesConfig(

@@ -12,7 +12,7 @@ from phasetree.experiments import memorisation_time as experiment
 from phasetree.experiments.memorisation_time import figure, stages
 from phasetree.experiments.memorisation_time.config import TRAINING
 from tests.experiments import finish
-from theory.empirical import EmpiricalDenoiser
+from theory.exact.empirical import EmpiricalDenoiser
 
 TINY = experiment.MemorisationConfig(
     points=(8, 16),

@@ -11,7 +11,7 @@ from diffusion import TrainConfig
 from diffusion.measure import susceptibility
 from phasetree.experiments import text as experiment
 from phasetree.experiments.text import figure
-from phasetree.language import model
+from phasetree.recipes.language import model
 from phasetree.results import ResultFolder
 from tests.experiments import finish
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from diffusion import FolderError, Masking, TrainConfig, from_function
 from phasetree.experiments import text_demo
-from phasetree.language import (
+from phasetree.recipes.language import (
     fraction_of_words_changed,
     mark_changes,
     marked_words,

@@ -9,11 +9,11 @@ import xarray as xr
 
 from diffusion import TrainConfig
 from diffusion.measure import Estimate
+from phasetree.drawing.style import with_error
 from phasetree.experiments import windows as experiment
 from phasetree.experiments.windows import figure
-from phasetree.style import with_error
 from tests.experiments import finish
-from theory.critical_times import clone_probability, signal
+from theory.gaussian.critical_times import clone_probability, signal
 
 TINY = experiment.WindowsConfig(
     level_offsets=(8.0, 2.0),

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from diffusion import ReverseSDE, VectorProcess
 from phasetree.experiments.collapse.config import CollapseConfig
+from phasetree.recipes.training import named_key
 from phasetree.results import ResultFolder
-from phasetree.training import named_key
-from theory.collapse import isotropic_collapse_time, isotropic_seed_weight
-from theory.empirical import EmpiricalDenoiser, seed_log_weights
+from theory.exact.empirical import EmpiricalDenoiser, seed_log_weights
+from theory.gaussian.collapse import isotropic_collapse_time, isotropic_seed_weight
 
 
 def run(config: CollapseConfig, folder: ResultFolder) -> xr.Dataset:

@@ -21,8 +21,8 @@ from diffusion.measure import (
     mean_estimate,
     susceptibility,
 )
-from phasetree.style import COLORS, PAGE, at, in_style, peak_words, with_error
-from theory.critical_times import CriticalTime, clone_probability, covariance_speciation_time, speciation_time
+from phasetree.drawing.style import COLORS, PAGE, at, in_style, peak_words, with_error
+from theory.gaussian.critical_times import CriticalTime, clone_probability, covariance_speciation_time, speciation_time
 
 STYLES = {
     "embedding": ("o", COLORS["trained"], "embedding"),

@@ -12,13 +12,19 @@ from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from diffusion import AbstractNetworkDenoiser, ReverseSDE, TrainConfig, batched_forward_backward
-from diffusion.conv_unet import gathered, spread
 from diffusion.measure import GridGeometry, connected_sums, displacement, over_trajectories
+from diffusion.networks.conv_unet import gathered, spread
 from phasetree.experiments.images.config import ImagesConfig
 from phasetree.progress import training_bar
+from phasetree.recipes.training import named_key
+from phasetree.recipes.vision import (
+    PatchEmbedding,
+    PreparedImages,
+    prepare_images,
+    trained_embedding,
+    trained_on_images,
+)
 from phasetree.results import ResultFolder
-from phasetree.training import named_key
-from phasetree.vision import PatchEmbedding, PreparedImages, prepare_images, trained_embedding, trained_on_images
 
 IMAGES_AT_ONCE = 512
 SHOWN = 3  # images kept

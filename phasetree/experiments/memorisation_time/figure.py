@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, mean_estimate
-from phasetree.style import COLORS, in_style, new_page, with_error
+from phasetree.drawing.style import COLORS, in_style, new_page, with_error
 
 HALF = 0.5
 COPIED = 0.1  # fraction of generated data that are copies, at the time by copies

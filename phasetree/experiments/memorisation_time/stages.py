@@ -24,14 +24,14 @@ from diffusion import (
     from_flax,
     train,
 )
-from diffusion.train import draw_times
+from diffusion.training.train import draw_times
 from hierarchical import two_clusters
 from phasetree.experiments.memorisation_time.config import MemorisationConfig
 from phasetree.progress import training_bar
+from phasetree.recipes.training import named_key
 from phasetree.results import ResultFolder
-from phasetree.training import named_key
-from theory.empirical import EmpiricalDenoiser
 from theory.exact import MixtureDenoiser
+from theory.exact.empirical import EmpiricalDenoiser
 
 DRAWS = 4096  # noised data on which losses are compared
 START = 4.0  # where generation begins, OU units

@@ -9,8 +9,14 @@ from matplotlib.figure import Figure
 from scipy import special
 
 from diffusion.measure import Estimate, locate_transition
-from phasetree.style import COLORS, in_style, new_page, with_error
-from theory.critical_times import clone_probability, ode_clone_probability, signal, speciation_time, time_of_signal
+from phasetree.drawing.style import COLORS, in_style, new_page, with_error
+from theory.gaussian.critical_times import (
+    clone_probability,
+    ode_clone_probability,
+    signal,
+    speciation_time,
+    time_of_signal,
+)
 
 THRESHOLD = clone_probability(1.0)  # .775, at S = 1
 FLOW_SIGNAL = float(special.ndtri(THRESHOLD)) ** 2  # S at which Phi(S^(1/2)) is the same

@@ -19,9 +19,9 @@ from diffusion.measure import (
     locate_peak,
     susceptibility,
 )
+from phasetree.drawing.style import COLORS, in_style, new_page, with_error
 from phasetree.experiments.processes import AXIS
-from phasetree.style import COLORS, in_style, new_page, with_error
-from phasetree.training import training_lines
+from phasetree.recipes.training import training_lines
 from theory import mean_field, pair_correlation
 
 MARKERS = {"exact": "x", "trained": "o", "chain": "s", "mixture": "^"}

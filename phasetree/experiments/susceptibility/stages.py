@@ -22,8 +22,8 @@ from diffusion.measure import (
 from hierarchical import RandomHierarchyModel, matched_chain, sample_strings
 from phasetree.experiments.processes import PROCESSES
 from phasetree.experiments.susceptibility.config import SusceptibilityConfig
+from phasetree.recipes.training import named_key, trained_on_grammar
 from phasetree.results import ResultFolder
-from phasetree.training import named_key, trained_on_grammar
 from theory import gaussian_field, mean_field, pair_correlation
 from theory.exact import GrammarDenoiser, MarkovDenoiser
 

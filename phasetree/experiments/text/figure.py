@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, LineGeometry, Peak, bootstrap, correlation, correlation_length, locate_peak
 from diffusion.measure import susceptibility as chi_of
-from phasetree.language import escape, mark_changes, marked_words
-from phasetree.style import COLORS, at, in_style, new_page, peak_words, with_error
+from phasetree.drawing.style import COLORS, at, in_style, new_page, peak_words, with_error
+from phasetree.recipes.language import escape, mark_changes, marked_words
 
 STYLES = {"real": ("o", COLORS["trained"]), "shuffled": ("s", COLORS["baseline"])}
 

@@ -15,7 +15,7 @@ from diffusion.measure import LineGeometry, change_sums
 from hierarchical import TokenCorpus
 from phasetree.experiments.text.config import TextConfig
 from phasetree.experiments.text.figure import passages_page
-from phasetree.language import Prepared, prepare, regenerate, shortened, storable, trained_on_text
+from phasetree.recipes.language import Prepared, prepare, regenerate, shortened, storable, trained_on_text
 from phasetree.results import ResultFolder
 
 STRINGS_AT_ONCE = 512

@@ -6,8 +6,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, mean_estimate
-from phasetree.language import escape, mark_changes
-from phasetree.style import COLORS, in_style, new_figure, with_error
+from phasetree.drawing.style import COLORS, in_style, new_figure, with_error
+from phasetree.recipes.language import escape, mark_changes
 
 SHOWN_LEVELS, SHOWN_PASSAGES = 3, 2
 DASHES = {"unigram": ":", "bigram": "-.", "trigram": "--"}

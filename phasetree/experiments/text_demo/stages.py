@@ -14,7 +14,7 @@ from hierarchical import (
     fit_ngram,
 )
 from phasetree.experiments.text_demo.config import TextDemoConfig
-from phasetree.language import (
+from phasetree.recipes.language import (
     Prepared,
     fraction_of_words_changed,
     masked_costs,

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, halfway, locate_transition
+from phasetree.drawing.style import COLORS, in_style, new_figure, with_error
 from phasetree.experiments.processes import AXIS
-from phasetree.style import COLORS, in_style, new_figure, with_error
-from phasetree.training import training_lines
+from phasetree.recipes.training import training_lines
 from theory.compare import compare_transitions
 
 

@@ -18,12 +18,12 @@ from diffusion import (
     batched_forward_backward,
 )
 from diffusion.measure import level_retention
-from diffusion.process import AbstractTokenProcess
+from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import Derivation, RandomHierarchyModel, batched_sample
 from phasetree.experiments.processes import PROCESSES
 from phasetree.experiments.transition.config import TIMES, TransitionConfig
+from phasetree.recipes.training import named_key, trained_on_grammar
 from phasetree.results import ResultFolder
-from phasetree.training import named_key, trained_on_grammar
 from theory import batched_marginals, density_evolution, mean_field
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser
 

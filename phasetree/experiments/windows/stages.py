@@ -13,10 +13,10 @@ from tqdm import tqdm
 from diffusion import AbstractDenoiser, ReverseSDE, VectorProcess
 from hierarchical import TreeMixture, tree_mixture
 from phasetree.experiments.windows.config import WindowsConfig
+from phasetree.recipes.training import named_key, trained_on_mixture
 from phasetree.results import ResultFolder
-from phasetree.training import named_key, trained_on_mixture
-from theory.critical_times import level_times
 from theory.exact import MixtureDenoiser
+from theory.gaussian.critical_times import level_times
 
 SHORTEST = 0.005  # where the mean of x_0 is taken
 

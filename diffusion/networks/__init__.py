@@ -1,0 +1,4 @@
+"""Networks of our own: a U-Net in the shape of the tree, a transformer, a convolutional U-Net, a dense network.
+
+They map (x_t, t) to an output and know nothing of denoisers.
+"""

@@ -1,0 +1,96 @@
+"""A transformer for strings whose layers also mix each site with its neighbours."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Shaped
+
+from .embeddings import BeliefEmbedding, TokenEmbedding
+
+Logits = Float[Array, "batch sites v"]
+Rows = Float[Array, "rows _width"]
+
+
+class Block(nnx.Module):
+    """Normalise, widen, bend, narrow: the nonlinear map of one tree level or transformer layer."""
+
+    def __init__(self, width_in: int, hidden: int, width_out: int, *, rngs: nnx.Rngs):
+        self.norm = nnx.RMSNorm(width_in, rngs=rngs)
+        self.rise = nnx.Linear(width_in, hidden, rngs=rngs)
+        self.fall = nnx.Linear(hidden, width_out, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "*nodes _width"]) -> Float[Array, "*nodes _out"]:
+        return self.fall(jax.nn.gelu(self.rise(self.norm(x))))
+
+
+class Transformer(nnx.Module):
+    """Pre-norm transformer; every layer also mixes each site with those up to `reach` away, a seven-wide convolution.
+
+    Local mixing is what lets a small model leave the unigram plateau on text; `reach` 0 leaves it out. It is written as
+    shifted copies and one matrix product, and activations are kept as one row per site, (batch sites, width): the fast
+    forms on a CPU.
+    """
+
+    def __init__(
+        self,
+        embedding: BeliefEmbedding | TokenEmbedding,
+        num_sites: int,
+        num_symbols: int,
+        width: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        reach: int = 3,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        """`embedding` must give vectors of size `width`."""
+        if reach < 0:
+            raise ValueError(f"reach = {reach} is negative: give 0 for no local mixing")
+        if width % num_heads:
+            raise ValueError(f"width = {width} is not a multiple of num_heads = {num_heads}: change one of them")
+        self.embedding = embedding
+        self.position = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_sites, width), jnp.float32))
+        self.layers = nnx.List([TransformerLayer(width, num_heads, reach, rngs=rngs) for _ in range(num_layers)])
+        self.norm = nnx.RMSNorm(width, rngs=rngs)
+        self.readout = nnx.Linear(width, num_symbols, rngs=rngs)
+
+    def __call__(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> Logits:
+        embedded = self.embedding(x_t, t) + self.position[...][None]
+        batch, sites, width = embedded.shape
+        h = embedded.reshape(batch * sites, width)
+        for layer in self.layers:
+            h = layer(h, sites)
+        return self.readout(self.norm(h)).reshape(batch, sites, -1)
+
+
+class TransformerLayer(nnx.Module):
+    """Local mixing, attention, feed-forward, each added to its input."""
+
+    def __init__(self, width: int, num_heads: int, reach: int, *, rngs: nnx.Rngs):
+        self.num_heads, self.reach = num_heads, reach
+        if reach:
+            self.mix = nnx.Linear((2 * reach + 1) * width, width, rngs=rngs)
+            self.mix_norm = nnx.RMSNorm(width, rngs=rngs)
+        self.attention_norm = nnx.RMSNorm(width, rngs=rngs)
+        self.qkv = nnx.Linear(width, 3 * width, use_bias=False, rngs=rngs)
+        self.out = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.feed_forward = Block(width, 4 * width, width, rngs=rngs)
+
+    def __call__(self, h: Rows, sites: int) -> Rows:
+        if self.reach:
+            h = h + self.mix(self._neighbours(self.mix_norm(h), sites))
+        h = h + self.out(self._attended(self.qkv(self.attention_norm(h)), sites))
+        return h + self.feed_forward(h)
+
+    def _neighbours(self, h: Rows, sites: int) -> Rows:
+        """Sites i - reach .. i + reach of the same string side by side, zeros beyond its ends."""
+        strings = h.reshape(-1, sites, h.shape[1])
+        padded = jnp.pad(strings, ((0, 0), (self.reach, self.reach), (0, 0)))
+        return jnp.concatenate([padded[:, i : i + sites] for i in range(2 * self.reach + 1)], -1).reshape(len(h), -1)
+
+    def _attended(self, qkv: Rows, sites: int) -> Rows:
+        heads = qkv.reshape(-1, sites, 3, self.num_heads, qkv.shape[1] // (3 * self.num_heads))
+        query, key, value = jnp.einsum("bsnhd->nbhsd", heads)
+        scores = jnp.einsum("bhqd,bhkd->bhqk", query, key) * query.shape[-1] ** -0.5
+        weights = jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32))).astype(value.dtype)
+        return jnp.einsum("bhqk,bhkd->bqhd", weights, value).reshape(len(qkv), -1)

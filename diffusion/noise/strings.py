@@ -1,0 +1,125 @@
+"""Noise on strings of discrete symbols: masking, uniform replacement, and beliefs that fade without noise.
+
+The table of all processes is in `process.py`.
+"""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .process import AbstractChannel, AbstractTokenProcess, Time, check_num_symbols
+
+
+class Masking(AbstractTokenProcess, AbstractChannel):
+    """Each site is hidden with probability t: it becomes the mask symbol `num_symbols`."""
+
+    num_symbols: int = eqx.field(static=True)
+    max_time: ClassVar[float] = 1.0
+
+    def __check_init__(self):
+        check_num_symbols(self.num_symbols)
+
+    def corrupt(self, key, x0, t):
+        return jnp.where(jax.random.bernoulli(key, t, x0.shape), self.num_symbols, x0)
+
+    def log_likelihood(self, x_t, t):
+        t = jnp.asarray(t)
+        shown = jnp.where(_is_symbol(x_t, self.num_symbols), jnp.log1p(-t), -jnp.inf)
+        return jnp.where(x_t[:, None] == self.num_symbols, jnp.log(t), shown)
+
+    def prior(self, key, shape):
+        return jnp.full(shape, self.num_symbols, jnp.int32)
+
+    def reverse_step(self, key, posterior, x_t, t, s):
+        symbol_key, show_key = jax.random.split(key)
+        x0 = jax.random.categorical(symbol_key, posterior).astype(x_t.dtype)
+        show = jax.random.bernoulli(show_key, (t - s) / t, x_t.shape)
+        return jnp.where((x_t == self.num_symbols) & show, x0, x_t)
+
+    def decode(self, x_s):
+        return x_s
+
+
+class UniformNoise(AbstractTokenProcess, AbstractChannel):
+    """Each site is replaced with probability t by a uniformly drawn symbol (possibly itself): uniform D3PM.
+
+    The keep-probability of the papers is a = 1 - t.
+    """
+
+    num_symbols: int = eqx.field(static=True)
+    max_time: ClassVar[float] = 1.0
+
+    def __check_init__(self):
+        check_num_symbols(self.num_symbols)
+
+    def corrupt(self, key, x0, t):
+        replace_key, symbol_key = jax.random.split(key)
+        noise = jax.random.randint(symbol_key, x0.shape, 0, self.num_symbols, x0.dtype)
+        return jnp.where(jax.random.bernoulli(replace_key, t, x0.shape), noise, x0)
+
+    def log_likelihood(self, x_t, t):
+        t = jnp.asarray(t)
+        evidence = jnp.log(jnp.where(_is_symbol(x_t, self.num_symbols), 1 - t, 0.0) + t / self.num_symbols)
+        return jnp.where(((x_t >= 0) & (x_t < self.num_symbols))[:, None], evidence, -jnp.inf)
+
+    def prior(self, key, shape):
+        return jax.random.randint(key, shape, 0, self.num_symbols, jnp.int32)
+
+    def reverse_kernel(
+        self,
+        cavity_log_probs: Float[Array, "sites v"],
+        x_t: Int[Array, " sites"],
+        t: Time,
+        s: Time,
+    ) -> Float[Array, "sites v"]:
+        """Log probabilities of x_s given x_t: proportional to q(x_t | x_s) sum_x q(x_s | x) c(x).
+
+        c is the *cavity*, p(x_0 | x_t at the other sites): the site's own evidence enters through q(x_t | x_s), and
+        putting the full posterior here counts it twice (derivation: Bayes' rule on the chain x_0 -> x_s -> x_t).
+        """
+        keep = (1 - t) / (1 - s)
+        likelihood = jnp.where(_is_symbol(x_t, self.num_symbols), keep, 0) + (1 - keep) / self.num_symbols
+        predictive = (1 - s) * jax.nn.softmax(cavity_log_probs) + s / self.num_symbols
+        return jax.nn.log_softmax(jnp.log(likelihood * predictive))
+
+    def reverse_step(self, key, posterior, x_t, t, s):
+        kernel = self.reverse_kernel(cavity(posterior, self.log_likelihood(x_t, t)), x_t, t, s)
+        return jax.random.categorical(key, kernel).astype(x_t.dtype)
+
+    def decode(self, x_s):
+        return x_s
+
+
+class EpsilonBelief(AbstractTokenProcess):
+    """Not a channel: the string stays, and every site believes in its symbol with 1 - eps + eps/v, eps/v in others.
+
+    The process that annealed mean field solves (Sclocchi, Favero & Wyart, arXiv:2402.16991); t is eps.
+    """
+
+    num_symbols: int = eqx.field(static=True)
+    max_time: ClassVar[float] = 1.0
+
+    def __check_init__(self):
+        check_num_symbols(self.num_symbols)
+
+    def corrupt(self, key, x0, t):
+        return x0
+
+    def log_likelihood(self, x_t, t):
+        return UniformNoise(self.num_symbols).log_likelihood(x_t, t)
+
+
+def cavity(log_probs: Float[Array, "*sites v"], evidence: Float[Array, "*sites v"]) -> Float[Array, "*sites v"]:
+    """What the other sites say of each site: the posterior with the site's own evidence divided out, normalised.
+
+    `evidence` must be finite (it is for uniform noise at t > 0 and for Gaussian noise); where the posterior is `-inf`
+    the cavity is.
+    """
+    return jax.nn.log_softmax(log_probs - evidence)
+
+
+def _is_symbol(x: Int[Array, " sites"], num_symbols: int) -> Bool[Array, "sites v"]:
+    return jax.nn.one_hot(x, num_symbols, dtype=bool)

@@ -1,0 +1,1 @@
+"""Samplers: from noised data back to clean ones, with any denoiser; forward-backward; generation from noise alone."""

@@ -1,0 +1,132 @@
+r"""Samplers: from x_t back to clean data, with any denoiser.
+
+| sampler       | steps                                     | exact when the denoiser is                            |
+|---------------|-------------------------------------------|-------------------------------------------------------|
+| OneShot       | one joint draw from p(x_0 | x_t)          | always (needs an `AbstractJointDenoiser`)             |
+| Ancestral     | `num_steps` kernels, spread by a schedule | for one step: each site; in the limit of many: all    |
+| RandomOrder   | reveal k masked sites, look again, repeat | for k = 1: the chain rule in a random order           |
+
+All three have the same law for the exact denoiser (RandomOrder and Ancestral in their limits), which the tests use.
+Times may differ from row to row, and must be positive for `Ancestral`.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from ..denoise.denoiser import AbstractDenoiser, AbstractJointDenoiser, BatchCorrupted, BatchData, Times
+from ..noise.process import AbstractChannel
+from ..noise.schedule import AbstractSchedule, LinearSchedule
+from ..noise.strings import Masking
+
+
+class AbstractSampler(eqx.Module):
+    """How to undo noise."""
+
+    @abc.abstractmethod
+    def __call__(self, key: Key[Array, ""], denoiser: AbstractDenoiser, x_t: BatchCorrupted, t: Times) -> BatchData:
+        """One clean datum for each row of `x_t`."""
+
+
+class OneShot(AbstractSampler):
+    """Exact, in one draw of the whole datum."""
+
+    def __call__(self, key, denoiser, x_t, t):
+        if not isinstance(denoiser, AbstractJointDenoiser):
+            raise ValueError(f"{type(denoiser).__name__} knows only the posterior of each part: use Ancestral")
+        return denoiser.posterior_sample(key, x_t, t)
+
+
+class Ancestral(AbstractSampler):
+    """Run the process backwards in `num_steps` steps, from each row's time to 0.
+
+    Sites are drawn independently within a step. Under masking, two of them may contradict each other in a way that an
+    exact denoiser calls impossible; then its rows are all `-inf`, and what is still masked becomes symbol 0. The same
+    holds for `RandomOrder` with several tokens per step. `parse` tells such strings.
+    """
+
+    num_steps: int = eqx.field(static=True, default=64)
+    schedule: AbstractSchedule = LinearSchedule()
+    """Spreads the steps: each row runs through its own time times schedule(u) / schedule(1)."""
+
+    def __check_init__(self):
+        check_positive("num_steps", self.num_steps)
+
+    def __call__(self, key, denoiser, x_t, t):
+        process = denoiser.process
+        if not isinstance(process, AbstractChannel):
+            raise ValueError(f"{type(process).__name__} is not a channel and has no reverse: use OneShot")
+        fractions = self.schedule(jnp.linspace(1, 0, self.num_steps + 1, dtype=t.dtype))
+        fractions = (fractions / fractions[0]).at[-1].set(0.0)
+
+        def step(x, step_input):
+            key, now, then = step_input
+            row_keys = jax.random.split(key, len(t))
+            return jax.vmap(process.reverse_step)(row_keys, denoiser(x, now * t), x, now * t, then * t), None
+
+        keys = jax.random.split(key, self.num_steps)
+        x, _ = jax.lax.scan(step, x_t, (keys, fractions[:-1], fractions[1:]))
+        return jax.vmap(process.decode)(x)
+
+
+class RandomOrder(AbstractSampler):
+    """For masking: reveal `tokens_per_step` masked sites at a time, in a random order.
+
+    The denoiser is told the masked fraction of the moment as its time, whatever `t` was: the posterior is the same, and
+    at t = 1, where every site is masked, a string that is partly revealed would be impossible. A batch is worked off in
+    groups of rows with similar numbers of masks: a group stops when its fullest row is done, and memory is bounded.
+    """
+
+    tokens_per_step: int = eqx.field(static=True, default=1)
+    rows_per_group: int = eqx.field(static=True, default=512)
+
+    def __check_init__(self):
+        check_positive("tokens_per_step", self.tokens_per_step)
+        check_positive("rows_per_group", self.rows_per_group)
+
+    def __call__(self, key, denoiser, x_t, t):
+        if not isinstance(denoiser.process, Masking):
+            raise ValueError(f"RandomOrder reveals masks; {type(denoiser.process).__name__} has none: use Ancestral")
+        (rows, sites), size = x_t.shape, min(self.rows_per_group, len(x_t))
+        order = jnp.argsort(jnp.sum(x_t == denoiser.process.num_symbols, -1))
+        groups = jnp.pad(x_t[order], ((0, -rows % size), (0, 0)), mode="edge").reshape(-1, size, sites)
+        keys = jax.random.split(key, len(groups))
+        revealed = jax.lax.map(lambda group: self._reveal(group[0], group[1], denoiser, t.dtype), (keys, groups))
+        return jnp.zeros_like(x_t).at[order].set(revealed.reshape(-1, sites)[:rows])
+
+    def _reveal(self, key: Key[Array, ""], x_t: BatchCorrupted, denoiser: AbstractDenoiser, dtype):
+        order_key, draw_key = jax.random.split(key)
+        is_masked = x_t == denoiser.process.num_symbols
+        most = jnp.max(jnp.sum(is_masked, -1))  # steps that the fullest row needs: none beyond are computed
+        num_steps = (most + self.tokens_per_step - 1) // self.tokens_per_step
+        # each row's order, masked sites first; sites of a last, shorter step are beyond the string and are not written
+        order = jnp.argsort(jax.random.uniform(order_key, x_t.shape, dtype) - is_masked.astype(dtype), -1)
+        padding = -x_t.shape[1] % self.tokens_per_step
+        order = jnp.pad(order, ((0, 0), (0, padding)), constant_values=x_t.shape[1])
+        rows = jnp.arange(len(x_t))[:, None]
+
+        def step(number, x):
+            masked_fraction = jnp.mean((x == denoiser.process.num_symbols).astype(dtype), -1)
+            sites = jax.lax.dynamic_slice_in_dim(order, number * self.tokens_per_step, self.tokens_per_step, 1)
+            log_probs = jnp.take_along_axis(denoiser(x, masked_fraction), sites[:, :, None], 1, mode="clip")
+            drawn = jax.random.categorical(jax.random.fold_in(draw_key, number), log_probs).astype(x.dtype)
+            shown = jnp.take_along_axis(x, sites, 1, mode="clip")
+            revealed = jnp.where(shown == denoiser.process.num_symbols, drawn, shown)
+            return x.at[rows, sites].set(revealed, mode="drop")
+
+        return jax.lax.fori_loop(0, num_steps, step, x_t)
+
+
+def default_sampler(denoiser: AbstractDenoiser) -> AbstractSampler:
+    """The most exact sampler a denoiser allows: one joint draw, one token at a time, or 64 ancestral steps."""
+    if isinstance(denoiser, AbstractJointDenoiser):
+        return OneShot()
+    return RandomOrder() if isinstance(denoiser.process, Masking) else Ancestral()
+
+
+def check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} = {value}: at least 1 needed")

@@ -1,0 +1,125 @@
+r"""Training a denoiser: noise data, ask the network for the clean ones, descend what it got wrong.
+
+One step draws a batch of data x_0, times t (stratified, spread by a schedule) and x_t ~ q(x_t | x_0), all inside the
+compiled chunk (`descent.py`). What is descended is the denoiser's own `loss`: nats per site for strings (`loss.py`),
+the squared error of a number for arrays (`parametrisation.py`).
+"""
+
+import os
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+
+from hierarchical import GaussianMixture, RandomHierarchyModel, sample_strings
+
+from ..denoise.denoiser import AbstractNetworkDenoiser
+from ..noise.schedule import AbstractSchedule, default_schedule
+from .descent import TrainConfig, descend
+
+
+class FreshStrings(eqx.Module):
+    """An endless supply: every batch is drawn anew from the grammar."""
+
+    rhm: RandomHierarchyModel
+
+    def batch(self, key: Key[Array, ""], size: int) -> Int[Array, "size sites"]:
+        return sample_strings(key, self.rhm, size)
+
+
+class FreshVectors(eqx.Module):
+    """An endless supply: every batch is drawn anew from the mixture."""
+
+    mixture: GaussianMixture
+
+    def batch(self, key: Key[Array, ""], size: int) -> Float[Array, "size d"]:
+        return jax.vmap(self.mixture.sample)(jax.random.split(key, size))[0]
+
+
+class TrainingSet(eqx.Module):
+    """A finite set of strings or arrays, drawn with replacement."""
+
+    data: Shaped[Array, "n *datum"]
+
+    def batch(self, key: Key[Array, ""], size: int) -> Shaped[Array, "size *datum"]:
+        return self.data[jax.random.randint(key, (size,), 0, len(self.data))]
+
+
+class Trained(eqx.Module):
+    """A trained denoiser and the loss of every step of its training, in the unit of the denoiser's `loss`."""
+
+    denoiser: AbstractNetworkDenoiser
+    losses: Float[Array, " steps"]
+
+
+def train(
+    key: Key[Array, ""],
+    denoiser: AbstractNetworkDenoiser,
+    data: FreshStrings | FreshVectors | TrainingSet,
+    config: TrainConfig,
+    *,
+    schedule: AbstractSchedule | None = None,
+    folder: str | os.PathLike | None = None,
+    fingerprint: dict | None = None,
+    report: Callable[[int, float], None] = lambda step, loss: None,
+    observe: Callable[[int, AbstractNetworkDenoiser], None] = lambda step, denoiser: None,
+) -> Trained:
+    """Train a network.
+
+    Args:
+      key: decides the data, times and noise of every step.
+      denoiser: holds the network with its initial parameters.
+      data: where data come from.
+      config: how.
+      schedule: spreads the times; default `default_schedule` of the process.
+      folder: where checkpoints go; if it holds some, training continues there. None: no checkpoints.
+      fingerprint: what identifies the run beyond `config`, `key` and the number of parameters (the grammar, say), so
+        that a folder of another run is refused.
+      report: called after every chunk with the steps done and the mean loss of the chunk.
+      observe: called after every chunk with the steps done and the denoiser of the moment, see `descend`.
+
+    Raises:
+      ValueError: if the batch cannot be shared out over the devices.
+      NonFiniteLossError: if the loss or a parameter is not finite.
+      FolderError: if `folder` belongs to another run or is damaged.
+    """
+    loss = _DenoisingLoss(denoiser, data, schedule or default_schedule(denoiser.process), config.batch_size)
+
+    def with_params(params: PyTree) -> AbstractNetworkDenoiser:
+        return eqx.tree_at(lambda d: d.params, denoiser, params)
+
+    found = descend(
+        key,
+        loss,
+        denoiser.params,
+        config,
+        folder=folder,
+        fingerprint=fingerprint,
+        report=report,
+        observe=lambda step, params: observe(step, with_params(params)),
+    )
+    return Trained(with_params(found.params), found.losses)
+
+
+def draw_times(key: Key[Array, ""], size: int, schedule: AbstractSchedule) -> Float[Array, " size"]:
+    """Times at uniform progress u in (0, 1], one in each of `size` equal strata: the same law, a quieter mean."""
+    uniform = jax.random.uniform(key, (size,), jnp.float32)  # in [0, 1); so u is never 0, where evidence is certain
+    return schedule((jnp.arange(1, size + 1, dtype=jnp.float32) - uniform) / size)
+
+
+class _DenoisingLoss(eqx.Module):
+    """The mean loss of a batch that is drawn and noised here."""
+
+    denoiser: AbstractNetworkDenoiser
+    data: FreshStrings | FreshVectors | TrainingSet
+    schedule: AbstractSchedule
+    batch_size: int = eqx.field(static=True)
+
+    def __call__(self, params: PyTree, key: Key[Array, ""], shard: Callable) -> Float[Array, ""]:
+        data_key, time_key, noise_key = jax.random.split(key, 3)
+        x0 = shard(self.data.batch(data_key, self.batch_size))
+        t = draw_times(time_key, self.batch_size, self.schedule)
+        x_t = jax.vmap(self.denoiser.process.corrupt)(jax.random.split(noise_key, self.batch_size), x0, t)
+        return eqx.tree_at(lambda d: d.params, self.denoiser, params).loss(x0, x_t, t).mean()

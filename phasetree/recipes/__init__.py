@@ -1,0 +1,1 @@
+"""What several experiments do alike: networks trained on grammars, mixtures, texts and images."""

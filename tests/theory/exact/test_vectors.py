@@ -1,0 +1,113 @@
+"""Exact denoisers of arrays: mixture and training set are one where they must be, draws have the stated law, and the
+seed's weight crosses at the collapse."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffusion import (
+    OneShot,
+    ProbabilityFlow,
+    ReverseSDE,
+    VarianceExploding,
+    VariancePreserving,
+    VectorProcess,
+    batched_forward_backward,
+)
+from hierarchical import GaussianMixture
+from theory import collapse
+from theory.exact import EmpiricalDenoiser, MixtureDenoiser, empirical
+from theory.gaussian.critical_times import clone_probability, ode_clone_probability, signal
+
+POINTS = jax.random.normal(jax.random.key(0), (50, 6))
+PATHS = {"preserving": VariancePreserving(), "exploding": VarianceExploding()}
+T = jnp.array([0.05, 0.3, 1.0, 2.0])
+
+
+def noised(path):
+    keys = jax.random.split(jax.random.key(1), 4)
+    return jax.vmap(VectorProcess(path).corrupt)(keys, POINTS[:4], T)
+
+
+@pytest.mark.parametrize("block", [7, 50, 4096])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_a_training_set_is_the_mixture_of_its_points(path, block, monkeypatch):
+    """Points as a mixture without variance: the same mean and weights, whatever the blocks."""
+    monkeypatch.setattr(empirical, "BLOCK", block)
+    process, x_t = VectorProcess(path), noised(path)
+    mixture = GaussianMixture(jnp.ones(50), POINTS, 0.0)
+    found = EmpiricalDenoiser(POINTS, process)
+    np.testing.assert_allclose(found(x_t, T), MixtureDenoiser(mixture, process)(x_t, T), rtol=1e-10, atol=1e-12)
+    for i in range(4):
+        weights = mixture.noised(path.alpha(T[i]), path.sigma(T[i])).component_posterior(x_t[i])
+        np.testing.assert_allclose(jnp.exp(found.log_weights(x_t, T))[i], weights, atol=1e-12)
+
+
+def test_images_keep_their_shape_and_draws_are_of_the_set():
+    images = POINTS.reshape(50, 2, 3, 1)
+    found = EmpiricalDenoiser(images, VectorProcess())
+    x_t = images[:4] + 0.1
+    np.testing.assert_allclose(
+        found(x_t, T).reshape(4, 6), EmpiricalDenoiser(POINTS, VectorProcess())(POINTS[:4] + 0.1, T)
+    )
+    drawn = found.posterior_sample(jax.random.key(2), x_t, T)
+    assert drawn.shape == x_t.shape
+    assert ((np.asarray(drawn)[:, None] == np.asarray(images)[None]).all((2, 3, 4)).sum(1) == 1).all()
+
+
+def test_little_noise_far_from_the_set_gives_its_nearest_point():
+    """Exponents of -10^5: sums relative to the largest do not underflow; and in float32."""
+    for dtype in (jnp.float32, jnp.float64):
+        found = EmpiricalDenoiser(POINTS.astype(dtype), VectorProcess())
+        x_t, t = POINTS[:1].astype(dtype) + 10, jnp.full(1, 1e-3, dtype)
+        nearest = jnp.argmin(jnp.sum((x_t - math.exp(-1e-3) * POINTS.astype(dtype)) ** 2, 1))
+        np.testing.assert_allclose(found(x_t, t)[0], POINTS[nearest], atol=1e-5)
+
+
+SAMPLERS = [
+    (OneShot(), clone_probability),
+    (ReverseSDE(24), clone_probability),
+    (ProbabilityFlow(24), ode_clone_probability),
+]
+
+
+@pytest.mark.parametrize(("sampler", "prediction"), SAMPLERS, ids=lambda p: getattr(p, "__name__", type(p).__name__))
+@pytest.mark.parametrize("t", [2.0, 2.4])
+@pytest.mark.parametrize("d", [64, 1024])
+def test_forward_backward_of_the_exact_denoiser_keeps_the_class_as_theory_says(d, t, sampler, prediction):
+    """|m|^2 = 64, s = .6: an exact draw, the reverse equation and the flow, within 4 binomial errors of phi and Phi."""
+    count, mean = 2000, jnp.zeros(d).at[0].set(8.0)
+    denoiser = MixtureDenoiser(GaussianMixture(jnp.ones(2), jnp.stack([mean, -mean]), 0.36))
+    data_key, key = jax.random.split(jax.random.key(4))
+    x0, _ = jax.vmap(denoiser.mixture.sample)(jax.random.split(data_key, count))
+    again = batched_forward_backward(key, denoiser, denoiser.process, x0, jnp.full(count, t), sampler=sampler)
+    want = prediction(float(signal(64.0, 0.36, t)))
+    kept = float(jnp.mean((again[:, 0] > 0) == (x0[:, 0] > 0)))
+    assert abs(kept - want) < 4 * math.sqrt(want * (1 - want) / count)
+
+
+@pytest.mark.parametrize(("d", "want"), [(12, 0.60), (20, 0.60)])
+def test_the_seed_has_the_quoted_weight_at_the_collapse(d, want):
+    """PHYSICS-mixtures 4: ln n / d = .25, unit Gaussian data, t_C = .4663; E w_seed = .60 at d = 12 and 20."""
+    n, sets, per_set = round(math.exp(0.25 * d)), 40, 200
+    t = collapse.isotropic_collapse_time(math.exp(0.25 * d), d)
+    assert abs(t - 0.4663) < 1e-4
+
+    def one_set(key):
+        data_key, seed_key, noise_key = jax.random.split(key, 3)
+        data = jax.random.normal(data_key, (n, d))
+        seeds = jax.random.randint(seed_key, (per_set,), 0, n)
+        x_t = VectorProcess().corrupt(noise_key, data[seeds], t)
+        found = EmpiricalDenoiser(data, VectorProcess())
+        return jnp.mean(jnp.exp(empirical.seed_log_weights(found, x_t, jnp.full(per_set, t), seeds)))
+
+    weights = jax.jit(lambda keys: jax.lax.map(one_set, keys))(jax.random.split(jax.random.key(3), sets))
+    assert abs(weights.mean() - want) < 5 * weights.std() / math.sqrt(sets) + 0.005
+
+
+def test_an_empty_set_is_refused():
+    with pytest.raises(ValueError, match="the training set is empty: give at least one datum"):
+        EmpiricalDenoiser(jnp.zeros((0, 3)), VectorProcess())

@@ -1,0 +1,196 @@
+"""The fast formulation of inference against enumeration and logarithms, and its guard at the edges of float32."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffusion import Masking, UniformNoise
+from hierarchical import RandomHierarchyModel
+from tests.grammars import enumerated
+from tests.references import enumeration
+from theory import NoisedStrings, batched_log_evidence, batched_marginals, batched_posterior_sample
+from theory.inference import logarithmic
+from theory.inference.belief_propagation import _fast, _program
+from theory.inference.evidence import written_out
+from theory.inference.fast import sweep
+from theory.inference.fast.segments import data_at_once, in_pieces, suits
+
+BINARY = dict(num_symbols=4, num_synonyms=2, branching=2, depth=7)  # six data make three segments of it
+TERNARY = dict(  # levels of unequal sizes are padded
+    num_symbols=(4, 6, 5), num_synonyms=(3, 2, 4), branching=3, depth=3, num_classes=2, zipf_exponent=(0.5, None, 1.0)
+)
+
+fast = _program(_fast, eqx.filter_jit)  # what the public functions run, compiled once for all tests
+slow = eqx.filter_jit(lambda function, rhm, evidence: function(rhm, evidence))
+
+
+def mild_evidence(rhm, batch, dtype, seed=0):
+    """Gaussian log-likelihoods with some sites masked and some symbols of a possible datum excluded."""
+    rng = np.random.default_rng(seed)
+    evidence = rng.normal(size=(batch, rhm.num_leaves, rhm.num_symbols))
+    data = np.asarray(jax.vmap(rhm.sample)(jax.random.split(jax.random.key(seed), batch)).leaves)
+    known = np.eye(rhm.num_symbols, dtype=bool)[data]
+    evidence[:2, rng.random(rhm.num_leaves) < 0.5] = 0.0
+    evidence[2:4] = np.where(known | (rng.random(known.shape) < 0.5), evidence, -np.inf)[2:4]
+    return jnp.asarray(evidence.astype(dtype))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("name", ["classes", "zipf"])
+def test_fast_marginals_match_enumeration(name, dtype, tolerance):
+    rhm, data = enumerated(name)
+    evidence = mild_evidence(rhm, 6, dtype)
+    (tables, fine), (logs, _) = fast(sweep.marginals, rhm, evidence), fast(sweep.log_evidence, rhm, evidence)
+    assert fine and all(table.dtype == dtype for table in tables)
+    for i, one in enumerate(np.asarray(evidence, np.float64)):
+        log_p, weights = enumeration.posterior(data, one)
+        np.testing.assert_allclose(logs[i], log_p, rtol=tolerance, atol=tolerance)
+        for got, want in zip(tables, enumeration.marginals(data, weights, rhm.vocabulary), strict=True):
+            np.testing.assert_allclose(got[i], want, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("function", "sizes"),
+    [("marginals", BINARY), ("log_evidence", BINARY), ("cavity_marginals", TERNARY)],
+    ids=["segments", "segments, upward", "unequal sizes"],
+)
+def test_segments_and_padding_change_nothing(function, sizes):
+    rhm = RandomHierarchyModel(**sizes, key=jax.random.key(1))
+    evidence = mild_evidence(rhm, 6, np.float64)
+    found, fine = fast(getattr(sweep, function), rhm, evidence)
+    assert fine
+    for got, want in zip(
+        jax.tree.leaves(found), jax.tree.leaves(slow(getattr(logarithmic, function), rhm, evidence)), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("process", [Masking(4), UniformNoise(4)], ids=["masking", "uniform"])
+def test_noised_strings_are_read_as_their_log_likelihoods_are(process):
+    rhm, t = RandomHierarchyModel(**BINARY, key=jax.random.key(1)), jnp.linspace(0.2, 0.9, 6, dtype=jnp.float32)
+    keys = jax.random.split(jax.random.key(2), (2, 6))
+    x_t = jax.vmap(process.corrupt)(keys[0], jax.vmap(rhm.sample)(keys[1]).leaves, t)
+    strings = NoisedStrings(process, x_t, t)
+    (found, fine), (want, _) = (fast(sweep.marginals, rhm, evidence) for evidence in (strings, written_out(strings)))
+    assert fine
+    jax.tree.map(lambda got, table: np.testing.assert_allclose(got, table, atol=1e-6), found, want)
+    for got, table in zip(batched_marginals(rhm, strings), want, strict=True):  # a small batch: by logarithms
+        np.testing.assert_allclose(got, table, atol=1e-5)
+
+
+def test_fast_posterior_samples_follow_the_marginals():
+    rhm = RandomHierarchyModel(**TERNARY, key=jax.random.key(1))
+    one, draws = mild_evidence(rhm, 6, np.float32)[3], 20_000
+    repeated = jnp.broadcast_to(one[None], (draws, *one.shape))
+    sample = batched_posterior_sample(jax.random.key(2), rhm, repeated)
+    assert suits(rhm, draws) and all(valid.all() for valid in sample.valid)
+    parsed = jax.jit(jax.vmap(rhm.parse))(sample.leaves)
+    for symbols, again in zip(sample.levels, parsed.levels, strict=True):
+        np.testing.assert_array_equal(symbols, again)  # a tree of the grammar
+    for symbols, want in zip(sample.levels, slow(logarithmic.marginals, rhm, one[None]), strict=True):
+        law = np.asarray(want[0], np.float64)
+        frequency = np.mean(np.asarray(symbols)[..., None] == np.arange(law.shape[1]), 0)
+        error = np.sqrt(np.maximum(law * (1 - law), 0) / draws)
+        assert (np.abs(frequency - law) <= 5 * error + 1e-6).all()
+
+
+FLOORS = [-np.log(1e6), -np.log(1e12), -46.0, -87.0, -100.0, -200.0, -350.0, -500.0]
+
+
+def test_no_error_is_silent():
+    """2,000 data with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500: float32 agrees
+    with float64 to 1e-3, and for the confident ones this is because the guard has spoken."""
+    rhm, batch, spoken = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250, []
+    assert suits(rhm, batch)
+    draw = jax.jit(lambda keys: jax.vmap(rhm.sample)(keys).leaves)
+    for seed, floor in enumerate(FLOORS):
+        rng = np.random.default_rng(seed)
+        leaves = np.asarray(draw(jax.random.split(jax.random.key(seed), batch)))
+        leaves = np.where(rng.random(leaves.shape) < 0.05, rng.integers(0, 16, leaves.shape), leaves)
+        evidence = np.where(np.eye(16, dtype=bool)[leaves], 0.0, floor)
+        evidence[rng.random(leaves.shape) < 0.3] = 0.0
+        want = slow(logarithmic.marginals, rhm, jnp.asarray(evidence))
+        single = jnp.asarray(evidence, jnp.float32)
+        for got, table in zip(batched_marginals(rhm, single), want, strict=True):
+            np.testing.assert_allclose(got, table, atol=1e-3)
+        spoken.append(not fast(sweep.marginals, rhm, single)[1])
+    assert not spoken[0] and all(spoken[2:])
+
+
+def test_what_the_guard_lets_pass_is_precise():
+    """Evidence spread over up to 100 nats, datum by datum: what is called reliable agrees with float64 to 5e-6, and the
+    guard is not merely cautious, for it lets most data pass."""
+    rhm, rng, passed = RandomHierarchyModel(4, 2, 2, 3, key=jax.random.key(0)), np.random.default_rng(0), 0
+    evidence = (-100 * rng.random((200, 8, 4)) ** rng.choice([0.3, 1, 3], size=(200, 1, 1))).astype(np.float32)
+    want = slow(logarithmic.marginals, rhm, jnp.asarray(evidence, jnp.float64))
+    for i in range(len(evidence)):
+        found, fine = fast(sweep.marginals, rhm, jnp.asarray(evidence[i : i + 1]))
+        passed += bool(fine)
+        for got, table in zip(found, want, strict=True):
+            assert not fine or np.abs(np.asarray(got[0]) - np.asarray(table[i])).max() < 5e-6
+    assert 100 < passed < 200
+
+
+def test_impossible_evidence_and_nan_take_the_safe_path():
+    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250
+    data = jax.vmap(rhm.sample)(jax.random.split(jax.random.key(0), batch)).leaves
+    evidence = jnp.where(jax.nn.one_hot(data, 16, dtype=bool), 0.0, -jnp.inf).astype(jnp.float32)
+    neighbours = jnp.tile(data[0], (16, 1)).at[:, 0].set(jnp.arange(16, dtype=data.dtype))
+    valid = jax.jit(jax.vmap(rhm.parse))(neighbours).valid[0][:, 0]
+    wrong = neighbours[jnp.argmin(valid)]  # no string of the grammar
+    assert not valid.all()
+    evidence = evidence.at[0].set(jnp.where(jax.nn.one_hot(wrong, 16, dtype=bool), 0.0, -jnp.inf))
+    assert batched_log_evidence(rhm, evidence)[0] == -jnp.inf
+    tables = batched_marginals(rhm, evidence)
+    assert all((table[0] == 0).all() and (jnp.abs(table[1:].sum(-1) - 1) < 1e-5).all() for table in tables)
+    for bad in (jnp.nan, jnp.inf):
+        with pytest.raises(ValueError, match="NaN or"):
+            batched_marginals(rhm, evidence.at[3, 2, 1].set(bad))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_no_answer_stands_on_evidence_that_is_no_number_though_no_rule_uses_it(bad):
+    symbols = jnp.arange(16)
+    rules = [jnp.stack([symbols // 2, symbols], -1)[:, None]] * 2  # symbols 8 .. 15 are never a first child
+    rhm = RandomHierarchyModel.from_rules(rules)
+    evidence = jnp.zeros((64, 4, 16), jnp.float32).at[1, 2, 9].set(bad)
+    for function in (sweep.log_evidence, sweep.marginals, sweep.cavity_marginals):
+        assert not fast(function, rhm, evidence)[1]
+
+
+def test_where_the_sweep_does_not_serve_logarithms_do():
+    rhm = RandomHierarchyModel(8, 4, 2, 6, key=jax.random.key(0))
+    assert suits(rhm, 2000) and not suits(rhm, 2000, jnp.bfloat16)
+    assert not suits(RandomHierarchyModel(1500, 1000, 2, 1, key=jax.random.key(1)), 2000)  # (v + 1) v m > 2^31
+    deep = [RandomHierarchyModel(1000, 17, 2, depth, key=jax.random.key(2), shared_rules=True) for depth in (8, 9)]
+    assert [suits(rhm, 2000) for rhm in deep] == [True, False]  # lists downward, of 2 * 1000 * 1000 entries a level
+    with pytest.raises(ValueError, match="batch is empty"):
+        batched_marginals(rhm, jnp.zeros((0, 64, 8)))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 8, 13])
+def test_pieces_give_what_the_whole_gives(rows):
+    seen = []
+
+    def doubled(key, piece):
+        seen.append(len(piece))
+        return 2 * piece, jnp.full(len(piece), jax.random.uniform(key))
+
+    numbers = jnp.arange(rows)
+    twice, number_of_the_piece = in_pieces(doubled, 4, numbers, jax.random.key(0))
+    np.testing.assert_array_equal(twice, 2 * numbers)
+    assert max(seen) <= 4 and len(set(number_of_the_piece.tolist())) == -(-rows // 4)
+
+
+def test_large_batches_differentiate_and_compile_inside_other_programs():
+    """The gradient of ln p(y) is the leaf marginal; under jit the choice of path is part of the program."""
+    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 1029
+    assert suits(rhm, batch) and data_at_once(rhm) == 1028  # two pieces of 515, which share one datum
+    evidence = mild_evidence(rhm, batch, np.float32)
+    gradient = jax.jit(jax.grad(lambda e: batched_log_evidence(rhm, e).sum()))(evidence)
+    np.testing.assert_allclose(gradient, batched_marginals(rhm, evidence)[-1], atol=2e-5)
+    np.testing.assert_allclose(
+        jax.jit(lambda e: batched_log_evidence(rhm, e))(evidence), batched_log_evidence(rhm, evidence), rtol=1e-6
+    )

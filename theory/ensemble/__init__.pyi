@@ -1,0 +1,5 @@
+"""Averages over random grammars: mean field, density evolution, correlations between sites."""
+
+from . import density_evolution as density_evolution
+from . import mean_field as mean_field
+from . import pair_correlation as pair_correlation

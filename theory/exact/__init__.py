@@ -1,0 +1,10 @@
+"""Denoisers that are known exactly: grammars, Markov chains, Gaussian mixtures, and finite training sets.
+
+All are joint denoisers: they draw whole data from p(x_0 | x_t), so forward-backward undoes all noise in one exact draw.
+"""
+
+from .empirical import EmpiricalDenoiser as EmpiricalDenoiser
+from .empirical import seed_log_weights as seed_log_weights
+from .grammar import GrammarDenoiser as GrammarDenoiser
+from .markov import MarkovDenoiser as MarkovDenoiser
+from .mixture import MixtureDenoiser as MixtureDenoiser

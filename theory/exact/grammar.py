@@ -1,0 +1,41 @@
+"""The exact denoiser of a grammar: marginals of the leaves and joint draws by belief propagation."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffusion.denoise.denoiser import AbstractJointDenoiser
+from diffusion.noise.process import AbstractTokenProcess
+from hierarchical import RandomHierarchyModel
+
+from ..inference.belief_propagation import batched_marginals, batched_posterior_sample
+from ..inference.evidence import noised_evidence
+from ..inference.fast.segments import data_at_once, in_pieces
+
+
+class GrammarDenoiser(AbstractJointDenoiser):
+    """The posterior under the grammar that made the data."""
+
+    rhm: RandomHierarchyModel
+    process: AbstractTokenProcess
+
+    def __check_init__(self):
+        check_alphabet(self.rhm.num_symbols, self.process, "grammar")
+
+    @eqx.filter_jit
+    def __call__(self, x_t, t):
+        def log_probs(_, rows):
+            return jnp.log(batched_marginals(self.rhm, noised_evidence(self.process, *rows))[-1])
+
+        return in_pieces(log_probs, data_at_once(self.rhm), (x_t, t))
+
+    @eqx.filter_jit
+    def posterior_sample(self, key, x_t, t):
+        def drawn(key, rows):
+            return batched_posterior_sample(key, self.rhm, noised_evidence(self.process, *rows)).leaves
+
+        return in_pieces(drawn, data_at_once(self.rhm), (x_t, t), key)
+
+
+def check_alphabet(num_symbols: int, process: AbstractTokenProcess, what: str) -> None:
+    if process.num_symbols != num_symbols:
+        raise ValueError(f"the {what} has {num_symbols} symbols, the process {process.num_symbols}: make them agree")
