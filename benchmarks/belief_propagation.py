@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.harness import Case, arguments, compare, show
 from hierarchical import RandomHierarchyModel
-from theory import batched_marginals, logarithmic
+from theory import logarithmic, marginals
 
 SIZES = {"S": (8, 4, 2, 4), "M": (16, 8, 2, 8), "Q": (24, 6, 4, 5), "Lg": (32, 8, 2, 10)}
 BATCH = 64
@@ -77,7 +77,7 @@ def main() -> None:
                 np.testing.assert_allclose(got, table, atol=1e-4)
 
         calls = {
-            "phasetree": lambda r=rhm, e=evidence: batched_marginals(r, e),
+            "phasetree": lambda r=rhm, e=evidence: marginals(r, e),
             "logarithmic": lambda r=rhm, e=evidence: logarithms(r, e),
             "plain JAX": lambda r=rhm, p=likelihoods: plain_marginals(r, p),
         }
@@ -89,7 +89,7 @@ def main() -> None:
         if options.limit:
             ratios.append(f"C++ {limit_seconds(options.limit, SIZES[name], batch) / best[0]:.2f}")
         sentences.append(f"{name} x {batch}: {', '.join(ratios)}")
-    sentence = f"Time of others over phasetree's batched_marginals, size x batch: {'; '.join(sentences)}."
+    sentence = f"Time of others over phasetree's marginals, size x batch: {'; '.join(sentences)}."
     meaning = ", ".join(f"{name} {sizes}" for name, sizes in SIZES.items())
     show(f"all marginals; (v, m, s, L): {meaning}", rows, sentence, options.json)
     if options.guard is not None and rows[2].best < options.guard * rows[0].best:

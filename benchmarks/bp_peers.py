@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.belief_propagation import BATCH, SIZES, limit_seconds, plain_marginals
 from benchmarks.harness import Case, Row, arguments, compare, show
 from hierarchical import RandomHierarchyModel
-from theory import batched_marginals
+from theory import marginals
 
 
 def numpy_marginals(rules: list[np.ndarray], likelihoods: np.ndarray) -> list[np.ndarray]:
@@ -151,7 +151,7 @@ def _cases(name: str, sizes: tuple[int, int, int, int]) -> list[Case]:
             np.testing.assert_allclose(got, table[:count], atol=1e-3)
 
     cases = [
-        Case(f"{name} phasetree", lambda: batched_marginals(rhm, evidence), check),
+        Case(f"{name} phasetree", lambda: marginals(rhm, evidence), check),
         Case(f"{name} plain JAX", lambda: plain_marginals(rhm, likelihoods), check),
         Case(f"{name} NumPy", lambda: numpy_marginals(rules, host), check),
     ]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import Case, arguments, compare, show
-from diffusion import Masking, batched_forward_backward
+from diffusion import Masking, forward_backward
 from diffusion.measure import level_retention
 from hierarchical import RandomHierarchyModel, sample_strings
 from theory.exact import GrammarDenoiser
@@ -61,7 +61,7 @@ def main() -> None:
     @jax.jit
     def ours(key):
         times = jnp.full(RUNS, TIME, jnp.float32)
-        return level_retention(rhm, strings, batched_forward_backward(key, exact, process, strings, times))
+        return level_retention(rhm, strings, forward_backward(key, exact, strings, times)[0])
 
     plain = numpy_runs(rules, few, 1)
     error = np.hypot(plain.std(0) / PLAIN_RUNS**0.5, plain.std(0) / RUNS**0.5)

@@ -26,8 +26,9 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
+import diffusion
 from benchmarks.harness import header
-from diffusion import Masking, TreeUNet, batched_forward_backward, from_flax
+from diffusion import Masking, TreeUNet, from_flax
 from diffusion.denoise.loss import posterior_loss
 from diffusion.measure import level_retention
 from hierarchical import RandomHierarchyModel, sample_strings
@@ -56,7 +57,7 @@ def forward_backward() -> Kernel:
 
     def retention(key, strings):
         times = jnp.full(runs, 0.27, jnp.float32)
-        return level_retention(rhm, strings, batched_forward_backward(key, exact, process, strings, times))
+        return level_retention(rhm, strings, diffusion.forward_backward(key, exact, strings, times)[0])
 
     scopes = ("lists", "leaves", "upward", "draws", "bernoulli")
     return retention, (jax.random.key(2), strings), {scope: scope for scope in scopes}

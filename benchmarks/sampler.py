@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import Case, arguments, compare, show
-from hierarchical import RandomHierarchyModel, batched_sample, sample_strings
+from hierarchical import RandomHierarchyModel, sample_strings, sample_trees
 
 STRINGS = 100_000
 
@@ -42,7 +42,7 @@ def main() -> None:
             Case(f"m = {m} leaves", lambda r=rhm: sample_strings(key, r, STRINGS, dtype=jnp.int8), check),
             Case(
                 f"m = {m} all levels",
-                lambda r=rhm: batched_sample(key, r, STRINGS, dtype=jnp.int8).levels,
+                lambda r=rhm: sample_trees(key, r, STRINGS, dtype=jnp.int8).levels,
                 lambda levels, c=check: c(levels[-1]),
             ),
             Case(f"m = {m} NumPy", lambda r=rules: numpy_loop(r, 1), check),

@@ -15,15 +15,15 @@ import time
 
 from benchmarks.harness import Row, arguments, show
 
-IMPORT = "from hierarchical import RandomHierarchyModel; from theory import batched_marginals"
+IMPORT = "from hierarchical import RandomHierarchyModel; from theory import marginals"
 FIRST_ANSWER = """
 import jax
 import jax.numpy as jnp
 from hierarchical import RandomHierarchyModel
-from theory import batched_marginals
+from theory import marginals
 
 rhm = RandomHierarchyModel(32, 8, 2, {depth}, key=jax.random.key(0))
-tables = batched_marginals(rhm, jnp.zeros((64, rhm.num_leaves, 32), jnp.float32))
+tables = marginals(rhm, jnp.zeros((64, rhm.num_leaves, 32), jnp.float32))
 assert abs(float(tables[0].sum()) - 64) < 1e-3
 """
 

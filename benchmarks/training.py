@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.harness import Case, Row, arguments, compare, show
-from diffusion import BeliefEmbedding, FreshStrings, Masking, TrainConfig, Transformer, TreeUNet, from_flax, train
+from diffusion import BeliefEmbedding, Fresh, Masking, TrainConfig, Transformer, TreeUNet, from_flax, train
 from hierarchical import RandomHierarchyModel
 
 STEPS, BATCH, WIDTH, LAYERS, HEADS = 20, 128, 128, 4, 4
@@ -156,7 +156,7 @@ def main() -> None:
     transformer = from_flax(network, process, large.num_leaves)
 
     def run(denoiser, rhm):
-        return train(jax.random.key(3), denoiser, FreshStrings(rhm), config).losses
+        return train(jax.random.key(3), denoiser, Fresh(rhm), config).losses
 
     def check(losses):
         assert (losses > 0).all(), "a loss is missing"

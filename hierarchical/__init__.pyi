@@ -5,12 +5,16 @@ from .grammar.hierarchy import RandomHierarchyModel as RandomHierarchyModel
 from .grammar.markov import MarkovChain as MarkovChain
 from .grammar.markov import matched_chain as matched_chain
 from .grammar.rules import draw_rules as draw_rules
-from .grammar.sampling import batched_sample as batched_sample
 from .grammar.sampling import sample_strings as sample_strings
+from .grammar.sampling import sample_trees as sample_trees
 from .images.load import load_images as load_images
 from .images.sets import Images as Images
 from .images.sets import select_classes as select_classes
 from .images.sets import split_images as split_images
+from .law import AbstractLaw as AbstractLaw
+from .law import AbstractNoisedLaw as AbstractNoisedLaw
+from .law import Sample as Sample
+from .law import sample_each as sample_each
 from .mixture.fit import fit_mixture as fit_mixture
 from .mixture.gaussian import GaussianMixture as GaussianMixture
 from .mixture.gaussian import two_clusters as two_clusters

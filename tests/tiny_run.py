@@ -14,7 +14,7 @@ import tests.conftest  # noqa: F401  (the settings of the tests, also in a proce
 import jax
 from flax import nnx
 
-from diffusion import FreshStrings, Masking, TrainConfig, TreeUNet, from_flax, train
+from diffusion import Fresh, Masking, TrainConfig, TreeUNet, from_flax, train
 from tests.grammars import enumerated
 
 CONFIG = TrainConfig(steps=100, batch_size=16, warmup_steps=10, steps_per_chunk=10, steps_per_checkpoint=20)
@@ -26,7 +26,7 @@ def denoiser(width=8):
 
 
 def run(folder=None, config=CONFIG, width=8, seed=1, **options):
-    data = FreshStrings(enumerated("uniform")[0])
+    data = Fresh(enumerated("uniform")[0])
     return train(jax.random.key(seed), denoiser(width), data, config, folder=folder, **options)
 
 

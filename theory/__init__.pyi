@@ -10,10 +10,6 @@ from .gaussian import collapse as collapse
 from .gaussian import critical_times as critical_times
 from .gaussian import gaussian_field as gaussian_field
 from .gaussian import random_features as random_features
-from .inference.belief_propagation import batched_cavity_marginals as batched_cavity_marginals
-from .inference.belief_propagation import batched_log_evidence as batched_log_evidence
-from .inference.belief_propagation import batched_marginals as batched_marginals
-from .inference.belief_propagation import batched_posterior_sample as batched_posterior_sample
 from .inference.belief_propagation import cavity_marginals as cavity_marginals
 from .inference.belief_propagation import log_evidence as log_evidence
 from .inference.belief_propagation import marginals as marginals

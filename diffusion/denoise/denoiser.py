@@ -2,138 +2,131 @@ r"""One interface for exact, empirical and learned denoisers: (x_t, t) -> what i
 
 Of a string that is the posterior of every site, ln p(x_0^i = x | x_t); of an array the mean E[x_0 | x_t], from which
 the score follows. Everything downstream (forward-backward, samplers, measures, experiments) takes an `AbstractDenoiser`
-and does not ask which kind it is. Denoisers that know the joint posterior are `AbstractJointDenoiser`s: they can undo
-all noise in one exact draw.
+and does not ask which kind it is.
 
-Networks enter by the doors of `doors.py` and become one of two. The output f(x_t, t) of a `NetworkDenoiser`, logits
-(batch, sites, v), is read as the *cavity*: what the other sites say about a site. The site's own evidence is known
-exactly and is added, not learned:
+    AbstractTokenDenoiser    strings: log posterior, and the *cavity*, what the other sites say of a site
+    AbstractVectorDenoiser   arrays: mean, and the score grad ln p_t(x_t)
+    AbstractJointDenoiser    of either, if p(x_0 | x_t) of whole data can be drawn from: all noise undone in one draw
 
-    ln p(x_0^i = x | x_t) = f_i(x) + ln q(x_t^i | x_0^i = x) + const.                                              (1)
-
-Under masking this is the usual carry-over of visible tokens; under uniform noise f is the target of the D3PM loss.
-Gradients of the cross-entropy of (1) therefore train the cavity, whatever the process. The output of a
-`VectorNetworkDenoiser` is read as its `parametrisation` says.
+To make one, subclass the first or second and write `shape` and `denoise_batch`, for the third also `draw_batch`; they
+are given checked data with one batch axis, and times of that length. Callers may give any number of batch axes, or
+none, and times that are one number or an array whose axes are the first of the data's.
 """
 
 import abc
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree, Shaped
+from jaxtyping import Array, Float, Key, Shaped
 
-from ..noise.gaussian import VectorProcess
-from ..noise.process import AbstractTokenProcess
-from .loss import posterior_loss, site_weights
-from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
+from hierarchical.arguments import AnyKey, Given, as_key
+
+from ..noise.process import Shape, batch_axes, over_batch, per_datum
+from ..noise.strings import cavity
 
 BatchData = Shaped[Array, "batch *datum"]
 BatchCorrupted = Shaped[Array, "batch *corrupted"]
 Times = Float[Array, " batch"]
-LogProbs = Float[Array, "batch sites v"]
 Known = Float[Array, "batch *posterior"]
 
 
 class AbstractDenoiser(eqx.Module):
-    """Maps noised data to what is known of the clean. Takes a batch: networks and exact inference need it inside."""
+    """Maps noised data to what is known of the clean."""
 
     process: eqx.AbstractVar[Any]
     """The noise that it undoes: an `AbstractProcess`, of strings or of arrays."""
 
+    @property
     @abc.abstractmethod
-    def __call__(self, x_t: BatchCorrupted, t: Times) -> Known:
+    def shape(self) -> Shape:
+        """Of one clean datum; of a string, (sites,)."""
+
+    @abc.abstractmethod
+    def denoise_batch(self, x_t: BatchCorrupted, t: Times) -> Known:
+        """What is known of x_0, see `__call__`; of checked data with one batch axis."""
+
+    @property
+    def max_time(self) -> float:
+        """The largest noise time that it knows, where generation begins."""
+        return self.process.max_time
+
+    def __call__(self, x_t: Given, t: Given) -> Float[Array, "..."]:
         """What is known of x_0.
 
-        For strings ln p(x_0^i = x | x_t), (batch, sites, v), nats, normalised over x; rows that are all `-inf` mean
-        that x_t is impossible. For arrays E[x_0 | x_t], in the shape of x_t.
+        For strings ln p(x_0^i = x | x_t), (..., sites, v), nats, normalised over x; rows that are all `-inf` mean that
+        x_t is impossible. For arrays E[x_0 | x_t], in the shape of x_t.
+
+        Args:
+          x_t: noised data, (..., *shape), with one axis more for Gaussian noise on strings.
+          t: noise times, one for all or an array whose axes are the first of those of x_t.
+
+        Raises:
+          ValueError: if a shape does not fit, or a known symbol or time is out of range.
         """
+        rows, times, batch = self.rows(x_t, t)
+        known = self.denoise_batch(rows, times)
+        return known.reshape(*batch, *known.shape[1:])
+
+    def rows(self, x_t: Given, t: Given) -> tuple[BatchCorrupted, Times, Shape]:
+        """Checked noised data with one batch axis, a time of each, and the batch axes that were given."""
+        noised = self.process.noised(x_t)
+        core = self.process.noised_shape(self.shape)
+        batch = batch_axes(noised, core, "x_t")
+        return noised.reshape(-1, *core), over_batch(self.process.time(t, noised), batch).reshape(-1), batch
+
+
+class AbstractTokenDenoiser(AbstractDenoiser):
+    """A denoiser of strings."""
+
+    process: eqx.AbstractVar[Any]
+
+    def log_posterior(self, x_t: Given, t: Given) -> Float[Array, "*batch sites v"]:
+        """ln p(x_0^i = x | x_t), nats: what calling the denoiser gives."""
+        return self(x_t, t)
+
+    def cavity(self, x_t: Given, t: Given) -> Float[Array, "*batch sites v"]:
+        """ln p(x_0^i = x | x_t at the other sites), nats; evidence must be finite, see `noise.strings.cavity`."""
+        rows, times, batch = self.rows(x_t, t)
+        rest = cavity(self.denoise_batch(rows, times), self.process.site_evidence(rows, per_datum(times, rows)))
+        return rest.reshape(*batch, *rest.shape[1:])
+
+
+class AbstractVectorDenoiser(AbstractDenoiser):
+    """A denoiser of arrays."""
+
+    process: eqx.AbstractVar[Any]
+
+    def mean(self, x_t: Given, t: Given) -> Float[Array, "..."]:
+        """E[x_0 | x_t]: what calling the denoiser gives."""
+        return self(x_t, t)
+
+    def score(self, x_t: Given, t: Given) -> Float[Array, "..."]:
+        """grad ln p_t(x_t), in the shape of x_t; t > 0."""
+        rows, times, batch = self.rows(x_t, t)
+        return self.score_batch(rows, times).reshape(*batch, *rows.shape[1:])
+
+    def score_batch(self, x_t: BatchCorrupted, t: Times) -> BatchCorrupted:
+        """`score` of checked data, by Tweedie's formula: (alpha E[x_0 | x_t] - x_t) / sigma^2.
+
+        alpha - 1 is taken by itself, so that only the rounding of the mean is divided by sigma^2. A denoiser whose
+        score is known better than its mean writes its own.
+        """
+        path, t = self.process.path, per_datum(t, x_t)
+        mean = self.denoise_batch(x_t, t.reshape(-1))
+        return (path.alpha(t) * (mean - x_t) + path.alpha_minus_one(t) * x_t) / path.sigma(t) ** 2
 
 
 class AbstractJointDenoiser(AbstractDenoiser):
     """A denoiser that can draw whole data from p(x_0 | x_t)."""
 
     @abc.abstractmethod
-    def posterior_sample(self, key: Key[Array, ""], x_t: BatchCorrupted, t: Times) -> BatchData:
-        """One exact draw for each row of `x_t`, independent of each other."""
+    def draw_batch(self, key: Key[Array, ""], x_t: BatchCorrupted, t: Times) -> BatchData:
+        """`posterior_sample` of checked data with one batch axis."""
 
+    def posterior_sample(self, key: AnyKey, x_t: Given, t: Given) -> Shaped[Array, "..."]:
+        """One exact draw of x_0 for each x_t, independent of each other; -1 or NaN where x_t is impossible.
 
-class AbstractNetworkDenoiser(AbstractDenoiser):
-    """A denoiser with parameters, and the loss that trains them."""
-
-    apply: eqx.AbstractVar[Callable[[PyTree, Array, Array], Array]]
-    """(params, x_t, t) -> output; a module without parameters, or a plain function."""
-    params: eqx.AbstractVar[PyTree]
-
-    @abc.abstractmethod
-    def loss(self, x0: BatchData, x_t: BatchCorrupted, t: Times) -> Float[Array, " batch"]:
-        """What training descends; smallest on average for the exact denoiser."""
-
-
-class NetworkDenoiser(AbstractNetworkDenoiser):
-    """A network of strings behind the interface, equation (1)."""
-
-    process: AbstractTokenProcess
-    apply: Callable[[PyTree, Array, Array], Array]
-    params: PyTree
-    blind: bool = eqx.field(static=True, default=False)
-    """Whether the output at a site is independent of that site, as `TreeUNet`'s is. A network that sees the site must
-    be trained on the sum (1); a blind one can be trained on its cavity at every site, see `loss.py`."""
-
-    def cavity(self, x_t: BatchCorrupted, t: Times) -> LogProbs:
-        """The network's own output, normalised: ln p(x_0^i | x_t at the other sites)."""
-        return jax.nn.log_softmax(self.apply(self.params, x_t, t).astype(t.dtype))
-
-    def __call__(self, x_t, t):
-        evidence = jax.vmap(self.process.log_likelihood)(x_t, t)
-        # one site that no symbol explains makes its string impossible, at every site, as for the exact denoiser
-        impossible = jnp.any(jnp.all(evidence == -jnp.inf, -1), -1)[:, None, None]
-        logits = self.apply(self.params, x_t, t).astype(t.dtype)
-        posterior = jax.nn.log_softmax(logits + jnp.where(impossible, 0.0, evidence))
-        return jnp.where(impossible, -jnp.inf, posterior)
-
-    def loss(self, x0, x_t, t):
-        """Nats per site: the cavity loss of a blind network, the posterior loss of any other."""
-        if self.blind:
-            return posterior_loss(self.cavity(x_t, t), x0, jnp.full(x0.shape, 1 / x0.shape[1], jnp.float32))
-        return posterior_loss(self(x_t, t), x0, site_weights(self.process, x_t))
-
-
-class VectorNetworkDenoiser(AbstractNetworkDenoiser):
-    """A network of arrays behind the interface: its output is read as `parametrisation` says."""
-
-    process: VectorProcess
-    apply: Callable[[PyTree, Array, Array], Array]
-    params: PyTree
-    parametrisation: AbstractParametrisation = Preconditioned()
-    weighting: AbstractWeighting = OutputWeight()
-
-    def __call__(self, x_t, t):
-        skip, scale, entry = (per_row(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
-        return skip * x_t + scale * self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
-
-    def loss(self, x0, x_t, t):
-        """Mean squared error of the mean of x_0, per number, times the weight of the time."""
-        skip, scale, entry = (per_row(factor, x_t) for factor in self.parametrisation.factors(self.process.path, t))
-        output = self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
-        squares = jnp.mean(((x0 - skip * x_t) / scale - output) ** 2, tuple(range(1, x_t.ndim)))
-        return squares * self.weighting.factor(self.process.path, t, scale.reshape(t.shape))
-
-
-def score(denoiser: AbstractDenoiser, x_t: Float[Array, "batch *datum"], t: Times) -> Float[Array, "batch *datum"]:
-    """grad ln p_t(x_t) of arrays, (alpha E[x_0 | x_t] - x_t) / sigma^2 (Tweedie); t > 0.
-
-    Raises:
-      ValueError: if the denoiser is one of strings, where there is nothing to differentiate by.
-    """
-    process = denoiser.process
-    if not isinstance(process, VectorProcess):
-        raise ValueError(f"{type(process).__name__} is a process of strings, which have no score")
-    return (per_row(process.path.alpha(t), x_t) * denoiser(x_t, t) - x_t) / per_row(process.path.sigma(t) ** 2, x_t)
-
-
-def per_row(numbers: Times, x_t: BatchCorrupted) -> Float[Array, "batch *ones"]:
-    """One number per row, in the dtype of the rows and with as many axes."""
-    return numbers.reshape(-1, *[1] * (x_t.ndim - 1)).astype(x_t.dtype)
+        Arguments and errors as of calling the denoiser.
+        """
+        rows, times, batch = self.rows(x_t, t)
+        return self.draw_batch(as_key(key), rows, times).reshape(*batch, *self.shape)

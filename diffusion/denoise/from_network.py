@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree, Shaped
 
 from ..noise.gaussian import VectorProcess
 from ..noise.process import AbstractProcess, AbstractTokenProcess
-from .denoiser import AbstractNetworkDenoiser, NetworkDenoiser, VectorNetworkDenoiser
+from .network import AbstractNetworkDenoiser, NetworkDenoiser, VectorNetworkDenoiser
 from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
 
 BATCH = 2  # of the call that checks shapes
@@ -51,7 +51,7 @@ def from_flax(
     """
     definition, params, rest = nnx.split(network, nnx.Param, ...)
     apply = _FlaxApply(definition, rest)
-    return _checked(_denoiser(process, apply, params, parametrisation, weighting, blind), shape)
+    return _checked(_denoiser(process, shape, apply, params, parametrisation, weighting, blind))
 
 
 def from_equinox(
@@ -67,7 +67,7 @@ def from_equinox(
     Arguments and errors as of `from_flax`.
     """
     params, rest = eqx.partition(network, eqx.is_inexact_array)
-    return _checked(_denoiser(process, _EquinoxApply(rest), params, parametrisation, weighting), shape)
+    return _checked(_denoiser(process, shape, _EquinoxApply(rest), params, parametrisation, weighting))
 
 
 def from_function(
@@ -83,7 +83,7 @@ def from_function(
 
     Arguments and errors as of `from_flax`.
     """
-    return _checked(_denoiser(process, _FunctionApply(function), params, parametrisation, weighting), shape)
+    return _checked(_denoiser(process, shape, _FunctionApply(function), params, parametrisation, weighting))
 
 
 def from_host(
@@ -112,7 +112,7 @@ def from_host(
     apply = _HostApply(function, arrays, process, _output_shape(process, datum))
     x_t, t = (np.asarray(array) for array in _example(process, datum))
     apply.on_host(x_t, t)
-    return _denoiser(process, apply, (), parametrisation, OUTPUT)
+    return _denoiser(process, shape, apply, (), parametrisation, OUTPUT)
 
 
 class _FlaxApply(eqx.Module):
@@ -160,24 +160,33 @@ class _HostApply(eqx.Module):
 
 def _denoiser(
     process: AbstractProcess,
+    shape: Shape,
     apply: Callable,
     params: PyTree,
     parametrisation: AbstractParametrisation,
     weighting: AbstractWeighting,
     blind: bool = False,
 ) -> AbstractNetworkDenoiser:
+    datum = _datum_shape(shape)
     if isinstance(process, VectorProcess):
         if blind:
             raise ValueError("blind = True is of strings: a network of arrays sees all of x_t, leave it out")
-        return VectorNetworkDenoiser(process, apply, params, parametrisation, weighting)
+        return VectorNetworkDenoiser(
+            process=process,
+            apply=apply,
+            params=params,
+            datum_shape=datum,
+            parametrisation=parametrisation,
+            weighting=weighting,
+        )
     if isinstance(process, AbstractTokenProcess):
-        return NetworkDenoiser(process, apply, params, blind)
+        return NetworkDenoiser(process=process, apply=apply, params=params, datum_shape=datum, blind=blind)
     raise ValueError(f"{type(process).__name__} is a process neither of strings nor of arrays")
 
 
-def _checked(denoiser: AbstractNetworkDenoiser, shape: Shape) -> AbstractNetworkDenoiser:
+def _checked(denoiser: AbstractNetworkDenoiser) -> AbstractNetworkDenoiser:
     """Trace the network once, without running it."""
-    datum = _datum_shape(shape)
+    datum = denoiser.shape
     x_t, t = jax.eval_shape(lambda: _example(denoiser.process, datum))
     got = eqx.filter_eval_shape(denoiser.apply, denoiser.params, x_t, t)
     output = _output_shape(denoiser.process, datum)
@@ -193,7 +202,7 @@ def _example(process: AbstractProcess, datum: tuple[int, ...]) -> tuple[Shaped[A
     """Noised data, as a network is given them: x_t and t."""
     x0 = jnp.zeros((BATCH, *datum), jnp.int32 if isinstance(process, AbstractTokenProcess) else jnp.float32)
     t = jnp.full(BATCH, 0.5, jnp.float32)
-    return jax.vmap(process.corrupt)(jax.random.split(jax.random.key(0), BATCH), x0, t), t
+    return process.corrupt(jax.random.key(0), x0, t), t
 
 
 def _output_shape(process: AbstractProcess, datum: tuple[int, ...]) -> tuple[int, ...]:

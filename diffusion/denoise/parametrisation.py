@@ -16,6 +16,13 @@ In the first, skip x_t is the best linear estimate of data with independent numb
 inputs and targets of variance 1 at all times (Karras et al., arXiv:2206.00364, for alpha = 1; the same derivation holds
 for any alpha). On a variance-preserving path and s = 1 it is the velocity with its sign turned.
 
+The score (alpha E[x_0 | x_t] - x_t) / sigma^2 is linear in x_t and f too,
+
+    grad ln p_t(x_t) = a x_t + b f(input(t) x_t, t),   a = (alpha skip - 1) / sigma^2,   b = alpha scale / sigma^2,  (2)
+
+where in the first, third and fourth sigma^2 cancels out of a: -1 / c^2, 0, -1 / n. So no small number is the difference
+of large ones as t goes to 0.
+
 The loss is the squared error of E, |E - x_0|^2 per number, times a weight of the time. Weights change how much of a
 network goes to which noise, never what the exact answer is. With q = alpha^2 / sigma^2 the signal-to-noise ratio,
 
@@ -42,11 +49,15 @@ Times = Float[Array, " batch"]
 
 
 class AbstractParametrisation(eqx.Module):
-    """The three factors of equation (1)."""
+    """The factors of equations (1) and (2)."""
 
     @abc.abstractmethod
     def factors(self, path: AbstractPath, t: Times) -> tuple[Times, Times, Times]:
         """skip, scale, input; dimensionless."""
+
+    @abc.abstractmethod
+    def score_factors(self, path: AbstractPath, t: Times) -> tuple[Times, Times]:
+        """The factors of x_t and f in equation (2); dimensionless."""
 
 
 class Preconditioned(AbstractParametrisation):
@@ -63,12 +74,21 @@ class Preconditioned(AbstractParametrisation):
         total = jnp.sqrt(alpha**2 * self.data_std**2 + sigma**2)
         return alpha * self.data_std**2 / total**2, sigma * self.data_std / total, 1 / total
 
+    def score_factors(self, path, t):
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        square = alpha**2 * self.data_std**2 + sigma**2
+        return -1 / square, alpha * self.data_std / (sigma * jnp.sqrt(square))
+
 
 class PredictMean(AbstractParametrisation):
     """The network gives the mean of x_0 itself."""
 
     def factors(self, path, t):
         return jnp.zeros_like(t), jnp.ones_like(t), jnp.ones_like(t)
+
+    def score_factors(self, path, t):
+        variance = path.sigma(t) ** 2
+        return -1 / variance, path.alpha(t) / variance
 
 
 class PredictNoise(AbstractParametrisation):
@@ -78,6 +98,9 @@ class PredictNoise(AbstractParametrisation):
         alpha, sigma = path.alpha(t), path.sigma(t)
         return 1 / alpha, -sigma / alpha, jnp.ones_like(t)
 
+    def score_factors(self, path, t):
+        return jnp.zeros_like(t), -1 / path.sigma(t)
+
 
 class PredictVelocity(AbstractParametrisation):
     """The network gives the mean of alpha z - sigma x_0 (Salimans & Ho, arXiv:2202.00512)."""
@@ -86,6 +109,11 @@ class PredictVelocity(AbstractParametrisation):
         alpha, sigma = path.alpha(t), path.sigma(t)
         total = alpha**2 + sigma**2
         return alpha / total, -sigma / total, jnp.ones_like(t)
+
+    def score_factors(self, path, t):
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        total = alpha**2 + sigma**2
+        return -1 / total, -alpha / (sigma * total)
 
 
 class AbstractWeighting(eqx.Module):

@@ -33,7 +33,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from diffusion.denoise.denoiser import AbstractDenoiser
-from diffusion.sampling.forward_backward import batched_forward_backward
+from diffusion.sampling.forward_backward import forward_backward
 from diffusion.sampling.samplers import AbstractSampler
 
 from .estimate import Estimate, bootstrap
@@ -177,7 +177,7 @@ def over_trajectories(
         key, (x0, beside) = inputs
         repeated = jnp.repeat(x0, num_trajectories, 0)
         times = jnp.full(len(repeated), t)
-        x = batched_forward_backward(key, denoiser, denoiser.process, repeated, times, sampler=sampler)
+        x = forward_backward(key, denoiser, repeated, times, sampler=sampler)[0]
         return jax.vmap(statistic)(x0, x.reshape(len(x0), num_trajectories, *x0.shape[1:]), beside)
 
     size = min(len(x0), max(1, at_once // num_trajectories))

@@ -21,7 +21,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .gaussian import GaussianProcess, VectorProcess, time_of_log_ratio
+from .gaussian import AbstractGaussianProcess, time_of_log_ratio
 from .process import AbstractProcess
 
 
@@ -104,4 +104,4 @@ class CosineRateSchedule(AbstractSchedule):
 
 def default_schedule(process: AbstractProcess) -> AbstractSchedule:
     """Fractions evenly, Gaussian times evenly in log signal-to-noise ratio."""
-    return LogSNRSchedule() if isinstance(process, GaussianProcess | VectorProcess) else LinearSchedule()
+    return LogSNRSchedule() if isinstance(process, AbstractGaussianProcess) else LinearSchedule()

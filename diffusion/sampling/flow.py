@@ -1,4 +1,4 @@
-r"""The probability flow by an adaptive solver: data without a number of steps to choose, and their likelihood.
+r"""The probability flow by an adaptive solver: data without a number of steps to choose, and what densities follow.
 
 With l = ln(alpha / sigma) and a, s on the variance-preserving path, a^2 = 1 / (1 + e^-2l), the flow of
 `reverse.py`, equation (1) at eta = 0, is
@@ -21,10 +21,11 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree, Shaped
+from jaxtyping import Array, Float, PyTree, Shaped
 
-from ..denoise.denoiser import AbstractDenoiser, Times, per_row
+from ..denoise.denoiser import AbstractDenoiser, Times
 from ..noise.gaussian import VariancePreserving, VectorProcess, log_ratio, time_of_log_ratio
+from ..noise.process import beside
 from .samplers import AbstractSampler
 
 PRESERVING = VariancePreserving()
@@ -45,68 +46,21 @@ class AdaptiveFlow(AbstractSampler):
         if not (0 < self.tolerance < math.inf and 0 < self.min_time < math.inf):
             raise ValueError(f"tolerance = {self.tolerance}, min_time = {self.min_time}: both must be positive, finite")
 
-    def __call__(self, key, denoiser, x_t, t):
+    def undo_batch(self, key, denoiser, x_t, t):
         last = jnp.minimum(t, self.min_time)
-        scaled = x_t / per_row(_scale(denoiser, t), x_t)
-        (x, _) = _flown(denoiser, (scaled, jnp.zeros_like(t)), t, last, self.tolerance, None)
-        return denoiser(per_row(_scale(denoiser, last), x) * x, last)
+        scaled = x_t / beside(path_scale(denoiser, t), x_t)
+        (x, _) = flown(denoiser, (scaled, jnp.zeros_like(t)), t, last, self.tolerance, None)
+        return denoiser.denoise_batch(beside(path_scale(denoiser, last), x) * x, last)
 
 
-@eqx.filter_jit
-def log_density(
-    denoiser: AbstractDenoiser,
-    x_t: Float[Array, "batch *datum"],
-    t: Times,
-    *,
-    key: Key[Array, ""] | None = None,
-    num_probes: int = 0,
-    max_time: float = 8.0,
-    tolerance: float = 1e-5,
-) -> Float[Array, " batch"]:
-    """ln p_t(x_t) of arrays under the flow of a denoiser, nats, equation (2).
-
-    Args:
-      t: OU units, positive, `max_time` at most. For a model's likelihood of data, the data themselves at a t below
-        their resolution: p_t is the data's law blurred by sigma(t), and a law on a finite set has no other density.
-      key: draws the probes; needed where there are any.
-      num_probes: random signs for the trace, in every row the same at all steps; 0: the exact trace, d times the work.
-      max_time: where x is taken as N(0, 1), OU units: e^-max_time times the size of the data is forgotten.
-      tolerance: of each step of the solver, as of `AdaptiveFlow`, with the logarithm as one more number beside those of
-        x. The result's error is not bounded: 1e-5 left 5e-5 nats at most for d = 2 and .001 for d = 32, of 64 data of
-        the clusters named there, at t = .01.
-
-    Raises:
-      ValueError: if the denoiser is one of strings or has no derivative (one of `from_host`), probes have no key or a
-        negative number, tolerance or max_time is not positive and finite, or there is no row.
-      RuntimeError: if a time is out of range, or the solver finds no end.
-    """
-    if num_probes < 0:
-        raise ValueError(f"num_probes = {num_probes}: give 0 for the exact trace, or a positive number and a key")
-    if num_probes and key is None:
-        raise ValueError(f"num_probes = {num_probes} are drawn with a key: give one")
-    if not (0 < tolerance < math.inf and 0 < max_time < math.inf):
-        raise ValueError(f"tolerance = {tolerance}, max_time = {max_time}: both must be positive, finite")
-    t = eqx.error_if(t, ~((t > 0) & (t <= max_time)), f"a time t is not in (0, max_time = {max_time}]: change either")
-    count, size = len(x_t), math.prod(x_t.shape[1:])
-    scale = _scale(denoiser, t)
-    # probes as rows beside the data; none: the unit vectors of the exact trace are made in the row
-    probes = (
-        jax.random.rademacher(key, (count, num_probes, size), x_t.dtype) if num_probes and key is not None else None
-    )
-    start = x_t / per_row(scale, x_t), jnp.zeros(count, x_t.dtype)
-    end, gathered = _flown(denoiser, start, t, jnp.full_like(t, max_time), tolerance, probes, traced=True)
-    log_normal = -jnp.sum(end.reshape(count, -1) ** 2, 1) / 2 - size / 2 * jnp.log(2 * jnp.pi).astype(x_t.dtype)
-    return log_normal + gathered - size * jnp.log(scale).astype(x_t.dtype)
-
-
-def _scale(denoiser: AbstractDenoiser, t: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def path_scale(denoiser: AbstractDenoiser, t: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """What a row of the denoiser's path is larger by than of the variance-preserving one."""
     if not isinstance(denoiser.process, VectorProcess):
         raise ValueError(f"{type(denoiser.process).__name__} is a process of strings, which have no flow")
     return denoiser.process.path.alpha(t) / PRESERVING.alpha(t)
 
 
-def _flown(
+def flown(
     denoiser: AbstractDenoiser,
     start: tuple[Shaped[Array, "batch *datum"], Times],
     first: Times,
@@ -116,8 +70,6 @@ def _flown(
     traced: bool = False,
 ) -> tuple[Shaped[Array, "batch *datum"], Times]:
     """x on the preserving path, from times `first` to `last`; the integral of (2) along the way if `traced`."""
-    if not len(first):
-        raise ValueError("x_t has no rows: give one at least")
     no_end = (
         f"the flow found no end in 4096 steps at tolerance = {tolerance}: raise it if x_t, the denoiser's output and "
         "e^2t of all times are finite"
@@ -130,8 +82,8 @@ def _flown(
             alpha = PRESERVING.alpha(t)
 
             def drift(x):
-                scaled = _scale(denoiser, t) * x
-                return alpha * (denoiser(scaled[None], t[None])[0] - alpha * x)
+                scaled = path_scale(denoiser, t) * x
+                return alpha * (denoiser.denoise_batch(scaled[None], t[None])[0] - alpha * x)
 
             if not traced:
                 return drift(x), jnp.zeros_like(_total)

@@ -15,37 +15,60 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, Shaped
+
+from hierarchical.arguments import AnyKey, Given, as_key
 
 from ..denoise.denoiser import AbstractDenoiser, AbstractJointDenoiser, BatchCorrupted, BatchData, Times
-from ..noise.process import AbstractChannel
+from ..noise.process import AbstractChannel, draw_symbols, per_datum
 from ..noise.schedule import AbstractSchedule, LinearSchedule
 from ..noise.strings import Masking
 
 
 class AbstractSampler(eqx.Module):
-    """How to undo noise."""
+    """How to undo noise. To make one, write `undo_batch`."""
+
+    def __call__(self, key: AnyKey, denoiser: AbstractDenoiser, x_t: Given, t: Given) -> Shaped[Array, "..."]:
+        """One clean datum for each noised one; what was not noised (t = 0) is returned as it is.
+
+        A datum whose posterior is NaN, infinite or nowhere positive is not made up: its symbols become `NO_SYMBOL`,
+        -1, its numbers NaN.
+
+        Args:
+          x_t: noised data, (..., *denoiser.shape), with one axis more for Gaussian noise on strings.
+          t: noise times, one for all or an array whose axes are the first of those of x_t.
+
+        Raises:
+          ValueError: if the sampler is not for such a denoiser, a shape does not fit, or a known symbol or time is
+            out of range.
+        """
+        rows, times, batch = denoiser.rows(x_t, t)
+        clean = self.undo_batch(as_key(key), denoiser, rows, times)
+        process = denoiser.process
+        if isinstance(process, AbstractChannel):
+            clean = jnp.where(per_datum(times, clean) == 0, process.decode(rows), clean)
+        return clean.reshape(*batch, *denoiser.shape)
 
     @abc.abstractmethod
-    def __call__(self, key: Key[Array, ""], denoiser: AbstractDenoiser, x_t: BatchCorrupted, t: Times) -> BatchData:
-        """One clean datum for each row of `x_t`."""
+    def undo_batch(self, key: Key[Array, ""], denoiser: AbstractDenoiser, x_t: BatchCorrupted, t: Times) -> BatchData:
+        """One clean datum for each row of checked data, from times of their own."""
 
 
 class OneShot(AbstractSampler):
     """Exact, in one draw of the whole datum."""
 
-    def __call__(self, key, denoiser, x_t, t):
+    def undo_batch(self, key, denoiser, x_t, t):
         if not isinstance(denoiser, AbstractJointDenoiser):
             raise ValueError(f"{type(denoiser).__name__} knows only the posterior of each part: use Ancestral")
-        return denoiser.posterior_sample(key, x_t, t)
+        return denoiser.draw_batch(key, x_t, t)
 
 
 class Ancestral(AbstractSampler):
     """Run the process backwards in `num_steps` steps, from each row's time to 0.
 
     Sites are drawn independently within a step. Under masking, two of them may contradict each other in a way that an
-    exact denoiser calls impossible; then its rows are all `-inf`, and what is still masked becomes symbol 0. The same
-    holds for `RandomOrder` with several tokens per step. `parse` tells such strings.
+    exact denoiser calls impossible; then its rows are all `-inf`, and what is still masked becomes `NO_SYMBOL`, -1. The
+    same holds for `RandomOrder` with several tokens per step. `parse` calls such strings invalid.
     """
 
     num_steps: int = eqx.field(static=True, default=64)
@@ -55,7 +78,7 @@ class Ancestral(AbstractSampler):
     def __check_init__(self):
         check_positive("num_steps", self.num_steps)
 
-    def __call__(self, key, denoiser, x_t, t):
+    def undo_batch(self, key, denoiser, x_t, t):
         process = denoiser.process
         if not isinstance(process, AbstractChannel):
             raise ValueError(f"{type(process).__name__} is not a channel and has no reverse: use OneShot")
@@ -65,19 +88,22 @@ class Ancestral(AbstractSampler):
         def step(x, step_input):
             key, now, then = step_input
             row_keys = jax.random.split(key, len(t))
-            return jax.vmap(process.reverse_step)(row_keys, denoiser(x, now * t), x, now * t, then * t), None
+            return jax.vmap(process.reverse_step)(
+                row_keys, denoiser.denoise_batch(x, now * t), x, now * t, then * t
+            ), None
 
         keys = jax.random.split(key, self.num_steps)
         x, _ = jax.lax.scan(step, x_t, (keys, fractions[:-1], fractions[1:]))
-        return jax.vmap(process.decode)(x)
+        return process.decode(x)
 
 
 class RandomOrder(AbstractSampler):
     """For masking: reveal `tokens_per_step` masked sites at a time, in a random order.
 
-    The denoiser is told the masked fraction of the moment as its time, whatever `t` was: the posterior is the same, and
-    at t = 1, where every site is masked, a string that is partly revealed would be impossible. A batch is worked off in
-    groups of rows with similar numbers of masks: a group stops when its fullest row is done, and memory is bounded.
+    The denoiser is given the masked fraction of the moment as its time, whatever `t` was: the posterior is the same,
+    and at t = 1, where every site is masked, a string that is partly revealed would be impossible. A batch is worked
+    off in groups of rows with similar numbers of masks: a group stops when its fullest row is done, and memory is
+    bounded.
     """
 
     tokens_per_step: int = eqx.field(static=True, default=1)
@@ -87,7 +113,7 @@ class RandomOrder(AbstractSampler):
         check_positive("tokens_per_step", self.tokens_per_step)
         check_positive("rows_per_group", self.rows_per_group)
 
-    def __call__(self, key, denoiser, x_t, t):
+    def undo_batch(self, key, denoiser, x_t, t):
         if not isinstance(denoiser.process, Masking):
             raise ValueError(f"RandomOrder reveals masks; {type(denoiser.process).__name__} has none: use Ancestral")
         (rows, sites), size = x_t.shape, min(self.rows_per_group, len(x_t))
@@ -111,20 +137,14 @@ class RandomOrder(AbstractSampler):
         def step(number, x):
             masked_fraction = jnp.mean((x == denoiser.process.num_symbols).astype(dtype), -1)
             sites = jax.lax.dynamic_slice_in_dim(order, number * self.tokens_per_step, self.tokens_per_step, 1)
-            log_probs = jnp.take_along_axis(denoiser(x, masked_fraction), sites[:, :, None], 1, mode="clip")
-            drawn = jax.random.categorical(jax.random.fold_in(draw_key, number), log_probs).astype(x.dtype)
+            posterior = denoiser.denoise_batch(x, masked_fraction)
+            log_probs = jnp.take_along_axis(posterior, sites[:, :, None], 1, mode="clip")
+            drawn = draw_symbols(jax.random.fold_in(draw_key, number), log_probs)
             shown = jnp.take_along_axis(x, sites, 1, mode="clip")
             revealed = jnp.where(shown == denoiser.process.num_symbols, drawn, shown)
             return x.at[rows, sites].set(revealed, mode="drop")
 
         return jax.lax.fori_loop(0, num_steps, step, x_t)
-
-
-def default_sampler(denoiser: AbstractDenoiser) -> AbstractSampler:
-    """The most exact sampler a denoiser allows: one joint draw, one token at a time, or 64 ancestral steps."""
-    if isinstance(denoiser, AbstractJointDenoiser):
-        return OneShot()
-    return RandomOrder() if isinstance(denoiser.process, Masking) else Ancestral()
 
 
 def check_positive(name: str, value: int) -> None:

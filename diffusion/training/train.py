@@ -5,46 +5,19 @@ compiled chunk (`descent.py`). What is descended is the denoiser's own `loss`: n
 the squared error of a number for arrays (`parametrisation.py`).
 """
 
+import dataclasses
 import os
 from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Array, Float, Key, PyTree
 
-from hierarchical import GaussianMixture, RandomHierarchyModel, sample_strings
-
-from ..denoise.denoiser import AbstractNetworkDenoiser
+from ..denoise.network import AbstractNetworkDenoiser
 from ..noise.schedule import AbstractSchedule, default_schedule
 from .descent import TrainConfig, descend
-
-
-class FreshStrings(eqx.Module):
-    """An endless supply: every batch is drawn anew from the grammar."""
-
-    rhm: RandomHierarchyModel
-
-    def batch(self, key: Key[Array, ""], size: int) -> Int[Array, "size sites"]:
-        return sample_strings(key, self.rhm, size)
-
-
-class FreshVectors(eqx.Module):
-    """An endless supply: every batch is drawn anew from the mixture."""
-
-    mixture: GaussianMixture
-
-    def batch(self, key: Key[Array, ""], size: int) -> Float[Array, "size d"]:
-        return jax.vmap(self.mixture.sample)(jax.random.split(key, size))[0]
-
-
-class TrainingSet(eqx.Module):
-    """A finite set of strings or arrays, drawn with replacement."""
-
-    data: Shaped[Array, "n *datum"]
-
-    def batch(self, key: Key[Array, ""], size: int) -> Shaped[Array, "size *datum"]:
-        return self.data[jax.random.randint(key, (size,), 0, len(self.data))]
+from .sources import AbstractSource, Finite
 
 
 class Trained(eqx.Module):
@@ -57,7 +30,7 @@ class Trained(eqx.Module):
 def train(
     key: Key[Array, ""],
     denoiser: AbstractNetworkDenoiser,
-    data: FreshStrings | FreshVectors | TrainingSet,
+    data: AbstractSource,
     config: TrainConfig,
     *,
     schedule: AbstractSchedule | None = None,
@@ -71,7 +44,7 @@ def train(
     Args:
       key: decides the data, times and noise of every step.
       denoiser: holds the network with its initial parameters.
-      data: where data come from.
+      data: where data come from: `Fresh` of any law, `Finite`, or a source of one's own.
       config: how.
       schedule: spreads the times; default `default_schedule` of the process.
       folder: where checkpoints go; if it holds some, training continues there. None: no checkpoints.
@@ -81,11 +54,14 @@ def train(
       observe: called after every chunk with the steps done and the denoiser of the moment, see `descend`.
 
     Raises:
-      ValueError: if the batch cannot be shared out over the devices.
+      ValueError: if the batch cannot be shared out over the devices, or the data are not what the network takes.
       NonFiniteLossError: if the loss or a parameter is not finite.
       FolderError: if `folder` belongs to another run or is damaged.
     """
-    loss = _DenoisingLoss(denoiser, data, schedule or default_schedule(denoiser.process), config.batch_size)
+    schedule = schedule or default_schedule(denoiser.process)
+    denoiser = dataclasses.replace(denoiser, trained_up_to=float(schedule(jnp.ones(()))))
+    source = _checked(data, denoiser, config.batch_size)
+    loss = _DenoisingLoss(denoiser, source, schedule, config.batch_size)
 
     def with_params(params: PyTree) -> AbstractNetworkDenoiser:
         return eqx.tree_at(lambda d: d.params, denoiser, params)
@@ -109,17 +85,32 @@ def draw_times(key: Key[Array, ""], size: int, schedule: AbstractSchedule) -> Fl
     return schedule((jnp.arange(1, size + 1, dtype=jnp.float32) - uniform) / size)
 
 
+def _checked(source: AbstractSource, denoiser: AbstractNetworkDenoiser, batch_size: int) -> AbstractSource:
+    """The source, if its data are what the denoiser takes; a finite set is looked at whole.
+
+    Raises:
+      ValueError: if a datum has another shape, or a symbol is outside the alphabet.
+    """
+    if isinstance(source, Finite):
+        denoiser.process.clean(source.data)
+    batch = jax.eval_shape(lambda: source.batch(jax.random.key(0), batch_size))
+    if batch.shape[1:] != denoiser.shape:
+        raise ValueError(f"data have shape {batch.shape[1:]}, the network takes {denoiser.shape}: make them agree")
+    return source
+
+
 class _DenoisingLoss(eqx.Module):
     """The mean loss of a batch that is drawn and noised here."""
 
     denoiser: AbstractNetworkDenoiser
-    data: FreshStrings | FreshVectors | TrainingSet
+    data: AbstractSource
     schedule: AbstractSchedule
     batch_size: int = eqx.field(static=True)
 
     def __call__(self, params: PyTree, key: Key[Array, ""], shard: Callable) -> Float[Array, ""]:
         data_key, time_key, noise_key = jax.random.split(key, 3)
-        x0 = shard(self.data.batch(data_key, self.batch_size))
+        x0 = self.denoiser.process.clean(shard(self.data.batch(data_key, self.batch_size)))
         t = draw_times(time_key, self.batch_size, self.schedule)
-        x_t = jax.vmap(self.denoiser.process.corrupt)(jax.random.split(noise_key, self.batch_size), x0, t)
+        x0 = x0.astype(t.dtype) if jnp.issubdtype(x0.dtype, jnp.floating) else x0  # networks compute in float32
+        x_t = jax.vmap(self.denoiser.process.draw_noised)(jax.random.split(noise_key, self.batch_size), x0, t)
         return eqx.tree_at(lambda d: d.params, self.denoiser, params).loss(x0, x_t, t).mean()

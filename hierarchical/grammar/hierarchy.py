@@ -30,7 +30,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from .rules import RuleLogProbs, Rules, check_level, check_table, draw_rules, match, zipf_log_probs
+from ..arguments import AnyKey, Given, as_key, as_numbers, mark_symbols
+from ..law import AbstractLaw, Sample, Shape, check_shape
+from .rules import RuleLogProbs, Rules, as_table, check_level, check_table, draw_rules, match, zipf_log_probs
+
+LARGEST = 2**31 - 1
+"""Nodes of a level, at most: more have no place in an array."""
 
 
 class Derivation(eqx.Module):
@@ -47,7 +52,7 @@ class Derivation(eqx.Module):
         return self.levels[-1]
 
 
-class RandomHierarchyModel(eqx.Module):
+class RandomHierarchyModel(AbstractLaw):
     """A grammar of fixed depth with unambiguous random rules; see the head of this file."""
 
     rules: tuple[Rules, ...]
@@ -70,7 +75,7 @@ class RandomHierarchyModel(eqx.Module):
         zipf_exponent: float | Sequence[float | None] | None = None,
         shared_rules: bool = False,
         filter_level: int = 0,
-        key: Key[Array, ""],
+        key: AnyKey,
     ):
         """Draw a grammar.
 
@@ -86,8 +91,10 @@ class RandomHierarchyModel(eqx.Module):
           key: random key for the rules.
 
         Raises:
-          ValueError: if m rules for each symbol cannot all be distinct s-tuples, or the sizes contradict each other.
+          ValueError: if m rules for each symbol cannot all be distinct s-tuples, or the sizes contradict each other, or
+            a size is not a whole number.
         """
+        key = as_key(key)
         depth = _resolve_depth(depth, num_symbols, num_synonyms, branching, zipf_exponent)
         below = _per_level("num_symbols", num_symbols, depth)
         vocabulary = (below[0] if num_classes is None else num_classes, *below)
@@ -116,8 +123,8 @@ class RandomHierarchyModel(eqx.Module):
     @classmethod
     def from_rules(
         cls,
-        rules: Sequence[Rules | np.ndarray],
-        rule_log_probs: Sequence[RuleLogProbs | np.ndarray | None] | None = None,
+        rules: Sequence[Given],
+        rule_log_probs: Sequence[Given | None] | None = None,
         *,
         num_symbols: int | None = None,
         filter_level: int = 0,
@@ -133,7 +140,7 @@ class RandomHierarchyModel(eqx.Module):
         Raises:
           ValueError: if a symbol lies outside its alphabet, or a tuple has two parents, or probabilities do not add up.
         """
-        rules = tuple(jnp.asarray(table, jnp.int32) for table in rules)
+        rules = tuple(as_table(level, table) for level, table in enumerate(rules))
         if not rules or any(table.ndim != 3 for table in rules):
             raise ValueError(
                 f"rules must be tables (parents, synonyms, branching), got shapes {[r.shape for r in rules]}"
@@ -142,7 +149,7 @@ class RandomHierarchyModel(eqx.Module):
             num_symbols = max(rules[-1].shape[0], int(np.max(rules[-1])) + 1)
         vocabulary = (*(table.shape[0] for table in rules), num_symbols)
         given = (None,) * len(rules) if rule_log_probs is None else rule_log_probs
-        log_probs = tuple(None if row is None else jnp.asarray(row, float) for row in given)
+        log_probs = tuple(None if row is None else as_numbers(row) for row in given)
         if len(log_probs) != len(rules):
             raise ValueError(
                 f"{len(log_probs)} tables of rule_log_probs for {len(rules)} tables of rules: give one each"
@@ -172,7 +179,7 @@ class RandomHierarchyModel(eqx.Module):
         return self.vocabulary[-1]
 
     @property
-    def synonyms(self) -> tuple[int, ...]:
+    def num_synonyms(self) -> tuple[int, ...]:
         """m at each level of rules."""
         return tuple(table.shape[-2] for table in self.rules)
 
@@ -180,6 +187,22 @@ class RandomHierarchyModel(eqx.Module):
     def branching(self) -> tuple[int, ...]:
         """s at each level of rules."""
         return tuple(table.shape[-1] for table in self.rules)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(v, m, s), where all levels agree, as the functions of `theory.mean_field` take them.
+
+        Raises:
+          ValueError: if two levels differ in one of them, or there are another number of classes than of symbols.
+        """
+        sizes = {*zip(self.vocabulary[:-1], self.num_synonyms, self.branching, self.vocabulary[1:], strict=True)}
+        ((parents, m, s, v),) = sizes if len(sizes) == 1 else [(0, 0, 0, -1)]
+        if parents != v:
+            raise ValueError(
+                f"levels differ: symbols {self.vocabulary}, synonyms {self.num_synonyms}, branching {self.branching}; "
+                f"there is no one (v, m, s)"
+            )
+        return v, m, s
 
     @property
     def num_nodes(self) -> tuple[int, ...]:
@@ -197,7 +220,7 @@ class RandomHierarchyModel(eqx.Module):
         given = self.rule_log_probs[level]
         if given is not None:
             return given
-        synonyms = self.synonyms[level]
+        synonyms = self.num_synonyms[level]
         return jnp.full((self.vocabulary[level], synonyms), -math.log(synonyms))
 
     @property
@@ -228,7 +251,7 @@ class RandomHierarchyModel(eqx.Module):
         Under filtering a string no longer determines its class; the value then is the entropy of class and tree.
         """
         if self.filter_level == 0 and all(row is None for row in self.rule_log_probs):
-            choices = zip(self.num_nodes, self.synonyms, strict=False)
+            choices = zip(self.num_nodes, self.num_synonyms, strict=False)
             return math.log(self.num_classes) + sum(nodes * math.log(m) for nodes, m in choices)
         total, counts = jnp.log(self.num_classes), jnp.full(self.num_classes, 1 / self.num_classes)
         for level in range(self.depth):
@@ -243,8 +266,36 @@ class RandomHierarchyModel(eqx.Module):
                 counts = jnp.einsum("a,jax->x", counts, self.transitions[level])
         return total
 
-    def sample(self, key: Key[Array, ""]) -> Derivation:
-        """Draw one datum with its whole tree."""
+    def sample(self, key: AnyKey, shape: Shape | int = ()) -> Sample:
+        """Draw strings, with their `Derivation`s as `latent`; many at once as `sample_trees` does.
+
+        Raises:
+          ValueError: if a length of `shape` is not positive, or a string has more than 2^31 - 1 leaves.
+        """
+        key, shape = as_key(key), check_shape(shape)
+        if shape == ():
+            self.check_fits(1)
+            tree = self._sample_tree(key)
+        else:
+            from .sampling import sample_trees  # which draws from a model, and so imports this file
+
+            tree = sample_trees(key, self, math.prod(shape))
+            tree = jax.tree.map(lambda level: level.reshape(*shape, -1), tree)
+        return Sample(tree.leaves, tree)
+
+    def check_fits(self, size: int) -> None:
+        """Refuse so many strings as have more leaves than an array can hold.
+
+        Raises:
+          ValueError: naming the depth.
+        """
+        if size * self.num_leaves > LARGEST:
+            raise ValueError(
+                f"{size} strings of {self.num_leaves:.3g} leaves (depth = {self.depth}) do not fit an array of at most "
+                f"2^31 - 1: lower depth or branching, or draw fewer at a time"
+            )
+
+    def _sample_tree(self, key: Key[Array, ""]) -> Derivation:
         root_key, *keys = jax.random.split(key, self.depth + 1)
         levels = [jax.random.randint(root_key, (1,), 0, self.num_classes, jnp.int32)]
         for level, k in enumerate(keys):
@@ -259,12 +310,12 @@ class RandomHierarchyModel(eqx.Module):
             return jax.random.categorical(key, jnp.log(law)).astype(jnp.int32)
         parents, log_probs = levels[-1], self.rule_log_probs[level]
         if log_probs is None:
-            choice = jax.random.randint(key, parents.shape, 0, self.synonyms[level], jnp.int32)
+            choice = jax.random.randint(key, parents.shape, 0, self.num_synonyms[level], jnp.int32)
         else:
             choice = jax.random.categorical(key, log_probs[parents])
         return self.rules[level][parents, choice].reshape(-1)
 
-    def parse(self, leaves: Int[Array, " leaves"]) -> Derivation:
+    def parse(self, leaves: Given) -> Derivation:
         """Read the tree off a string, bottom up.
 
         A node is valid if its children are and form the tuple of some rule; otherwise its symbol is -1. A symbol
@@ -272,10 +323,17 @@ class RandomHierarchyModel(eqx.Module):
         is -1, and valid if at least one class can give the string.
 
         Raises:
-          ValueError: if the string does not have `num_leaves` symbols.
+          ValueError: if a string does not have `num_leaves` symbols, or does not hold integers.
         """
-        if leaves.shape != (self.num_leaves,):
+        leaves = mark_symbols(leaves, self.num_symbols)  # the mask is kept
+        if leaves.shape[-1:] != (self.num_leaves,):
             raise ValueError(f"a string of this grammar has {self.num_leaves} leaves, got shape {leaves.shape}")
+        if leaves.ndim == 1:
+            return self._parse(leaves)
+        trees = jax.vmap(self._parse)(leaves.reshape(-1, self.num_leaves))
+        return jax.tree.map(lambda level: level.reshape(*leaves.shape[:-1], -1), trees)
+
+    def _parse(self, leaves: Int[Array, " leaves"]) -> Derivation:
         levels, valid = [leaves], [(leaves >= 0) & (leaves < self.num_symbols)]
         for level in reversed(range(self.filter_level, self.depth)):
             symbols = match(self.rules[level], levels[0].reshape(-1, self.branching[level]), self.vocabulary[level + 1])
@@ -300,9 +358,9 @@ def _resolve_depth(depth, *sizes) -> int:
         if len(lengths) != 1:
             raise ValueError(f"depth is not given and the per-level sizes have lengths {sorted(lengths)}: pass depth")
         depth = lengths.pop()
-    if depth < 1:
-        raise ValueError(f"depth = {depth}: a hierarchy needs at least one level of rules")
-    return depth
+    if not isinstance(depth, int | np.integer) or depth < 1:
+        raise ValueError(f"depth = {depth}: a hierarchy needs at least one level of rules, a whole number of them")
+    return int(depth)
 
 
 def _per_level(name: str, value, depth: int) -> tuple:

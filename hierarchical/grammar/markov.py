@@ -6,14 +6,17 @@ with a transition table for every site, so that a chain can have the law of ever
 have (`matched_chain`) and nothing of what reaches further.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
+from ..arguments import AnyKey, Given, as_numbers, as_symbols
+from ..law import AbstractLaw, Sample, Shape, sample_each
 
-class MarkovChain(eqx.Module):
+
+class MarkovChain(AbstractLaw):
     """The law (1)."""
 
     initial: Float[Array, " v"]
@@ -21,10 +24,14 @@ class MarkovChain(eqx.Module):
     transitions: Float[Array, "steps _v _v"]
     """T_i(x | y) at [i, y, x]; rows sum to 1. One step less than there are sites."""
 
-    def __check_init__(self):
+    def __init__(self, initial: Given, transitions: Given):
+        """Raises ValueError if shapes do not fit, or a row does not hold probabilities that sum to 1."""
+        self.initial, self.transitions = as_numbers(initial), as_numbers(transitions)
         v = len(self.initial)
-        if self.transitions.shape[1:] != (v, v):
+        if self.transitions.ndim != 3 or self.transitions.shape[1:] != (v, v):
             raise ValueError(f"transitions are {self.transitions.shape}; {v} symbols need (sites - 1, {v}, {v})")
+        for name, rows in (("initial", self.initial), ("transitions", self.transitions)):
+            _check_probabilities(name, rows)
 
     @property
     def num_symbols(self) -> int:
@@ -34,8 +41,11 @@ class MarkovChain(eqx.Module):
     def num_sites(self) -> int:
         return len(self.transitions) + 1
 
-    def sample(self, key: Key[Array, ""]) -> Int[Array, " sites"]:
-        """One string."""
+    def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
+        """Strings; nothing is behind them, so `latent` is None."""
+        return sample_each(lambda key: Sample(self._sample_string(key), None), key, shape)
+
+    def _sample_string(self, key: Key[Array, ""]) -> Int[Array, " sites"]:
         noise = jax.random.gumbel(key, (self.num_sites, self.num_symbols), self.initial.dtype)
         first = jnp.argmax(jnp.log(self.initial) + noise[0]).astype(jnp.int32)
 
@@ -47,13 +57,33 @@ class MarkovChain(eqx.Module):
         _, rest = jax.lax.scan(step, first, (self.transitions, noise[1:]))
         return jnp.concatenate([first[None], rest])
 
-    def log_prob(self, x: Int[Array, " sites"]) -> Float[Array, ""]:
-        """ln p(x), nats; `-inf` if impossible."""
-        steps = jnp.log(self.transitions[jnp.arange(self.num_sites - 1), x[:-1], x[1:]])
-        return jnp.log(self.initial[x[0]]) + jnp.sum(steps)
+    def log_prob(self, x: Given) -> Float[Array, "*batch"]:
+        """ln p(x), nats; `-inf` if impossible, inside `jax.jit` also where a symbol is outside the alphabet.
+
+        Raises:
+          ValueError: if a string has another length, or a symbol is outside 0 .. v - 1.
+        """
+        x = as_symbols(x, self.num_symbols)
+        if x.shape[-1] != self.num_sites:
+            raise ValueError(f"strings of this chain have {self.num_sites} sites, got shape {x.shape}")
+        steps = jnp.log(self.transitions[jnp.arange(self.num_sites - 1), x[..., :-1], x[..., 1:]])
+        total = jnp.log(self.initial[x[..., 0]]) + jnp.sum(steps, -1)
+        return jnp.where(jnp.all(x >= 0, -1), total, -jnp.inf)
 
 
-def matched_chain(strings: Int[Array, "n sites"], num_symbols: int) -> MarkovChain:
+def _check_probabilities(name: str, rows: Float[Array, "*rows v"]) -> None:
+    if isinstance(rows, Tracer):
+        return
+    host = np.asarray(rows, np.float64)
+    sums = host.sum(-1)
+    if not ((host >= 0).all() and np.allclose(sums, 1, atol=1e-5)):
+        raise ValueError(
+            f"{name} holds numbers from {host.min():.3g} and rows that sum to {sums.min():.3g} .. {sums.max():.3g}: "
+            f"give probabilities, rows that sum to 1"
+        )
+
+
+def matched_chain(strings: Given, num_symbols: int) -> MarkovChain:
     """The chain with the pair statistics of neighbours that `strings` have: the most likely one for them.
 
     After a symbol that no string has at a site the next is uniform.

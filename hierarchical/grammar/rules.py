@@ -4,6 +4,7 @@ A table `rules[a, k]` lists the k-th tuple that symbol a expands to. All its tup
 parent at most; a random table is a uniform draw of distinct tuples out of the v^s there are, dealt to the parents.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
+
+from ..arguments import Given
 
 Rules = Int[Array, "_parents _synonyms _branching"]
 RuleLogProbs = Float[Array, "_parents _synonyms"]
@@ -86,8 +89,28 @@ def _looked_up(table: Rules, tuples: Int[Array, "nodes branching"], num_symbols:
     return jnp.where(inside, inverse[jnp.where(inside, tuples @ place, 0)], -1)
 
 
+def as_table(level: int, table: Given) -> Int[Array, "..."]:
+    """A given table as int32.
+
+    Raises:
+      ValueError: if it does not hold integers, or one that int32 cannot hold.
+    """
+    table = table if isinstance(table, jax.Array) else np.asarray(table)
+    if not jnp.issubdtype(table.dtype, jnp.integer):
+        raise ValueError(f"table {level} is of {table.dtype}: rules hold integers, the symbols of the next level")
+    if not isinstance(table, Tracer) and table.size and int(np.max(np.asarray(table))) > np.iinfo(np.int32).max:
+        raise ValueError(f"table {level} holds the symbol {np.max(np.asarray(table))}: symbols are below 2^31")
+    return jnp.asarray(table).astype(jnp.int32)
+
+
 def zipf_log_probs(exponent: float, num_parents: int, num_synonyms: int) -> RuleLogProbs:
-    """ln p(k | a) with p ~ k^-(1 + exponent), k = 1 .. num_synonyms, nats; the same for every parent."""
+    """ln p(k | a) with p ~ k^-(1 + exponent), k = 1 .. num_synonyms, nats; the same for every parent.
+
+    Raises:
+      ValueError: if the exponent is not finite.
+    """
+    if not isinstance(exponent, Tracer) and not math.isfinite(exponent):
+        raise ValueError(f"zipf_exponent = {exponent}: give a finite number, or None for uniform rules")
     log_weights = -(1 + exponent) * jnp.log(jnp.arange(1.0, num_synonyms + 1))
     return jnp.broadcast_to(jax.nn.log_softmax(log_weights), (num_parents, num_synonyms))
 
@@ -95,8 +118,8 @@ def zipf_log_probs(exponent: float, num_parents: int, num_synonyms: int) -> Rule
 def check_level(level: int, parents: int, synonyms: int, branching: int, symbols: int) -> None:
     """Refuse sizes for which no unambiguous table exists."""
     for name, value, least in (("symbols", parents, 1), ("synonyms", synonyms, 1), ("children", branching, 2)):
-        if value < least:
-            raise ValueError(f"level {level} has {value} {name}: at least {least} needed")
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"level {level} has {value} {name}: at least {least} needed, a whole number")
     needed, existing = parents * synonyms, symbols**branching
     if needed > existing:
         raise ValueError(
@@ -109,6 +132,8 @@ def check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_sy
     """Refuse a given table with symbols outside 0 .. num_symbols - 1, a tuple of two parents, or odd probabilities."""
     if isinstance(table, Tracer):
         return
+    if min(table.shape) < 1:
+        raise ValueError(f"table {level} has shape {table.shape}: it holds no rule")
     flat = np.asarray(table).reshape(-1, table.shape[2])
     if flat.min() < 0 or flat.max() >= num_symbols:
         raise ValueError(
@@ -125,5 +150,5 @@ def check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_sy
         raise ValueError(f"rule_log_probs of table {level} has shape {log_probs.shape}, expected {table.shape[:2]}")
     sums = np.exp(np.asarray(log_probs, np.float64)).sum(-1)
     if not np.allclose(sums, 1, atol=1e-5):
-        worst = int(np.nanargmax(np.abs(sums - 1)))
+        worst = int(np.argmax(np.nan_to_num(np.abs(sums - 1), nan=np.inf)))
         raise ValueError(f"rules of symbol {worst} in table {level} have total probability {sums[worst]}: normalise")

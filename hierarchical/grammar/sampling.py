@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, UInt
 
+from ..arguments import AnyKey, as_key
 from .hierarchy import Derivation, RandomHierarchyModel
 from .rules import Rules
 
@@ -37,8 +38,8 @@ _WORDS = {2: jnp.uint16, 4: jnp.uint32}  # bytes -> the integer that holds them
 
 
 @functools.partial(jax.jit, static_argnames=("size", "dtype"))
-def batched_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, size: int, *, dtype=jnp.int32) -> Derivation:
-    """`rhm.sample` for many data at once: independent trees, levels (size, nodes).
+def sample_trees(key: AnyKey, rhm: RandomHierarchyModel, size: int, *, dtype=jnp.int32) -> Derivation:
+    """The trees of `rhm.sample(key, (size,))`, levels (size, nodes), in a dtype of one's choice.
 
     Args:
       dtype: of the symbols. A signed one of 8 bits holds -1 .. 127: enough for 127 symbols, the mask, and "no symbol".
@@ -46,16 +47,14 @@ def batched_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, size: int, *,
     Raises:
       ValueError: if `size` is not positive, or if a symbol or the mask does not fit `dtype`.
     """
-    levels = _blocks(key, rhm, size, dtype, range(rhm.depth + 1))
+    levels = _blocks(as_key(key), rhm, size, dtype, range(rhm.depth + 1))
     return Derivation(tuple(levels), tuple(jnp.ones(level.shape, bool) for level in levels))
 
 
 @functools.partial(jax.jit, static_argnames=("size", "dtype"))
-def sample_strings(
-    key: Key[Array, ""], rhm: RandomHierarchyModel, size: int, *, dtype=jnp.int32
-) -> Int[Array, "size leaves"]:
-    """The leaves of `batched_sample`, without keeping the levels above. Arguments and errors as there."""
-    return _blocks(key, rhm, size, dtype, [rhm.depth])[0]
+def sample_strings(key: AnyKey, rhm: RandomHierarchyModel, size: int, *, dtype=jnp.int32) -> Int[Array, "size leaves"]:
+    """The leaves of `sample_trees`, without keeping the levels above. Arguments and errors as there."""
+    return _blocks(as_key(key), rhm, size, dtype, [rhm.depth])[0]
 
 
 def _blocks(key: Key[Array, ""], rhm: RandomHierarchyModel, size: int, dtype, wanted) -> list[Array]:
@@ -66,6 +65,7 @@ def _blocks(key: Key[Array, ""], rhm: RandomHierarchyModel, size: int, dtype, wa
         raise ValueError(f"dtype = {jnp.dtype(dtype)} cannot hold {max(rhm.vocabulary)} symbols and a mask: widen it")
     largest = rhm.num_leaves * (rhm.num_symbols if rhm.filter_level else 1)  # filtered nodes are drawn from tables
     rows = min(size, max(1, SYMBOLS_AT_ONCE // largest))
+    rhm.check_fits(size)
     blocks = -(-size // rows)
 
     def block(key):
@@ -91,11 +91,12 @@ def _grow(key: Key[Array, ""], rhm: RandomHierarchyModel, rows: int) -> list[UIn
             continue
         parents, log_probs = levels[-1], rhm.rule_log_probs[level]
         if log_probs is None:
-            choice = uniform_choices(level_key, rhm.synonyms[level], parents.size).reshape(parents.shape)
+            choice = uniform_choices(level_key, rhm.num_synonyms[level], parents.size).reshape(parents.shape)
         else:
             choice = _weighted_choices(level_key, jnp.exp(log_probs), parents)
         # without the barrier XLA makes the random words again for each of their uses
-        rule = jax.lax.optimization_barrier(parents.astype(jnp.int32) * rhm.synonyms[level] + choice.astype(jnp.int32))
+        rule = parents.astype(jnp.int32) * rhm.num_synonyms[level] + choice.astype(jnp.int32)
+        rule = jax.lax.optimization_barrier(rule)
         levels.append(_expand(rhm.rules[level], rule, symbol))
     return levels
 

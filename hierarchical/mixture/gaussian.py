@@ -14,19 +14,21 @@ eigenvector, so that P_k, C_k and square roots are never more than divisions; ax
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
-Number = Float[Array, ""] | float
-Covariances = Float[Array, "..."] | float
+from ..arguments import AnyKey, Given, as_numbers
+from ..law import AbstractNoisedLaw, Sample, Shape, sample_each
 
 
-class GaussianMixture(eqx.Module):
+class GaussianMixture(AbstractNoisedLaw):
     """A mixture of K Gaussians in d dimensions."""
 
     weights: Float[Array, " K"]
@@ -36,15 +38,24 @@ class GaussianMixture(eqx.Module):
     axes: Float[Array, "K d d"] | None
     """Columns are orthonormal axes; None: those of the coordinates."""
 
-    def __init__(self, weights: Float[Array, " _K"], means: Float[Array, "K d"], covariances: Covariances):
-        """`weights` are normalised. `covariances`: full (K, d, d), diagonal (K, d), or variances: one for each, or all.
+    def __init__(self, weights: Given, means: Given, covariances: Given):
+        """Everything is kept in the dtype of the means; means of whole numbers become floats.
+
+        Args:
+          weights: relative; they are normalised.
+          covariances: full (K, d, d), diagonal (K, d), or variances: one for each component, or one for all.
 
         Raises:
-          ValueError: if shapes do not fit, a weight is negative, none is positive, or a covariance is not symmetric or
-            has a negative variance.
+          ValueError: if shapes do not fit, a number is not finite, a weight is negative, none is positive, or a
+            covariance is not symmetric or has a negative variance.
         """
-        self.means = means
-        covariances = jnp.asarray(covariances, means.dtype)
+        self.means = means = as_numbers(means)
+        weights, covariances = as_numbers(weights, means.dtype), as_numbers(covariances, means.dtype)
+        if means.ndim != 2:
+            raise ValueError(f"means have shape {means.shape}: give (K, d), a row for each component")
+        for name, numbers in {"means": means, "covariances": covariances}.items():
+            if not isinstance(numbers, Tracer) and not np.isfinite(np.asarray(numbers)).all():
+                raise ValueError(f"{name} hold NaN or infinite numbers: give finite ones")
         expected = {0: (), 1: (len(means),), 2: means.shape, 3: (*means.shape, means.shape[1])}
         if covariances.shape != expected.get(covariances.ndim) or len(weights) != len(means):
             raise ValueError(
@@ -67,77 +78,113 @@ class GaussianMixture(eqx.Module):
         """d."""
         return self.means.shape[1]
 
-    def noised(self, alpha: Number, sigma: Number) -> "GaussianMixture":
+    @property
+    def covariances(self) -> Float[Array, "K d d"]:
+        """Covariance of each component, written out."""
+        variances = jnp.broadcast_to(self.variances, self.means.shape)
+        if self.axes is None:
+            return jax.vmap(jnp.diag)(variances)
+        return jnp.einsum("kia,ka,kja->kij", self.axes, variances, self.axes)
+
+    def noised(self, alpha: Given, sigma: Given) -> "GaussianMixture":
         """The law of alpha x + sigma z."""
-        alpha, sigma = (jnp.asarray(n, self.means.dtype) for n in (alpha, sigma))
+        alpha, sigma = (as_numbers(n, self.means.dtype) for n in (alpha, sigma))
         parts = (alpha * self.means, alpha**2 * self.variances + sigma**2)
         return eqx.tree_at(lambda mixture: (mixture.means, mixture.variances), self, parts)
 
-    def sample(self, key: Key[Array, ""]) -> tuple[Float[Array, " d"], Int[Array, ""]]:
-        """A draw, and the component that it is from."""
+    def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
+        """Points; `latent` is the component that each is from, int32."""
+        return sample_each(self._draw, key, shape)
+
+    def _draw(self, key: Key[Array, ""]) -> Sample:
         component_key, noise_key = jax.random.split(key)
         component = jax.random.categorical(component_key, self._log_weights)
         noise = jax.random.normal(noise_key, (self.dimension,), self.means.dtype)
         spread = jnp.sqrt(self.variances[component]) * noise
         if self.axes is not None:
             spread = self.axes[component] @ spread
-        return self.means[component] + spread, component.astype(jnp.int32)
+        return Sample(self.means[component] + spread, component.astype(jnp.int32))
 
-    def log_prob(self, x: Float[Array, " d"]) -> Float[Array, ""]:
+    def log_prob(self, x: Given) -> Float[Array, "*batch"]:
         """ln p(x), nats; covariances must have no zero variance."""
-        return jax.nn.logsumexp(self._log_terms(x))
+        return self._over_batch(lambda x: jax.nn.logsumexp(self._log_terms(x)), "(d)->()", x)
 
-    def component_posterior(self, x: Float[Array, " d"]) -> Float[Array, " K"]:
+    def component_posterior(self, x: Given) -> Float[Array, "*batch K"]:
         """r of equation (1): which component x is from."""
-        return jax.nn.softmax(self._log_terms(x))
+        return self._over_batch(self._responsibilities, "(d)->(k)", x)
 
-    def score(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
+    def score(self, x: Given) -> Float[Array, "*batch d"]:
         """Equation (2)."""
-        return self.component_posterior(x) @ self._pulls(x)
+        return self._over_batch(lambda x: self._responsibilities(x) @ self._pulls(x), "(d)->(d)", x)
 
-    def hessian_vector(self, x: Float[Array, " d"], v: Float[Array, " d"]) -> Float[Array, " d"]:
+    def hessian_vector(self, x: Given, v: Given) -> Float[Array, "*batch d"]:
         """H v of equation (3), in O(K d) for diagonal covariances."""
-        posterior, pulls = self.component_posterior(x), self._pulls(x)
-        score = posterior @ pulls
-        curved = self._from_axes(self._to_axes(jnp.broadcast_to(v, pulls.shape)) / self.variances)
-        return -posterior @ curved + (posterior * (pulls @ v)) @ pulls - score * (score @ v)
 
-    def laplacian(self, x: Float[Array, " d"]) -> Float[Array, ""]:
+        def product(x, v):
+            posterior, pulls = self._responsibilities(x), self._pulls(x)
+            score = posterior @ pulls
+            curved = self._from_axes(self._to_axes(jnp.broadcast_to(v, pulls.shape)) / self.variances)
+            return -posterior @ curved + (posterior * (pulls @ v)) @ pulls - score * (score @ v)
+
+        return self._over_batch(product, "(d),(d)->(d)", x, v)
+
+    def laplacian(self, x: Given) -> Float[Array, "*batch"]:
         """tr H of equation (3)."""
-        posterior, pulls = self.component_posterior(x), self._pulls(x)
-        traces = self._summed(1 / self.variances)
-        score = posterior @ pulls
-        return posterior @ (jnp.sum(pulls**2, 1) - traces) - score @ score
 
-    def posterior_mean(self, x_t: Float[Array, " d"], alpha: Number, sigma: Number) -> Float[Array, " d"]:
+        def trace(x):
+            posterior, pulls = self._responsibilities(x), self._pulls(x)
+            score = posterior @ pulls
+            return posterior @ (jnp.sum(pulls**2, 1) - self._summed(1 / self.variances)) - score @ score
+
+        return self._over_batch(trace, "(d)->()", x)
+
+    def posterior_mean(self, x_t: Given, alpha: Given, sigma: Given) -> Float[Array, "*batch d"]:
         """E[x_0 | x_t] for x_0 from this mixture and x_t = alpha x_0 + sigma z, equation (4)."""
-        means, _ = self._posterior_components(x_t, alpha, sigma)
-        return self.noised(alpha, sigma).component_posterior(x_t) @ means
 
-    def posterior_covariance(self, x_t: Float[Array, " d"], alpha: Number, sigma: Number) -> Float[Array, "d d"]:
+        def mean(x_t, alpha, sigma):
+            means, _ = self._posterior_components(x_t, alpha, sigma)
+            return self.noised(alpha, sigma)._responsibilities(x_t) @ means
+
+        return self._over_batch(mean, "(d),(),()->(d)", x_t, alpha, sigma)
+
+    def posterior_covariance(self, x_t: Given, alpha: Given, sigma: Given) -> Float[Array, "*batch d d"]:
         """Cov[x_0 | x_t], equation (5), summed over components so that nothing cancels at small sigma."""
-        means, variances = self._posterior_components(x_t, alpha, sigma)
-        posterior = self.noised(alpha, sigma).component_posterior(x_t)
-        away = means - (posterior @ means)[None]
-        between = jnp.einsum("k,ki,kj->ij", posterior, away, away)
-        if self.axes is None:
-            return between + jnp.diag(posterior @ jnp.broadcast_to(variances, means.shape))
-        return between + jnp.einsum("k,kia,ka,kja->ij", posterior, self.axes, variances, self.axes)
+
+        def covariance(x_t, alpha, sigma):
+            means, variances = self._posterior_components(x_t, alpha, sigma)
+            posterior = self.noised(alpha, sigma)._responsibilities(x_t)
+            away = means - (posterior @ means)[None]
+            between = jnp.einsum("k,ki,kj->ij", posterior, away, away)
+            if self.axes is None:
+                return between + jnp.diag(posterior @ jnp.broadcast_to(variances, means.shape))
+            return between + jnp.einsum("k,kia,ka,kja->ij", posterior, self.axes, variances, self.axes)
+
+        return self._over_batch(covariance, "(d),(),()->(d,d)", x_t, alpha, sigma)
 
     def posterior_sample(
-        self, key: Key[Array, ""], x_t: Float[Array, " d"], alpha: Number, sigma: Number
+        self, key: Key[Array, ""], x_t: Float[Array, " d"], alpha: Given, sigma: Given
     ) -> Float[Array, " d"]:
-        """An exact draw of x_0 given x_t."""
+        """An exact draw of x_0 given one x_t; `theory.exact.MixtureDenoiser` draws for many."""
         means, variances = self._posterior_components(x_t, alpha, sigma)
         log_posterior = self.noised(alpha, sigma)._log_terms(x_t)
         # x_0 given x_t and the component is a Gaussian along the same axes: a mixture again
         parts = (jax.nn.softmax(log_posterior), means, variances)
-        known = eqx.tree_at(lambda m: (m.weights, m.means, m.variances), self, parts)
-        return known.sample(key)[0]
+        drawn = eqx.tree_at(lambda m: (m.weights, m.means, m.variances), self, parts)._draw(key).x
+        return jnp.where(jnp.isnan(parts[0][0]), jnp.nan, drawn)  # the components' weights are not known
 
-    def _posterior_components(self, x_t: Float[Array, " d"], alpha: Number, sigma: Number):
+    def _over_batch(self, function: Callable, signature: str, *arguments: Any) -> Array:
+        """A function of one datum, over all leading axes of its arguments, in the dtype of the means."""
+        arguments = tuple(as_numbers(argument, self.means.dtype) for argument in arguments)
+        if arguments[0].shape[-1:] != (self.dimension,):
+            raise ValueError(f"x has shape {arguments[0].shape}: the last axis of this law is d = {self.dimension}")
+        return jnp.vectorize(function, signature=signature)(*arguments)
+
+    def _responsibilities(self, x: Float[Array, " d"]) -> Float[Array, " K"]:
+        return jax.nn.softmax(self._log_terms(x))
+
+    def _posterior_components(self, x_t: Float[Array, " d"], alpha: Given, sigma: Given):
         """Means and variances of x_0 given x_t and its component."""
-        alpha, sigma = (jnp.asarray(n, self.means.dtype) for n in (alpha, sigma))
+        alpha, sigma = (as_numbers(n, self.means.dtype) for n in (alpha, sigma))
         total = alpha**2 * self.variances + sigma**2
         away = self._to_axes(x_t[None] - alpha * self.means)
         means = self.means + self._from_axes(alpha * self.variances / total * away)

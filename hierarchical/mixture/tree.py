@@ -21,10 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from ..arguments import AnyKey
+from ..law import AbstractLaw, Sample, Shape
 from .gaussian import GaussianMixture
 
 
-class TreeMixture(eqx.Module):
+class TreeMixture(AbstractLaw):
     """A mixture, and which node of each level a component is below."""
 
     mixture: GaussianMixture
@@ -32,6 +34,10 @@ class TreeMixture(eqx.Module):
     """Children of a node, first level first."""
     offsets: tuple[float, ...] = eqx.field(static=True)
     """m_l, first level first."""
+
+    def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
+        """Points; `latent` is the component (a leaf of the tree) that each is from."""
+        return self.mixture.sample(key, shape)
 
     def ancestors(self, level: int) -> Int[np.ndarray, " K"]:
         """The node of `level` (0: the root, `len(branching)`: the components) that each component is below."""

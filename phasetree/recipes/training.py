@@ -12,8 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from diffusion import (
     AbstractNetworkDenoiser,
-    FreshStrings,
-    FreshVectors,
+    Fresh,
     Preconditioned,
     TrainConfig,
     TreeUNet,
@@ -29,7 +28,7 @@ from diffusion.training.train import draw_times
 from hierarchical import GaussianMixture, RandomHierarchyModel
 from phasetree.progress import training_bar
 from phasetree.results import ResultFolder
-from theory import batched_cavity_marginals
+from theory import cavity_marginals
 
 EVALUATION = 4096  # strings on which losses are compared
 
@@ -67,7 +66,7 @@ def trained_on_grammar(
     identity = {
         "grammar": number,
         "vocabulary": list(rhm.vocabulary),
-        "synonyms": list(rhm.synonyms),
+        "synonyms": list(rhm.num_synonyms),
         "branching": list(rhm.branching),
         "process": repr(process),
         "width": width,
@@ -82,7 +81,7 @@ def trained_on_grammar(
         result = train(
             keys("train", number),
             denoiser,
-            FreshStrings(rhm),
+            Fresh(rhm),
             config,
             folder=folder.path / "checkpoints" / str(number),
             fingerprint=identity,
@@ -127,7 +126,7 @@ def trained_on_mixture(
         result = train(
             named_key(seed, "train", d),
             denoiser,
-            FreshVectors(mixture),
+            Fresh(mixture),
             config,
             folder=folder.path / "checkpoints" / str(d),
             fingerprint={"dimension": d, "width": width, **identity},
@@ -159,7 +158,7 @@ def _bayes_losses(rhm: RandomHierarchyModel, process: AbstractTokenProcess, data
 def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: AbstractTokenProcess) -> tuple[Array, ...]:
     """Strings, what training would make of them, and at which times."""
     data_key, time_key, noise_key = jax.random.split(key, 3)
-    x0 = FreshStrings(rhm).batch(data_key, EVALUATION)
+    x0 = Fresh(rhm).batch(data_key, EVALUATION)
     t = draw_times(time_key, EVALUATION, default_schedule(process))
     return x0, jax.vmap(process.corrupt)(jax.random.split(noise_key, EVALUATION), x0, t), t
 
@@ -168,7 +167,7 @@ def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: Abstra
 def _exact_losses(rhm: RandomHierarchyModel, process: AbstractTokenProcess, x0, x_t, t) -> tuple[Array, Array]:
     """Losses of each string, posterior and cavity, of which the posterior is the cavity with the site's evidence."""
     evidence = jax.vmap(process.log_likelihood)(x_t, t)
-    cavity = jnp.log(batched_cavity_marginals(rhm, evidence)[-1])
+    cavity = jnp.log(cavity_marginals(rhm, evidence)[-1])
     posterior = posterior_loss(jax.nn.log_softmax(cavity + evidence), x0, site_weights(process, x_t))
     return posterior, posterior_loss(cavity, x0, jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype))
 

@@ -49,7 +49,7 @@ from jaxtyping import Array, Float, Int
 
 from hierarchical import RandomHierarchyModel
 
-from ..inference.belief_propagation import batched_marginals
+from ..inference.belief_propagation import marginals
 from ..inference.evidence import Evidence, written_out
 from ..inference.fast.segments import data_at_once, in_pieces
 from ..inference.messages import Children, Message, ProductionLayer, log_weight, split_children
@@ -74,7 +74,7 @@ def posterior_pairs(
 
     Args:
       x0: the truth, with which regenerated strings are compared.
-      log_likelihoods: evidence, as in `theory.batched_marginals`; it must not be impossible.
+      log_likelihoods: evidence, as in `theory.marginals`; it must not be impossible.
 
     Raises:
       ValueError: if the grammar is filtered, whose top has no production rules.
@@ -152,7 +152,7 @@ def collapsed(
 
 def _pairs(rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], evidence: Evidence) -> PairCorrelations:
     """Equation (2) up the tree; arrays of a level are (symbols, nodes, batch), and (symbols, lanes) under the rules."""
-    tables = [table.transpose(2, 1, 0) for table in batched_marginals(rhm, evidence)]
+    tables = [table.transpose(2, 1, 0) for table in marginals(rhm, evidence)]
     message = written_out(evidence).transpose(2, 1, 0)  # ln u
     right = jax.nn.one_hot(x0, rhm.num_symbols, dtype=message.dtype).transpose(2, 1, 0)  # N of the leaves
     unchanged = jnp.sum(tables[-1] * right, 0)

@@ -3,6 +3,7 @@
 All are joint denoisers: they draw whole data from p(x_0 | x_t), so forward-backward undoes all noise in one exact draw.
 """
 
+from .empirical import AbstractEmpiricalDenoiser as AbstractEmpiricalDenoiser
 from .empirical import EmpiricalDenoiser as EmpiricalDenoiser
 from .empirical import seed_log_weights as seed_log_weights
 from .grammar import GrammarDenoiser as GrammarDenoiser

@@ -10,69 +10,87 @@ largest exponent so far and sums relative to it: two matrix products per block, 
 ever formed. In float32, (2) has an error of about 1e-7 |x_t| |x^k| / sigma^2 nats.
 """
 
-from typing import Any
+import abc
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Shaped
 
-from diffusion.denoise.denoiser import AbstractJointDenoiser
-from diffusion.noise.process import AbstractTokenProcess
+from diffusion import VectorProcess
+from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractTokenDenoiser, AbstractVectorDenoiser
+from diffusion.noise.process import AbstractProcess, AbstractTokenProcess, draw_symbols, per_datum
+from hierarchical.arguments import NO_SYMBOL, Given
 
 from ..logspace import finite, log_sum
+
+LogWeights = Float[Array, "batch n"]
 
 BLOCK = 4096  # points of the set that are looked at together
 
 
-class EmpiricalDenoiser(AbstractJointDenoiser):
-    """The posterior when the data are known to be one of `data`. Costs O(n d) per row."""
+class AbstractEmpiricalDenoiser(AbstractJointDenoiser):
+    """The posterior when the data are known to be one of `data`."""
 
-    data: Shaped[Array, "n *datum"]
-    process: Any
-    """Of strings, an `AbstractTokenProcess`, or a `VectorProcess`."""
+    data: eqx.AbstractVar[Shaped[Array, "n *datum"]]
 
-    def __check_init__(self):
-        if self.data.shape[0] == 0:
-            raise ValueError("the training set is empty: give at least one datum")
-        if isinstance(self.process, AbstractTokenProcess) and not isinstance(self.data, Tracer):
-            low, high = int(np.min(self.data)), int(np.max(self.data))
-            if low < 0 or high >= self.process.num_symbols:
-                raise ValueError(
-                    f"the training set has symbols {low} .. {high}, the process 0 .. {self.process.num_symbols - 1}: "
-                    f"make them agree"
-                )
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape[1:]
 
-    def __call__(self, x_t, t):
-        if isinstance(self.process, AbstractTokenProcess):
-            weights = self.log_weights(x_t, t)
-            symbols = jax.nn.one_hot(self.data, self.process.num_symbols, dtype=weights.dtype)  # (n, sites, v)
-            # TF32 would cost digits
-            return jnp.log(jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols, precision="highest"))
-        rows = x_t.reshape(len(x_t), -1)
-        return self._mean(rows, t).reshape(x_t.shape)
+    @abc.abstractmethod
+    def log_weights_batch(self, x_t: Shaped[Array, "batch *datum"], t: Float[Array, " batch"]) -> LogWeights:
+        """`log_weights` of checked data with one batch axis."""
 
-    def posterior_sample(self, key, x_t, t):
-        return self.data[jax.random.categorical(key, self.log_weights(x_t, t))]
+    def log_weights(self, x_t: Given, t: Given) -> Float[Array, "*batch n"]:
+        """ln w, nats; all `-inf` for a string that no string of the set can have become."""
+        rows, times, batch = self.rows(x_t, t)
+        return self.log_weights_batch(rows, times).reshape(*batch, -1)
 
-    def log_weights(self, x_t, t) -> Float[Array, "batch n"]:
-        """ln w, nats; all `-inf` in a row that no string of the set can have become."""
-        if isinstance(self.process, AbstractTokenProcess):
-            total = self._evidence(x_t, t)
-            return total - finite(log_sum(total, axis=1))[:, None]
-        points = self.data.reshape(len(self.data), -1)
-        return jax.nn.log_softmax(self._exponents(x_t.reshape(len(x_t), -1), t, points))
 
-    def _evidence(self, x_t, t) -> Float[Array, "batch n"]:
-        """ln of equation (1), a site at a time, so that no (batch, n, sites) array is formed."""
-        evidence = jax.vmap(self.process.log_likelihood)(x_t, t)  # (batch, sites, v)
+class EmpiricalTokenDenoiser(AbstractEmpiricalDenoiser, AbstractTokenDenoiser):
+    """`EmpiricalDenoiser` of strings, equation (1)."""
+
+    data: Int[Array, "n sites"]
+    process: AbstractTokenProcess
+
+    def denoise_batch(self, x_t, t):
+        weights = self.log_weights_batch(x_t, t)
+        symbols = jax.nn.one_hot(self.data, self.process.num_symbols, dtype=weights.dtype)  # (n, sites, v)
+        # TF32 would cost digits
+        return jnp.log(jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols, precision="highest"))
+
+    def draw_batch(self, key, x_t, t):
+        number = draw_symbols(key, self.log_weights_batch(x_t, t))
+        return jnp.where(number[:, None] >= 0, self.data[number], NO_SYMBOL)
+
+    def log_weights_batch(self, x_t, t):
+        """A site at a time, so that no (batch, n, sites) array is formed."""
+        evidence = self.process.site_evidence(x_t, per_datum(t, x_t))  # (batch, sites, v)
         total, _ = jax.lax.scan(
             lambda total, site: (total + site[0][:, site[1]], None),
             jnp.zeros((len(x_t), len(self.data)), evidence.dtype),
             (evidence.transpose(1, 0, 2), self.data.T),
         )
-        return total
+        return total - finite(log_sum(total, axis=1))[:, None]
+
+
+class EmpiricalVectorDenoiser(AbstractEmpiricalDenoiser, AbstractVectorDenoiser):
+    """`EmpiricalDenoiser` of arrays, equation (2)."""
+
+    data: Float[Array, "n *datum"]
+    process: VectorProcess
+
+    def denoise_batch(self, x_t, t):
+        return self._mean(x_t.reshape(len(x_t), -1), t).reshape(x_t.shape)
+
+    def draw_batch(self, key, x_t, t):
+        number = draw_symbols(key, self.log_weights_batch(x_t, t))
+        return jnp.where(per_datum(number, x_t) >= 0, self.data[number], jnp.nan)
+
+    def log_weights_batch(self, x_t, t):
+        points = self.data.reshape(len(self.data), -1)
+        return jax.nn.log_softmax(self._exponents(x_t.reshape(len(x_t), -1), t, points))
 
     def _exponents(
         self, x_t: Float[Array, "batch d"], t: Float[Array, " batch"], points: Float[Array, "points d"]
@@ -102,10 +120,26 @@ class EmpiricalDenoiser(AbstractJointDenoiser):
         return mean / total[:, None]
 
 
+def EmpiricalDenoiser(data: Given, process: AbstractProcess) -> AbstractEmpiricalDenoiser:
+    """The exact denoiser of a finite training set, (n, *datum), of strings or of arrays. Costs O(n d) per datum.
+
+    Raises:
+      ValueError: if there are no data, or a symbol is outside the alphabet of the process.
+    """
+    data = process.clean(data)
+    if data.ndim < 2 or data.size == 0:
+        raise ValueError(f"the training set has shape {data.shape}: give (n, ...) data, at least one")
+    if isinstance(process, AbstractTokenProcess):
+        return EmpiricalTokenDenoiser(data=data, process=process)
+    if isinstance(process, VectorProcess):
+        return EmpiricalVectorDenoiser(data=data, process=process)
+    raise ValueError(f"{type(process).__name__} is a process neither of strings nor of arrays")
+
+
 def seed_log_weights(
-    denoiser: EmpiricalDenoiser,
-    x_t: Shaped[Array, "batch *datum"],
-    t: Float[Array, " batch"],
+    denoiser: AbstractEmpiricalDenoiser,
+    x_t: Given,
+    t: Given,
     seeds: Int[Array, " batch"],
 ) -> Float[Array, " batch"]:
     """ln w of the point that each row was noised from, nats; its -mean / d is the excess entropy f(t) of `collapse`."""

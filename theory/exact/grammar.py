@@ -3,16 +3,16 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffusion.denoise.denoiser import AbstractJointDenoiser
+from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractTokenDenoiser
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel
 
-from ..inference.belief_propagation import batched_marginals, batched_posterior_sample
+from ..inference.belief_propagation import marginals, posterior_sample
 from ..inference.evidence import noised_evidence
 from ..inference.fast.segments import data_at_once, in_pieces
 
 
-class GrammarDenoiser(AbstractJointDenoiser):
+class GrammarDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
     """The posterior under the grammar that made the data."""
 
     rhm: RandomHierarchyModel
@@ -21,17 +21,21 @@ class GrammarDenoiser(AbstractJointDenoiser):
     def __check_init__(self):
         check_alphabet(self.rhm.num_symbols, self.process, "grammar")
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.rhm.num_leaves,)
+
     @eqx.filter_jit
-    def __call__(self, x_t, t):
+    def denoise_batch(self, x_t, t):
         def log_probs(_, rows):
-            return jnp.log(batched_marginals(self.rhm, noised_evidence(self.process, *rows))[-1])
+            return jnp.log(marginals(self.rhm, noised_evidence(self.process, *rows))[-1])
 
         return in_pieces(log_probs, data_at_once(self.rhm), (x_t, t))
 
     @eqx.filter_jit
-    def posterior_sample(self, key, x_t, t):
+    def draw_batch(self, key, x_t, t):
         def drawn(key, rows):
-            return batched_posterior_sample(key, self.rhm, noised_evidence(self.process, *rows)).leaves
+            return posterior_sample(key, self.rhm, noised_evidence(self.process, *rows)).leaves
 
         return in_pieces(drawn, data_at_once(self.rhm), (x_t, t), key)
 

@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffusion.denoise.denoiser import AbstractJointDenoiser
-from diffusion.noise.process import AbstractTokenProcess
+from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractTokenDenoiser
+from diffusion.noise.process import AbstractTokenProcess, per_datum
 from hierarchical import MarkovChain
+from hierarchical.arguments import NO_SYMBOL
 
 from ..logspace import finite, log_sum
 from .grammar import check_alphabet
 
 
-class MarkovDenoiser(AbstractJointDenoiser):
+class MarkovDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
     """The posterior under a Markov chain, O(sites v^2) per row."""
 
     chain: MarkovChain
@@ -29,7 +30,11 @@ class MarkovDenoiser(AbstractJointDenoiser):
     def __check_init__(self):
         check_alphabet(self.chain.num_symbols, self.process, "chain")
 
-    def __call__(self, x_t, t):
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.chain.num_sites,)
+
+    def denoise_batch(self, x_t, t):
         def posterior(evidence):
             forward, steps = self._forward(evidence)
 
@@ -43,9 +48,9 @@ class MarkovDenoiser(AbstractJointDenoiser):
             joint = forward + jnp.concatenate([backward, end[None]])
             return joint - finite(log_sum(joint, axis=1))[:, None]
 
-        return jax.vmap(posterior)(jax.vmap(self.process.log_likelihood)(x_t, t))
+        return jax.vmap(posterior)(self.process.site_evidence(x_t, per_datum(t, x_t)))
 
-    def posterior_sample(self, key, x_t, t):
+    def draw_batch(self, key, x_t, t):
         def drawn(key, evidence):
             forward, steps = self._forward(evidence)
             noise = jax.random.gumbel(key, evidence.shape, evidence.dtype)  # the largest of logs + noise: a draw
@@ -57,9 +62,10 @@ class MarkovDenoiser(AbstractJointDenoiser):
                 return symbol, symbol
 
             _, rest = jax.lax.scan(back, last, (noise[:-1], steps, forward[:-1]), reverse=True)
-            return jnp.concatenate([rest, last[None]])
+            possible = jnp.isfinite(jnp.max(forward[-1]))
+            return jnp.where(possible, jnp.concatenate([rest, last[None]]), NO_SYMBOL)
 
-        evidence = jax.vmap(self.process.log_likelihood)(x_t, t)
+        evidence = self.process.site_evidence(x_t, per_datum(t, x_t))
         return jax.vmap(drawn)(jax.random.split(key, len(x_t)), evidence)
 
     def _forward(self, evidence: Float[Array, "sites v"]) -> tuple[Float[Array, "sites v"], Float[Array, "steps v v"]]:

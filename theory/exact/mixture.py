@@ -1,22 +1,31 @@
-"""The exact denoiser of a Gaussian mixture: the mean and exact draws of x_0 given x_t, in closed form."""
+"""The exact denoiser of a Gaussian mixture: mean, score and exact draws of x_0 given x_t, in closed form."""
 
 import jax
 
 from diffusion import VectorProcess
-from diffusion.denoise.denoiser import AbstractJointDenoiser
+from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractVectorDenoiser
 from hierarchical import GaussianMixture
 
 
-class MixtureDenoiser(AbstractJointDenoiser):
-    """The mean under a Gaussian mixture, for vectors of d numbers; exact draws from the posterior."""
+class MixtureDenoiser(AbstractVectorDenoiser, AbstractJointDenoiser):
+    """Mean and score under a Gaussian mixture, for vectors of d numbers; exact draws from the posterior."""
 
     mixture: GaussianMixture
     process: VectorProcess = VectorProcess()
 
-    def __call__(self, x_t, t):
-        alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
-        return jax.vmap(self.mixture.posterior_mean)(x_t, alpha, sigma)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.mixture.dimension,)
 
-    def posterior_sample(self, key, x_t, t):
+    def denoise_batch(self, x_t, t):
+        alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
+        return self.mixture.posterior_mean(x_t, alpha, sigma)
+
+    def score_batch(self, x_t, t):
+        """In closed form, so that no mean is subtracted from x_t."""
+        alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
+        return jax.vmap(lambda x, a, s: self.mixture.noised(a, s).score(x))(x_t, alpha, sigma)
+
+    def draw_batch(self, key, x_t, t):
         alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
         return jax.vmap(self.mixture.posterior_sample)(jax.random.split(key, len(x_t)), x_t, alpha, sigma)

@@ -276,7 +276,7 @@ def _draws(
 ) -> tuple[Float[Array, "draws d"], Float[Array, "draws d"]]:
     """Data and noise."""
     data_key, noise_key = jax.random.split(key)
-    x0, _ = jax.vmap(mixture.sample)(jax.random.split(data_key, num_draws))
+    x0 = mixture.sample(data_key, (num_draws,)).x
     return x0, jax.random.normal(noise_key, x0.shape, x0.dtype)
 
 

@@ -121,7 +121,7 @@ def mixture_retention(
     noised = law.noised(jnp.exp(-t), jnp.sqrt(-jnp.expm1(-2 * t)))
 
     def one(key):
-        posterior = noised.component_posterior(noised.sample(key)[0])
+        posterior = noised.component_posterior(noised.sample(key).x)
         if isinstance(mixture, TreeMixture) and level is not None:
             posterior = mixture.node_posterior(posterior, level)
         return jnp.sum(posterior**2)

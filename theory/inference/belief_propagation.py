@@ -12,11 +12,11 @@ There are two formulations. `logarithmic` is right for any evidence. `sweep` wor
 as fast on large batches, and knows when it is not precise: then, and where it does not apply, logarithms are taken. So
 the answer never depends on which one ran, beyond rounding. Derivatives are those of the logarithmic formulation.
 
-The public functions take one datum, except where they are named `batched`; each is one compiled sweep. The latter also
-take `NoisedStrings`, whose evidence need not be written out.
+Evidence may have any batch axes before its own two, or none; all data are one compiled sweep.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,130 +28,116 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Key
 
 from hierarchical import Derivation, RandomHierarchyModel
+from hierarchical.arguments import NO_SYMBOL, AnyKey, Given, as_key
 
 from . import logarithmic
-from .evidence import Evidence, LeafEvidence, LogLikelihoods, NoisedStrings, written_out
+from .evidence import Evidence, NoisedStrings, checked_evidence, rows_of, written_out
 from .fast import sweep
 from .fast.segments import suits
 
-LevelTables = tuple[Float[Array, "_nodes _symbols"], ...]
-BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
+LevelTables = tuple[Float[Array, "*batch _nodes _symbols"], ...]
+AnyEvidence = Given | NoisedStrings
 
 _NOT_ALLOWED = "the evidence holds NaN or +inf: give natural logarithms of likelihoods, -inf for impossible symbols"
 
 
-def log_evidence(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> Float[Array, ""]:
-    """ln p(y) of one datum, nats; `-inf` if the grammar cannot produce what the evidence demands.
+def log_evidence(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
+    """ln p(y), nats; `-inf` if the grammar cannot produce what the evidence demands.
 
     Args:
-      leaf_log_likelihoods: ln p(y_i | x_i = x) for each leaf and symbol, nats; `-inf` excludes a symbol.
+      evidence: ln p(y_i | x_i = x) for each leaf and symbol, (..., leaves, v), nats; `-inf` excludes a symbol. Or
+        `NoisedStrings`, whose evidence need not be written out.
 
     Raises:
-      ValueError: if the evidence holds NaN or +inf, or its shape is not (num_leaves, num_symbols). Inside `jax.jit`
-        NaN and +inf are only seen when the program runs: then it is a RuntimeError.
+      ValueError: if the evidence holds NaN or +inf, or a datum's shape is not (num_leaves, num_symbols). Inside
+        `jax.jit` NaN and +inf are only seen when the program runs: then it is a RuntimeError.
     """
-    return _best_of_one(sweep.log_evidence, logarithmic.log_evidence, rhm, leaf_log_likelihoods)
+    return _best(sweep.log_evidence, logarithmic.log_evidence, rhm, evidence)
 
 
-def marginals(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> LevelTables:
-    """Posterior probabilities of the symbol of every node given all evidence, a table per level, root first.
+def marginals(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> LevelTables:
+    """Posterior probabilities of the symbol of every node given all evidence, (..., nodes, v) per level, root first.
 
     Rows sum to 1; impossible evidence has no posterior, and gives rows of zeros. Arguments and errors as in
     `log_evidence`.
     """
-    return _best_of_one(sweep.marginals, logarithmic.marginals, rhm, leaf_log_likelihoods)
+    return _best(sweep.marginals, logarithmic.marginals, rhm, evidence)
 
 
-def cavity_marginals(rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> LevelTables:
+def cavity_marginals(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> LevelTables:
     """Probabilities of the symbol of every node given only the evidence outside its subtree, root first.
 
     At a leaf this is the posterior with the site's own evidence divided out, p(x_i | y at the other sites). A row of
     zeros marks a node whose surroundings are impossible by themselves. Arguments and errors as in `log_evidence`.
     """
-    return _best_of_one(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, leaf_log_likelihoods)
+    return _best(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, evidence)
 
 
-def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, leaf_log_likelihoods: LeafEvidence) -> Derivation:
-    """An exact draw of the whole tree given the evidence; every `valid` is false if the evidence is impossible.
+def posterior_sample(key: AnyKey, rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Derivation:
+    """An exact draw of the whole tree for each datum, levels (..., nodes).
 
-    Arguments and errors as in `log_evidence`.
+    Where the evidence is impossible, every `valid` is false and every symbol -1. Arguments and errors as in
+    `log_evidence`.
     """
-    return _best_of_one(*_samplers(key), rhm, leaf_log_likelihoods)
+    drawn = _best(_sweep_sample, logarithmic.posterior_sample, rhm, evidence, as_key(key))
+    levels = tuple(jnp.where(fine, level, NO_SYMBOL) for level, fine in zip(drawn.levels, drawn.valid, strict=True))
+    return Derivation(levels, drawn.valid)
 
 
-def batched_log_evidence(rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> Float[Array, " batch"]:
-    """`log_evidence` of many data at once."""
-    return _best(sweep.log_evidence, logarithmic.log_evidence, rhm, log_likelihoods)
+def _sweep_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence) -> Any:
+    return sweep.posterior_sample(jax.random.clone(key), rhm, evidence)  # the safe path may yet use the key
 
 
-def batched_marginals(rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> BatchLevelTables:
-    """`marginals` of many data at once: the same values."""
-    return _best(sweep.marginals, logarithmic.marginals, rhm, log_likelihoods)
-
-
-def batched_cavity_marginals(rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> BatchLevelTables:
-    """`cavity_marginals` of many data at once."""
-    return _best(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, log_likelihoods)
-
-
-def batched_posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelihoods: Evidence) -> Derivation:
-    """One `posterior_sample` for each of many data; the levels of the result are (batch, nodes)."""
-    return _best(*_samplers(key), rhm, log_likelihoods)
-
-
-def _samplers(key: Key[Array, ""]) -> tuple[Callable, Callable]:
-    return Partial(sweep.posterior_sample, jax.random.clone(key)), Partial(logarithmic.posterior_sample, key)
-
-
-def _best(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence) -> Any:
-    if not len(evidence):
-        raise ValueError("the batch is empty: give the evidence of at least one datum")
-    return _fast_or_safe(Partial(fast), Partial(safe), rhm, evidence, evidence.shape[1:], len(evidence))
-
-
-def _best_of_one(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: LeafEvidence) -> Any:
-    """`_best` of one datum. The axis of the batch comes and goes within the program: outside it, that takes as long."""
-    fast, safe = Partial(_of_one, Partial(fast)), Partial(_of_one, Partial(safe))
-    return _fast_or_safe(fast, safe, rhm, evidence, evidence.shape, 1)
-
-
-def _of_one(function: Callable, rhm: RandomHierarchyModel, evidence: LeafEvidence) -> Any:
-    return jax.tree.map(lambda leaf: leaf[0], function(rhm, evidence[None]))
-
-
-def _fast_or_safe(
-    fast: Partial,
-    safe: Partial,
-    rhm: RandomHierarchyModel,
-    evidence: Evidence | LeafEvidence,
-    shape: tuple[int, ...],
-    batch: int,
+def _best(
+    fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: AnyEvidence, *key: Key[Array, ""]
 ) -> Any:
     """The fast answer where it is reliable for the whole batch, else the safe one; derivatives of the safe one.
 
     `fast` returns its answer and for which data it is reliable: NaN and +inf never are, so that only `safe` has to look
-    for them. `shape` is that of each datum.
+    for them.
     """
-    expected = (rhm.num_leaves, rhm.num_symbols)
-    if shape != expected:
-        raise ValueError(f"evidence must be (leaves, symbols) = {expected} for this grammar, got {shape}")
-    large = suits(rhm, batch, evidence.dtype)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((fast, safe, rhm, evidence))):
-        if large:
-            return _either(fast, safe, rhm, evidence)
-        return safe(rhm, _checked(evidence))
-    # two programs, not one with both: half the time to compile, and memory for the fast one only; and errors raised
-    # here, for a program that can raise them calls Python, which no cache of compiled programs keeps
-    # a process may hold what is no array; all else JAX takes as it is, and calls it in a third of the time
-    how = eqx.filter_jit if isinstance(evidence, NoisedStrings) else jax.jit
+    given = checked_evidence(evidence, (rhm.num_leaves, rhm.num_symbols))
+    arguments = (*key, rhm, given)
+    large = suits(rhm, math.prod(given.shape[:-2]), given.dtype)
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
+        return _by_programs(Partial(fast), Partial(safe), arguments, large)
     if large:
-        found, reliable = _program(_fast, how)(fast, rhm, evidence)
+        return _either(Partial(fast), Partial(safe), arguments)
+    return _over_rows(safe, _checked(arguments))
+
+
+def _over_rows(function: Callable, arguments: tuple) -> Any:
+    """A function of evidence with one batch axis, of evidence with any; axes come and go within the program."""
+    *rest, evidence = arguments
+    return _with_axes(evidence.shape[:-2], function(*rest, rows_of(evidence)))
+
+
+def _guarded(fast: Callable, arguments: tuple) -> tuple[Any, Bool[Array, ""]]:
+    """The fast answer, and whether it is reliable for all data."""
+    *rest, evidence = arguments
+    answer, reliable = fast(*rest, rows_of(evidence))
+    return _with_axes(evidence.shape[:-2], answer), jnp.all(reliable)
+
+
+def _with_axes(batch: tuple[int, ...], answer: Any) -> Any:
+    return answer if len(batch) == 1 else jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), answer)
+
+
+def _by_programs(fast: Partial, safe: Partial, arguments: tuple, large: bool) -> Any:
+    """Two programs, not one with both: half the time to compile, and memory for the fast one only.
+
+    Errors are raised here, for a program that can raise them calls Python, which no cache of compiled programs keeps. A
+    process may hold what is no array; all else JAX takes as it is, and calls it in a third of the time.
+    """
+    how = eqx.filter_jit if isinstance(arguments[-1], NoisedStrings) else jax.jit
+    if large:
+        answer, reliable = _program(_guarded, how)(fast, arguments)
         if reliable:
-            return found
-    found, allowed = _program(_safe, how)(safe, rhm, evidence)
+            return answer
+    answer, allowed = _program(_safe, how)(safe, arguments)
     if not allowed:
         raise ValueError(_NOT_ALLOWED)
-    return found
+    return answer
 
 
 @functools.cache
@@ -161,43 +147,39 @@ def _program(function: Callable, how: Callable) -> Callable:
     return how(function, compiler_options=options)
 
 
-def _safe(safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence | LeafEvidence):
+def _safe(safe: Callable, arguments: tuple):
+    *rest, evidence = arguments
     given = written_out(evidence)
-    return safe(rhm, given), _is_allowed(given)
-
-
-def _fast(fast: Callable, rhm: RandomHierarchyModel, evidence: Evidence | LeafEvidence):
-    found, reliable = fast(rhm, evidence)
-    return found, jnp.all(reliable)
+    return _over_rows(safe, (*rest, given)), _is_allowed(given)
 
 
 @eqx.filter_jit
-def _either(fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: Evidence | LeafEvidence):
-    arguments = (fast, safe, rhm, evidence)
+def _either(fast: Callable, safe: Callable, arguments: tuple):
     smooth, rest = eqx.partition(arguments, eqx.is_inexact_array)
     counted, static = eqx.partition(rest, eqx.is_array)
 
     @jax.custom_jvp
     def value(smooth, counted):
-        fast, safe, rhm, evidence = eqx.combine(smooth, counted, static)
-        found, reliable = fast(rhm, evidence)
-        return jax.lax.cond(jnp.all(reliable), lambda: found, lambda: safe(rhm, _checked(evidence)))
+        arguments = eqx.combine(smooth, counted, static)
+        answer, reliable = _guarded(fast, arguments)
+        return jax.lax.cond(reliable, lambda: answer, lambda: _over_rows(safe, _checked(arguments)))
 
     @value.defjvp
     def derivative(primals, tangents):
         def of_safe(smooth):
-            _, safe, rhm, evidence = eqx.combine(smooth, primals[1], static)
-            return safe(rhm, _checked(evidence))
+            return _over_rows(safe, _checked(eqx.combine(smooth, primals[1], static)))
 
         return jax.jvp(of_safe, primals[:1], tangents[:1])
 
     return value(smooth, counted)
 
 
-def _checked(evidence: Evidence | LeafEvidence) -> LogLikelihoods | LeafEvidence:
+def _checked(arguments: tuple) -> tuple:
+    """The same with written-out evidence that raises an error where it holds NaN or +inf."""
+    *rest, evidence = arguments
     given = written_out(evidence)
-    return eqx.error_if(given, ~_is_allowed(given), _NOT_ALLOWED)
+    return *rest, eqx.error_if(given, ~_is_allowed(given), _NOT_ALLOWED)
 
 
-def _is_allowed(given: LogLikelihoods | LeafEvidence) -> Bool[Array, ""]:
+def _is_allowed(given: Float[Array, "*batch leaves v"]) -> Bool[Array, ""]:
     return jnp.all(given < jnp.inf)

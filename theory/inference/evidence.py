@@ -11,26 +11,32 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
-from diffusion.noise.process import AbstractTokenProcess
+from diffusion.noise.process import AbstractTokenProcess, over_batch, per_datum
+from hierarchical.arguments import Given, as_numbers
 
 from .fast.segments import Segment, in_memory, transposed_tile
 
 LogLikelihoods = Float[Array, "batch leaves v"]
-LeafEvidence = Float[Array, "leaves v"]
 
 
 class NoisedStrings(eqx.Module):
-    """Strings of discrete symbols, each noised by the same process at a time of its own."""
+    """Strings of discrete symbols, noised by the same process, each at a time of its own or all at one."""
 
     process: AbstractTokenProcess
-    x_t: Int[Array, "batch leaves"]
-    t: Float[Array, " batch"]
+    x_t: Int[Array, "*batch leaves"]
+    t: Float[Array, "*times"]
+
+    def __init__(self, process: AbstractTokenProcess, x_t: Given, t: Given):
+        """Raises ValueError if shapes do not fit, or a known symbol or time is out of range."""
+        self.process, self.x_t = process, process.noised(x_t)
+        if self.x_t.ndim < 1 or process.noised_shape((1,)) != (1,):
+            raise ValueError(f"x_t has shape {self.x_t.shape} and {process}: give strings (..., leaves) of symbols")
+        self.t = over_batch(process.time(t, self.x_t), self.x_t.shape[:-1])
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """That of the log-likelihoods."""
-        batch, leaves = self.x_t.shape
-        return batch, leaves, self.process.num_symbols
+        return *self.x_t.shape, self.process.num_symbols
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -41,6 +47,7 @@ class NoisedStrings(eqx.Module):
 
 
 Evidence = LogLikelihoods | NoisedStrings
+AnyEvidence = Float[Array, "*batch leaves v"] | NoisedStrings
 
 
 def noised_evidence(
@@ -49,13 +56,35 @@ def noised_evidence(
     """What noised data say of their leaves: symbols are kept as they are, vectors become log-likelihoods."""
     if x_t.ndim == 2:
         return NoisedStrings(process, x_t, t)
-    return jax.vmap(process.log_likelihood)(x_t, t)
+    return process.site_evidence(x_t, per_datum(t, x_t))
 
 
-def written_out(evidence: Evidence | LeafEvidence) -> LogLikelihoods | LeafEvidence:
+def checked_evidence(evidence: Given | NoisedStrings, datum: tuple[int, int]) -> AnyEvidence:
+    """Evidence as floats or noised strings; log-likelihoods of whole numbers become floats.
+
+    Raises:
+      ValueError: if the evidence of a datum has another shape than `datum`, (leaves, symbols), or there is none.
+    """
+    given = evidence if isinstance(evidence, NoisedStrings) else as_numbers(evidence)
+    if given.shape[-2:] != datum or len(given.shape) < 2:
+        raise ValueError(f"evidence must be (..., leaves, symbols) = (..., {datum[0]}, {datum[1]}), got {given.shape}")
+    if 0 in given.shape:
+        raise ValueError(f"the batch {given.shape[:-2]} is empty: give the evidence of at least one datum")
+    return given
+
+
+def rows_of(evidence: AnyEvidence) -> Evidence:
+    """The same with one batch axis."""
+    if isinstance(evidence, NoisedStrings):
+        strings = evidence.x_t.reshape(-1, evidence.x_t.shape[-1]), evidence.t.reshape(-1)
+        return eqx.tree_at(lambda rows: (rows.x_t, rows.t), evidence, strings)
+    return evidence.reshape(-1, *evidence.shape[-2:])
+
+
+def written_out(evidence: AnyEvidence) -> Float[Array, "*batch leaves v"]:
     """ln p(y_i | x_i = x) of every datum, leaf and symbol, nats; an array is returned as it is."""
     if isinstance(evidence, NoisedStrings):
-        return jax.vmap(evidence.process.log_likelihood)(evidence.x_t, evidence.t)
+        return evidence.process.site_evidence(evidence.x_t, per_datum(evidence.t, evidence.x_t))
     return evidence
 
 
@@ -64,7 +93,7 @@ def lanes_reader(evidence: Evidence, cut: Segment, leaves: int, lanes: int) -> C
     if isinstance(evidence, NoisedStrings):
         strings = evidence.x_t.reshape(cut.lanes, cut.nodes[-1])
         times = jnp.repeat(evidence.t, cut.roots)
-        likelihood = jax.vmap(evidence.process.log_likelihood, (1, 0), -1)
+        likelihood = jax.vmap(evidence.process.site_evidence, (1, 0), -1)
 
         def made(leaf, lane):
             x_t = jax.lax.dynamic_slice(strings, (lane, leaf), (lanes, leaves))

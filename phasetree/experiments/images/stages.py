@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
-from diffusion import AbstractNetworkDenoiser, ReverseSDE, TrainConfig, batched_forward_backward
+from diffusion import AbstractNetworkDenoiser, ReverseSDE, TrainConfig, forward_backward
 from diffusion.measure import GridGeometry, connected_sums, displacement, over_trajectories
 from diffusion.networks.conv_unet import gathered, spread
 from phasetree.experiments.images.config import ImagesConfig
@@ -246,7 +246,7 @@ def _examples(config: ImagesConfig, lab: Lab) -> xr.Dataset:
     for number, t in enumerate(config.noise_levels):
         key = named_key(config.seed, "examples", number)
         times = jnp.full(len(x0), t, jnp.float32)
-        again = batched_forward_backward(key, lab.denoiser, lab.denoiser.process, x0, times, sampler=_sampler(config))
+        again = forward_backward(key, lab.denoiser, x0, times, sampler=_sampler(config))[0]
         pictures.append(np.asarray(again))
         lengths.append(np.asarray(jnp.linalg.norm(lab.embedding.patches(again) - original, axis=-1)))
 

@@ -13,12 +13,12 @@ from jaxtyping import Array, Float, Key
 from diffusion import (
     AbstractDenoiser,
     AbstractNetworkDenoiser,
+    Finite,
     FolderError,
-    FreshVectors,
+    Fresh,
     LogSNRSchedule,
     Preconditioned,
     ProbabilityFlow,
-    TrainingSet,
     VectorMLP,
     VectorProcess,
     from_flax,
@@ -107,7 +107,7 @@ def _watched(config: MemorisationConfig, folder: ResultFolder, points: int, repe
         train(
             named_key(config.seed, f"train-{points}", repeat),
             denoiser,
-            TrainingSet(case.data),
+            Finite(case.data),
             training,
             folder=folder.path / "checkpoints" / name,
             fingerprint={"points": points, "repeat": repeat, "width": config.width, "seed": config.seed},
@@ -134,7 +134,7 @@ def _case(config: MemorisationConfig, points: int, repeat: int) -> Case:
     """The clusters are those of the seed; each repeat has a training set of its own, larger ones contain smaller."""
     mixture = two_clusters(named_key(config.seed, "means", config.dimension), config.dimension, config.std)
     exact = MixtureDenoiser(mixture=mixture, process=VectorProcess())
-    supply = FreshVectors(mixture)
+    supply = Fresh(mixture)
     data = supply.batch(named_key(config.seed, "data", repeat), max(config.points))[:points]
     keys = jax.random.split(named_key(config.seed, "evaluation", repeat), 5)
     noised = _noised(keys[0], keys[1], exact, data[jnp.arange(DRAWS) % points])

@@ -108,7 +108,7 @@ def _same(
     """Whether the cluster is that of the datum after a U-turn, of the other clone, of the datum after the flow."""
     data_key, noise_key, first_key, second_key, flow_key = jax.random.split(key, 5)
     equation, flow = samplers
-    x0, _ = jax.vmap(mixture.sample)(jax.random.split(data_key, size))
+    x0 = mixture.sample(data_key, (size,)).x
     times = jnp.full(size, t)
     x_t = jax.vmap(denoiser.process.corrupt)(jax.random.split(noise_key, size), x0, times)
     first, second = (equation(k, denoiser, x_t, times) for k in (first_key, second_key))

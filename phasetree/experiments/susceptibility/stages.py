@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Array, Int
 from tqdm import tqdm
 
-from diffusion import AbstractDenoiser, AbstractNetworkDenoiser, batched_forward_backward
+from diffusion import AbstractDenoiser, AbstractNetworkDenoiser, forward_backward
 from diffusion.measure import (
     RingGeometry,
     TreeGeometry,
@@ -88,7 +88,7 @@ class Run:
             rhm.rules, rhm.rule_log_probs, num_symbols=rhm.num_symbols, filter_level=rhm.depth
         )
         keys = jax.random.split(self.keys("chain data", 0), self.config.num_data)
-        of_chain = eqx.filter_jit(jax.vmap(lambda key: chain.sample(key)))(keys)
+        of_chain = eqx.filter_jit(jax.vmap(lambda key: chain.sample(key).x))(keys)
         return {
             "chain": self.measured("chain", 0, MarkovDenoiser(chain=chain, process=self.process), of_chain),
             "mixture": self.measured("mixture", 0, GrammarDenoiser(rhm=flat, process=self.process), self.data(0, flat)),
@@ -101,7 +101,7 @@ class Run:
             chosen = self.times[[peak // 2, peak, (peak + len(self.times)) // 2]]
             repeated, times = jnp.repeat(x0[:1], 3, 0), jnp.asarray(chosen)
             exact = GrammarDenoiser(rhm=rhm, process=self.process)
-            x = batched_forward_backward(self.keys("tree", 0), exact, self.process, repeated, times)
+            x = forward_backward(self.keys("tree", 0), exact, repeated, times)[0]
             old, new = (jax.vmap(rhm.parse)(strings).levels for strings in (repeated, x))
             nodes = [np.asarray(a != b) for a, b in zip(old, new, strict=True)]
             return xr.Dataset(

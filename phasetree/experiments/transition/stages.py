@@ -14,18 +14,18 @@ from tqdm import tqdm
 from diffusion import (
     AbstractDenoiser,
     AbstractNetworkDenoiser,
-    FreshStrings,
-    batched_forward_backward,
+    Fresh,
+    forward_backward,
 )
 from diffusion.measure import level_retention
 from diffusion.noise.process import AbstractTokenProcess
-from hierarchical import Derivation, RandomHierarchyModel, batched_sample
+from hierarchical import Derivation, RandomHierarchyModel, sample_trees
 from phasetree.experiments.processes import PROCESSES
 from phasetree.experiments.transition.config import TIMES, TransitionConfig
 from phasetree.recipes.training import named_key, trained_on_grammar
 from phasetree.results import ResultFolder
-from theory import batched_marginals, density_evolution, mean_field
-from theory.exact import EmpiricalDenoiser, GrammarDenoiser
+from theory import density_evolution, marginals, mean_field
+from theory.exact import AbstractEmpiricalDenoiser, EmpiricalDenoiser, GrammarDenoiser
 
 
 class Run:
@@ -48,8 +48,8 @@ class Run:
     def measured(self, kind: str, number: int, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser) -> xr.Dataset:
         """Retention of every level by forward-backward: the same data and noise whatever the denoiser."""
         config = self.config
-        x0 = FreshStrings(rhm).batch(self.keys("data", number), config.num_data)
-        if isinstance(denoiser, EmpiricalDenoiser):
+        x0 = Fresh(rhm).batch(self.keys("data", number), config.num_data)
+        if isinstance(denoiser, AbstractEmpiricalDenoiser):
             chosen = jax.random.randint(self.keys("chosen", number), (config.num_data,), 0, len(denoiser.data))
             x0 = denoiser.data[chosen]
 
@@ -63,7 +63,7 @@ class Run:
 
         The strings and their noise are those of `measured`, so what is left of a difference is the drawing.
         """
-        data = batched_sample(self.keys("data", number), rhm, num_data)
+        data = sample_trees(self.keys("data", number), rhm, num_data)
 
         def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
             return _believed_retention(key, rhm, self.process, jax.tree.map(lambda x: x[rows], data), t)
@@ -124,7 +124,7 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
             denoisers["trained"], losses = this.trained(number, rhm)
             training.append(losses)
         if config.training_set:
-            strings = FreshStrings(rhm).batch(this.keys("training set", number), config.training_set)
+            strings = Fresh(rhm).batch(this.keys("training set", number), config.training_set)
             denoisers["empirical"] = EmpiricalDenoiser(data=strings, process=this.process)
         for kind, denoiser in denoisers.items():
             curves.setdefault(kind, []).append(this.measured(kind, number, rhm, denoiser).retention)
@@ -153,14 +153,14 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
 @eqx.filter_jit
 def _regenerated_retention(key, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser, x0, t) -> Array:
     times = jnp.full(len(x0), t, jnp.float32)
-    return level_retention(rhm, x0, batched_forward_backward(key, denoiser, denoiser.process, x0, times))
+    return level_retention(rhm, x0, forward_backward(key, denoiser, x0, times)[0])
 
 
 @eqx.filter_jit
 def _believed_retention(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, data: Derivation, t) -> Array:
-    noise_key, _ = jax.random.split(key)  # as in `batched_forward_backward`: the same noise on the same strings
+    noise_key, _ = jax.random.split(key)  # as in `forward_backward`: the same noise on the same strings
     x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(noise_key, len(data.leaves)), data.leaves, t)
-    tables = batched_marginals(rhm, jax.vmap(process.log_likelihood, (0, None))(x_t, t))
+    tables = marginals(rhm, jax.vmap(process.log_likelihood, (0, None))(x_t, t))
     truths = [
         jnp.take_along_axis(table, level[..., None], -1) for table, level in zip(tables, data.levels, strict=True)
     ]

@@ -96,7 +96,8 @@ def _kept(
     The regenerated datum's cluster is drawn from its posterior: clusters overlap, and a datum alone does not say.
     """
     data_key, noise_key, reverse_key, cluster_key = jax.random.split(key, 4)
-    x0, before = jax.vmap(tree.mixture.sample)(jax.random.split(data_key, size))
+    data = tree.sample(data_key, (size,))
+    x0, before = data.x, data.latent
     times = jnp.full(size, t)
     x_t = jax.vmap(denoiser.process.corrupt)(jax.random.split(noise_key, size), x0, times)
     posterior = jax.vmap(tree.mixture.component_posterior)(sampler(reverse_key, denoiser, x_t, times))

@@ -12,10 +12,10 @@ from jaxtyping import Array, Int32, Key
 
 from diffusion import (
     AbstractNetworkDenoiser,
+    Finite,
     Masking,
     TokenEmbedding,
     TrainConfig,
-    TrainingSet,
     Transformer,
     from_flax,
     train,
@@ -118,7 +118,7 @@ def trained_on_text(
     tokens = sum(map(len, data.corpus.train))
     most = max(config.readings * tokens // (config.train.batch_size * length), 1)
     training = dataclasses.replace(config.train, steps=min(config.train.steps, most))
-    strings = TrainingSet(jnp.asarray(_overlapping(data.corpus.train, length)))
+    strings = Finite(jnp.asarray(_overlapping(data.corpus.train, length)))
     identity = {"sha256": data.text.sha256, "vocabulary": process.num_symbols, "window": length, "heads": config.heads}
     denoiser, checkpoints = from_flax(network, process, length), folder.path / "checkpoints" / name
     description = f"training on {data.text.name} {name}".strip()

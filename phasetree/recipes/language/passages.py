@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float32, Int, Int32, Key
 from tqdm import tqdm
 
-from diffusion import AbstractDenoiser, RandomOrder, batched_forward_backward
+from diffusion import AbstractDenoiser, RandomOrder, forward_backward
 
 PIECE = re.compile(r"[\w'’]+|[^\w\s]")
 MARKDOWN = re.compile(r"([\\`*_\[\]<>~#|])")
@@ -87,7 +87,7 @@ def regenerate(
     x0 = jnp.asarray(np.repeat(np.asarray(passages, np.int32), num_trajectories, axis=0))
     t = jnp.full(len(x0), fraction, jnp.float32)
     sampler = RandomOrder(tokens_per_step)
-    x = batched_forward_backward(key, denoiser, denoiser.process, x0, t, sampler=sampler)
+    x = forward_backward(key, denoiser, x0, t, sampler=sampler)[0]
     return np.asarray(x, np.int32).reshape(len(passages), num_trajectories, -1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int32, Key
 
-from diffusion import AbstractNetworkDenoiser, ConvUNet, TrainConfig, TrainingSet, VectorProcess, from_flax, train
+from diffusion import AbstractNetworkDenoiser, ConvUNet, Finite, TrainConfig, VectorProcess, from_flax, train
 from hierarchical import Images, load_images, select_classes, split_images
 
 
@@ -69,6 +69,6 @@ def trained_on_images(
     network = ConvUNet(shape[-1], width, levels, patch, rngs=nnx.Rngs(network_key))
     denoiser = from_flax(network, VectorProcess(), shape)
     identity = {"sha256": data.images.sha256, "shape": list(shape), "width": width, "levels": levels, "patch": patch}
-    examples = TrainingSet(jnp.asarray(data.train))
+    examples = Finite(jnp.asarray(data.train))
     result = train(key, denoiser, examples, config, folder=folder, fingerprint=identity, report=report)
     return result.denoiser, np.asarray(result.losses)

@@ -234,7 +234,7 @@ def in_numpy(x_t, t):
 def regenerated(denoiser):
     """Strings and sums of changes: both compiled, with the denoiser called at every step of the sampler."""
     x0 = jnp.zeros((2, SITES), jnp.int32)
-    strings = forward_backward(jax.random.key(1), denoiser, PROCESS, x0[0], jnp.float32(0.7), num_trajectories=4)
+    strings = forward_backward(jax.random.key(1), denoiser, x0[0], jnp.float32(0.7), num_trajectories=4)
     found = change_sums(
         jax.random.key(2), denoiser, x0, jnp.float32(0.7), LineGeometry(SITES), num_trajectories=4, strings_at_once=4
     )

@@ -84,5 +84,5 @@ def test_retention_counts_the_nodes_that_both_trees_share():
 
 def test_retention_of_a_filtered_grammar_says_nothing_of_its_class():
     rhm = RandomHierarchyModel(3, 2, 2, 3, filter_level=2, key=jax.random.key(7))
-    string = rhm.sample(jax.random.key(8)).leaves[None]
+    string = rhm.sample(jax.random.key(8), 1).x
     np.testing.assert_array_equal(level_retention(rhm, string, string), [[np.nan, np.nan, 1, 1]])

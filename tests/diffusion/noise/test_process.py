@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffusion import EpsilonBelief, GaussianProcess, Masking, UniformNoise, VarianceExploding, VariancePreserving
+from diffusion import (
+    EpsilonBelief,
+    GaussianProcess,
+    Masking,
+    UniformNoise,
+    VarianceExploding,
+    VariancePreserving,
+    VectorProcess,
+)
 from diffusion.noise.process import AbstractChannel
 from diffusion.noise.strings import cavity
 from hierarchical import RandomHierarchyModel
 from tests.laws import assert_drawn_from
 from tests.references import channels, enumeration
-from theory import batched_cavity_marginals, batched_marginals
+from theory import cavity_marginals, marginals
 
 V = 3
 DRAWS = 20_000
@@ -44,7 +52,7 @@ def assert_follows_evidence(process, x_t, x0, t):
         assert stats.kstest(standardised(process, x_t, x0, t).ravel(), "norm").pvalue > 1e-3
         return
     values = jnp.arange(V + 1, dtype=jnp.int32)
-    law = np.exp(np.asarray(process.log_likelihood(values, t)))  # (values, x)
+    law = np.exp(np.asarray(jax.jit(process.log_likelihood)(values, t)))  # (values, x); jitted, for V is refused else
     for x in range(V):
         assert_drawn_from(np.bincount(np.asarray(x_t)[np.asarray(x0) == x], minlength=V + 1), law[:, x])
 
@@ -60,7 +68,7 @@ def test_corrupt_draws_from_the_law_that_the_evidence_states(name, t):
 @pytest.mark.parametrize("name", TOKENS)
 def test_evidence_is_normalised_over_what_can_be_observed_and_excludes_the_rest(name, t):
     values = jnp.arange(-1, V + 2, dtype=jnp.int32)  # all symbols, the mask, and two that do not exist
-    likelihood = jnp.exp(PROCESSES[name].log_likelihood(values, t))
+    likelihood = jnp.exp(jax.jit(PROCESSES[name].log_likelihood)(values, t))
     np.testing.assert_allclose(likelihood.sum(0), np.ones(V), atol=1e-14)
     np.testing.assert_array_equal(likelihood[jnp.array([0, -1])], 0)
 
@@ -101,7 +109,9 @@ def test_at_the_largest_time_the_evidence_is_flat(name):
 @pytest.mark.parametrize("name", CHANNELS)
 def test_prior_is_the_law_at_the_largest_time(name):
     process = PROCESSES[name]
-    assert_follows_evidence(process, process.prior(jax.random.key(5), (DRAWS,)), SITES, process.max_time)
+    assert_follows_evidence(
+        process, process.prior(jax.random.key(5), (DRAWS,), jnp.asarray(process.max_time)), SITES, process.max_time
+    )
 
 
 @pytest.mark.parametrize(("s", "t"), [(0.25, 0.7), (0.0, 0.7)])
@@ -111,7 +121,7 @@ def test_with_x0_known_a_reverse_step_gives_the_channel_at_s(name, s, t):
     process, known = PROCESSES[name], jnp.log(jax.nn.one_hot(SITES, V))
     noise_key, step_key = jax.random.split(jax.random.key(6))
     x_t = process.corrupt(noise_key, SITES, t)
-    x_s = jax.jit(process.reverse_step)(step_key, known, x_t, t, s)
+    x_s = jax.jit(process.reverse_step)(step_key, known, x_t, jnp.asarray(t), jnp.asarray(s))
     assert x_s.dtype == x_t.dtype
     if s == 0:
         np.testing.assert_array_equal(process.decode(x_s), SITES)
@@ -124,7 +134,7 @@ def test_reverse_step_has_the_joint_law_of_the_two_times(name):
     process, (channel, forward), s, t = PROCESSES[name], REFERENCE[name], 0.25, 0.7
     noise_key, step_key = jax.random.split(jax.random.key(7))
     x_t = process.corrupt(noise_key, SITES, t)
-    x_s = process.reverse_step(step_key, jnp.log(jax.nn.one_hot(SITES, V)), x_t, t, s)
+    x_s = process.reverse_step(step_key, jnp.log(jax.nn.one_hot(SITES, V)), x_t, jnp.asarray(t), jnp.asarray(s))
     step = forward(V, s, t)
     for x in range(V):
         expected = channel(V, s)[x][:, None] * step  # (x_s, x_t)
@@ -140,7 +150,7 @@ def test_gaussian_reverse_step_makes_the_added_noise_independent_of_x_s(name):
     process, s, t = PROCESSES[name], 0.25, 0.7
     noise_key, step_key = jax.random.split(jax.random.key(8))
     x_t = process.corrupt(noise_key, SITES, t)
-    x_s = process.reverse_step(step_key, jnp.log(jax.nn.one_hot(SITES, V)), x_t, t, s)
+    x_s = process.reverse_step(step_key, jnp.log(jax.nn.one_hot(SITES, V)), x_t, jnp.asarray(t), jnp.asarray(s))
     alpha_t, alpha_s = (np.exp(-t), np.exp(-s)) if isinstance(process.path, VariancePreserving) else (1.0, 1.0)
     added = (x_t - alpha_t / alpha_s * x_s) / (alpha_t * np.sqrt(np.exp(2 * t) - np.exp(2 * s)))
     assert stats.kstest(np.ravel(added), "norm").pvalue > 1e-3
@@ -172,32 +182,32 @@ def uniform_reverse():
 
 def test_uniform_reverse_kernel_with_the_cavity_is_exact(uniform_reverse):
     rhm, x_t, s, t, evidence, kernel = uniform_reverse
-    message = jnp.log(batched_cavity_marginals(rhm, evidence)[-1])
-    got = jax.jit(jax.vmap(UniformNoise(V).reverse_kernel, (0, 0, None, None)))(message, x_t, t, s)
+    message = jnp.log(cavity_marginals(rhm, evidence)[-1])
+    got = jax.jit(jax.vmap(UniformNoise(V).reverse_kernel, (0, 0, None, None)))(
+        message, x_t, jnp.asarray(t), jnp.asarray(s)
+    )
     np.testing.assert_allclose(np.exp(got), kernel, atol=1e-12)
 
 
 def test_uniform_reverse_kernel_with_the_marginal_is_wrong(uniform_reverse):
     """The site's evidence is counted twice: too sure of what it sees, by 3% at least at some site of every x_t."""
     rhm, x_t, s, t, evidence, kernel = uniform_reverse
-    posterior = jnp.log(batched_marginals(rhm, evidence)[-1])
-    got = jax.vmap(UniformNoise(V).reverse_kernel, (0, 0, None, None))(posterior, x_t, t, s)
+    posterior = jnp.log(marginals(rhm, evidence)[-1])
+    got = jax.vmap(UniformNoise(V).reverse_kernel, (0, 0, None, None))(posterior, x_t, jnp.asarray(t), jnp.asarray(s))
     assert np.abs(np.exp(got) - kernel).max((1, 2)).min() > 0.03
     assert np.abs(np.exp(got) - kernel).max() > 0.1
 
 
 def test_cavity_divides_the_evidence_out_of_the_posterior(uniform_reverse):
     rhm, _, _, _, evidence, _ = uniform_reverse
-    posterior = jnp.log(batched_marginals(rhm, evidence)[-1])
-    np.testing.assert_allclose(
-        jnp.exp(cavity(posterior, evidence)), batched_cavity_marginals(rhm, evidence)[-1], atol=1e-12
-    )
+    posterior = jnp.log(marginals(rhm, evidence)[-1])
+    np.testing.assert_allclose(jnp.exp(cavity(posterior, evidence)), cavity_marginals(rhm, evidence)[-1], atol=1e-12)
 
 
 def test_uniform_reverse_step_draws_the_exact_kernel_from_the_posterior(uniform_reverse):
     rhm, x_t, s, t, evidence, kernel = uniform_reverse
     row, draws = 5, 5000
-    posterior = jnp.log(batched_marginals(rhm, evidence[row][None])[-1][0])
+    posterior = jnp.log(marginals(rhm, evidence[row][None])[-1][0])
     step = jax.jit(jax.vmap(UniformNoise(V).reverse_step, (0, None, None, None, None)))
     x_s = np.asarray(step(jax.random.split(jax.random.key(10), draws), posterior, x_t[row], t, s))
     for site in range(4):
@@ -218,7 +228,7 @@ def nishimori_gap(name, t):
         x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(jax.random.key(11), len(x0)), x0, t)
         weights = np.full(len(x0), 1 / len(x0))
     evidence = jax.vmap(process.log_likelihood, (0, None))(x_t, t)
-    leaves = batched_marginals(rhm, evidence)[-1]
+    leaves = marginals(rhm, evidence)[-1]
     p_true = jnp.take_along_axis(leaves, x0[..., None], -1)[..., 0]
     gaps = np.asarray(jnp.mean(p_true - jnp.sum(leaves**2, -1), -1))
     stderr = gaps.std() / np.sqrt(len(gaps)) if name in GAUSSIAN else 0.0
@@ -267,3 +277,64 @@ def test_float32_gaussian_beliefs_are_those_of_float64(name, t):
 def test_an_alphabet_of_one_symbol_is_refused(kind):
     with pytest.raises(ValueError, match="num_symbols = 1: a string needs at least 2 symbols"):
         kind(1)
+
+
+NARROW = [jnp.int8, jnp.uint8, jnp.int16, jnp.uint16, jnp.int32, jnp.uint32]
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("name", ["masking", "uniform", "epsilon"])
+def test_symbols_of_any_integer_dtype_are_noised_alike(name, dtype):
+    """At the largest alphabet that the dtype can hold, where the mask, v, is one more than it can."""
+    v = min(int(jnp.iinfo(dtype).max) + 1, 1000)
+    process = type(PROCESSES[name])(v)
+    x0 = np.array([0, 1, v - 1] * 20)
+    wide = process.corrupt(jax.random.key(7), x0, 0.5)
+    narrow = process.corrupt(jax.random.key(7), x0.astype(dtype), 0.5)
+    jitted = jax.jit(process.corrupt)(jax.random.key(7), jnp.asarray(x0.astype(dtype)), 0.5)
+    np.testing.assert_array_equal(narrow, wide)
+    np.testing.assert_array_equal(jitted, wide)
+    assert narrow.dtype == jitted.dtype == jnp.int32
+    np.testing.assert_array_equal(process.log_likelihood(wide, 0.5).shape, (60, v))
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_wrong_symbol_or_time_is_refused_by_name_and_marked_inside_jit(name):
+    process = PROCESSES[name]
+    with pytest.raises(ValueError, match=f"x0 holds the symbol {V}: give symbols 0 .. {V - 1}"):
+        process.corrupt(jax.random.key(8), [0, V], 0.5)
+    with pytest.raises(ValueError, match="x0 is of float64: a string holds integers"):
+        process.corrupt(jax.random.key(8), [0.0, 1.0], 0.5)
+    for t in (-0.1, process.last_time * 1.01, np.nan, np.inf):
+        with pytest.raises(ValueError, match="is not a time of"):
+            process.corrupt(jax.random.key(8), [0, 1], t)
+    noised = jax.jit(process.corrupt)(jax.random.key(8), jnp.array([0, -1, V]), 0.01)
+    np.testing.assert_array_equal(process.decode(noised)[1:] if name in CHANNELS else noised[1:], -1)
+    noised = jax.jit(process.corrupt)(jax.random.key(8), jnp.array([0, 1]), -0.1)
+    np.testing.assert_array_equal(process.decode(noised) if name in CHANNELS else noised, -1)
+
+
+@pytest.mark.parametrize("name", [*PROCESSES, "arrays"])
+def test_times_are_numbers_of_any_kind_one_for_all_or_one_for_each_datum(name):
+    process = PROCESSES.get(name, VectorProcess())
+    x0 = np.zeros((2, 3, 5), np.int32 if name in PROCESSES else np.float32)
+    for one in (1, np.float64(1), jnp.asarray(1.0), True):
+        np.testing.assert_array_equal(
+            process.corrupt(jax.random.key(9), x0, one), process.corrupt(jax.random.key(9), x0, 1.0)
+        )
+    each = process.corrupt(jax.random.key(9), x0, [[0.2, 0.5, 0.7]] * 2)
+    np.testing.assert_allclose(each[0, 1], process.corrupt(jax.random.key(9), x0, 0.5)[0, 1], rtol=1e-6)
+    np.testing.assert_allclose(
+        process.corrupt(jax.random.key(9), x0, [0.2, 0.5])[1], process.corrupt(jax.random.key(9), x0, 0.5)[1], rtol=1e-6
+    )
+    with pytest.raises(ValueError, match="t has shape"):
+        process.corrupt(jax.random.key(9), x0, [0.1, 0.2, 0.3])
+
+
+def test_old_style_keys_draw_what_typed_ones_draw():
+    for key in (jax.random.PRNGKey(3), np.asarray(jax.random.PRNGKey(3))):
+        np.testing.assert_array_equal(
+            Masking(V).corrupt(key, SITES[:50], 0.5), Masking(V).corrupt(jax.random.key(3), SITES[:50], 0.5)
+        )
+    with pytest.raises(ValueError, match=r"key has shape \(3,\): give one key"):
+        Masking(V).corrupt(jax.random.split(jax.random.key(3), 3), SITES[:50], 0.5)

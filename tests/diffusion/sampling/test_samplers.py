@@ -20,15 +20,14 @@ from diffusion import (
     TreeUNet,
     UniformNoise,
     VarianceExploding,
-    batched_forward_backward,
     forward_backward,
     from_flax,
 )
-from diffusion.sampling.samplers import default_sampler
+from diffusion.sampling.choose import default_sampler
 from tests.grammars import enumerated
 from tests.laws import assert_drawn_from, count
 from tests.references import channels
-from theory import batched_marginals
+from theory import marginals
 from theory.exact import GrammarDenoiser
 
 V = 3
@@ -187,7 +186,6 @@ def test_forward_backward_has_the_enumerated_law(process, channel):
     strings = forward_backward(
         jax.random.key(5),
         GrammarDenoiser(rhm=RHM, process=process),
-        process,
         jnp.asarray(STRINGS[0]),
         0.5,
         num_trajectories=DRAWS,
@@ -195,10 +193,10 @@ def test_forward_backward_has_the_enumerated_law(process, channel):
     assert_drawn_from(count(strings, STRINGS), regenerated(channel(V, 0.5)))
 
 
-def test_batched_forward_backward_noises_each_row_from_its_own_time():
+def test_forward_backward_noises_each_row_from_its_own_time():
     process, t = Masking(V), jnp.where(jnp.arange(DRAWS) < DRAWS // 2, 0.2, 0.8)
     x0 = jnp.broadcast_to(jnp.asarray(STRINGS[0]), (DRAWS, 4))
-    strings = batched_forward_backward(jax.random.key(6), GrammarDenoiser(rhm=RHM, process=process), process, x0, t)
+    strings = forward_backward(jax.random.key(6), GrammarDenoiser(rhm=RHM, process=process), x0, t)[0]
     assert_drawn_from(count(strings[: DRAWS // 2], STRINGS), regenerated(channels.masking(V, 0.2)))
     assert_drawn_from(count(strings[DRAWS // 2 :], STRINGS), regenerated(channels.masking(V, 0.8)))
 
@@ -208,21 +206,22 @@ def test_forward_backward_is_a_function_of_its_key():
 
     def run(seed):
         denoiser = GrammarDenoiser(rhm=RHM, process=process)
-        return forward_backward(
-            jax.random.key(seed), denoiser, process, jnp.asarray(STRINGS[0]), 0.5, num_trajectories=50
-        )
+        return forward_backward(jax.random.key(seed), denoiser, jnp.asarray(STRINGS[0]), 0.5, num_trajectories=50)
 
     np.testing.assert_array_equal(run(7), run(7))
     assert (run(7) != run(8)).any()
 
 
-def test_forward_backward_refuses_the_denoiser_of_another_process():
-    denoiser = GrammarDenoiser(rhm=RHM, process=GaussianProcess(V))
-    with pytest.raises(ValueError, match=r"made for GaussianProcess.*, not for Masking"):
-        forward_backward(jax.random.key(9), denoiser, Masking(V), jnp.asarray(STRINGS[0]), 0.5)
-    with pytest.raises(ValueError, match="made for GaussianProcess"):
-        other = GaussianProcess(V, VarianceExploding())
-        forward_backward(jax.random.key(9), denoiser, other, jnp.asarray(STRINGS[0]), 0.5)
+def test_forward_backward_takes_batch_axes_and_one_time_or_one_for_each():
+    denoiser = GrammarDenoiser(rhm=RHM, process=Masking(V))
+    x0 = jnp.asarray(STRINGS[:6]).reshape(2, 3, 4)
+    times = jnp.array([[0.2, 0.5, 0.8]] * 2)
+    again = forward_backward(jax.random.key(9), denoiser, x0, times, num_trajectories=5)
+    rows = forward_backward(jax.random.key(9), denoiser, x0.reshape(6, 4), times.reshape(6), num_trajectories=5)
+    np.testing.assert_array_equal(again.reshape(5, 6, 4), rows)
+    assert forward_backward(jax.random.key(9), denoiser, x0, 0.5).shape == (1, 2, 3, 4)
+    first = forward_backward(jax.random.key(9), denoiser, x0, jnp.array([0.0, 0.5]), num_trajectories=5)[:, 0]
+    np.testing.assert_array_equal(first, jnp.broadcast_to(x0[0], (5, 3, 4)))  # t = 0: nothing is noised
 
 
 @pytest.mark.parametrize(
@@ -237,11 +236,11 @@ def test_class_retention_of_the_exact_denoiser_is_its_own_confidence(process, t)
     classes = np.array([levels[0][0] for _, levels in DATA])
     truth = jax.random.randint(data_key, (DRAWS,), 0, len(STRINGS))  # all strings are equally likely
     x0 = jnp.asarray(STRINGS)[truth]
-    strings = batched_forward_backward(key, GrammarDenoiser(rhm=RHM, process=process), process, x0, jnp.full(DRAWS, t))
+    strings = forward_backward(key, GrammarDenoiser(rhm=RHM, process=process), x0, jnp.full(DRAWS, t))[0]
     index = {tuple(string): i for i, string in enumerate(STRINGS.tolist())}
     kept = classes[[index[tuple(string)] for string in strings.tolist()]] == classes[np.asarray(truth)]
     x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(noise_key, DRAWS), x0, t)
-    r = batched_marginals(RHM, jax.vmap(process.log_likelihood, (0, None))(x_t, t))[0][:, 0]
+    r = marginals(RHM, jax.vmap(process.log_likelihood, (0, None))(x_t, t))[0][:, 0]
     confidence = np.asarray(jnp.sum(r**2, -1))
     assert 0.45 < confidence.mean() < 0.95  # neither lost (1/3) nor certain
     stderr = math.hypot(kept.std(), confidence.std()) / math.sqrt(DRAWS)

@@ -16,11 +16,11 @@ import pytest
 from flax import nnx
 
 from diffusion import (
-    FreshStrings,
+    Finite,
+    Fresh,
     Masking,
     NonFiniteLossError,
     TrainConfig,
-    TrainingSet,
     UniformNoise,
     from_equinox,
     from_flax,
@@ -34,7 +34,7 @@ from tests import tiny_run
 from tests.grammars import enumerated
 from tests.laws import assert_drawn_from
 from tests.references import channels, enumeration
-from theory import batched_cavity_marginals
+from theory import cavity_marginals
 from theory.exact import GrammarDenoiser
 
 V, D = 3, 4
@@ -70,7 +70,7 @@ def test_the_exact_cavity_has_cavity_loss_entropy_over_d():
     """At each site the number of visible others is uniform on 0 .. d - 1: the chain rule over all orders again."""
     x0, x_t, weights = every_masking()
     evidence = jax.vmap(PROCESS.log_likelihood, (0, None))(x_t, 0.5)
-    cavity = jnp.log(batched_cavity_marginals(RHM, evidence)[-1])
+    cavity = jnp.log(cavity_marginals(RHM, evidence)[-1])
     losses = posterior_loss(cavity, x0, jnp.full(x0.shape, 1 / D))
     np.testing.assert_allclose(weights @ np.asarray(losses), ENTROPY / D, rtol=1e-12)
 
@@ -103,7 +103,7 @@ def table_network(process=PROCESS, note=lambda: None):
 
 def test_a_network_that_sees_the_site_is_trained_on_the_posterior_of_the_noised_sites():
     """The first loss, of zero logits, is ln v on masked sites, 0 where nothing is masked (probability 1 / (d + 1))."""
-    losses = train(jax.random.key(0), table_network(), FreshStrings(RHM), TrainConfig(steps=1, batch_size=5000)).losses
+    losses = train(jax.random.key(0), table_network(), Fresh(RHM), TrainConfig(steps=1, batch_size=5000)).losses
     stderr = math.log(V) * 0.4 / math.sqrt(5000)
     assert abs(losses[0] - math.log(V) * D / (D + 1)) < 5 * stderr
 
@@ -112,7 +112,7 @@ def test_all_chunks_share_one_trace():
     traces, seen = [], []
     denoiser = table_network(note=lambda: traces.append(1))
     config = TrainConfig(steps=7, batch_size=8, steps_per_chunk=2)  # the last chunk is shorter
-    train(jax.random.key(1), denoiser, FreshStrings(RHM), config, report=lambda step, loss: seen.append(len(traces)))
+    train(jax.random.key(1), denoiser, Fresh(RHM), config, report=lambda step, loss: seen.append(len(traces)))
     assert len(seen) == 4 and len(set(seen)) == 1
 
 
@@ -148,7 +148,7 @@ USERS = {
 @pytest.mark.parametrize("user", USERS)
 def test_any_network_can_be_trained(user):
     denoiser = USERS[user]()
-    trained = train(jax.random.key(3), denoiser, FreshStrings(RHM), SHORT)
+    trained = train(jax.random.key(3), denoiser, Fresh(RHM), SHORT)
     assert jnp.isfinite(trained.losses).all()
     pairs = zip(jax.tree.leaves(trained.denoiser.params), jax.tree.leaves(denoiser.params), strict=True)
     assert all((new != old).any() for new, old in pairs)
@@ -156,7 +156,7 @@ def test_any_network_can_be_trained(user):
 
 def test_a_training_set_is_drawn_from_evenly_with_replacement():
     strings = jnp.array([[0, 1], [2, 0], [1, 1]])
-    drawn = TrainingSet(strings).batch(jax.random.key(4), 3000)
+    drawn = Finite(strings).batch(jax.random.key(4), 3000)
     counts = [(np.asarray(drawn) == np.asarray(row)).all(1).sum() for row in strings]
     assert sum(counts) == 3000
     assert_drawn_from(np.array(counts), np.full(3, 1 / 3))
@@ -210,7 +210,7 @@ def diverging_gradient(params, x_t, t):
 def test_what_is_not_finite_is_neither_saved_nor_returned(function, tmp_path):
     denoiser = from_function(function, jnp.float32(1.0), PROCESS, D)
     with pytest.raises(NonFiniteLossError, match=r"between steps 0 and 2: lower learning_rate"):
-        train(jax.random.key(5), denoiser, FreshStrings(RHM), SHORT, folder=tmp_path / "run")
+        train(jax.random.key(5), denoiser, Fresh(RHM), SHORT, folder=tmp_path / "run")
     assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
@@ -247,16 +247,16 @@ def test_checkpoints_are_closed_when_training_fails(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(jax.random.key(6), table_network(), FreshStrings(RHM), SHORT, folder=tmp_path / "run", report=stop)
+        train(jax.random.key(6), table_network(), Fresh(RHM), SHORT, folder=tmp_path / "run", report=stop)
     assert jnp.isfinite(
-        train(jax.random.key(6), table_network(), FreshStrings(RHM), SHORT, folder=tmp_path / "run").losses
+        train(jax.random.key(6), table_network(), Fresh(RHM), SHORT, folder=tmp_path / "run").losses
     ).all()
 
 
 def test_an_observer_sees_the_denoiser_of_every_chunk_the_last_of_which_is_the_result():
     seen = {}
     result = train(
-        jax.random.key(0), table_network(), FreshStrings(RHM), SHORT, observe=lambda step, d: seen.update({step: d})
+        jax.random.key(0), table_network(), Fresh(RHM), SHORT, observe=lambda step, d: seen.update({step: d})
     )
     assert list(seen) == [2, 4, 6]
     np.testing.assert_array_equal(seen[6].params, result.denoiser.params)
@@ -273,7 +273,7 @@ def test_a_constant_rate_does_not_depend_on_the_number_of_steps():
             train(
                 jax.random.key(0),
                 table_network(),
-                FreshStrings(RHM),
+                Fresh(RHM),
                 config,
                 observe=lambda step, d, k=kept: k.append(np.asarray(d.params)) if step == 6 else None,
             )

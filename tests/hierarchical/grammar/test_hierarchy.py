@@ -33,7 +33,7 @@ def test_samples_follow_the_enumerated_law(name):
     rhm, data = enumerated(name)
     draws = 20_000
     sample = jax.jit(jax.vmap(rhm.sample))(jax.random.split(jax.random.key(1), draws))
-    rows = np.concatenate([np.asarray(sample.levels[0]), np.asarray(sample.leaves)], 1)
+    rows = np.concatenate([np.asarray(sample.latent.levels[0]), np.asarray(sample.x)], 1)
     index, law = {}, {}
     for weight, levels in data:
         row = (*levels[0], *levels[-1])
@@ -51,8 +51,8 @@ def test_samples_follow_the_enumerated_law(name):
 def test_parse_inverts_sample(name):
     rhm, _ = enumerated(name)
     sample = jax.vmap(rhm.sample)(jax.random.split(jax.random.key(2), 50))
-    parsed = jax.jit(jax.vmap(rhm.parse))(sample.leaves)
-    for drawn, read, valid in zip(sample.levels, parsed.levels, parsed.valid, strict=True):
+    parsed = jax.jit(jax.vmap(rhm.parse))(sample.x)
+    for drawn, read, valid in zip(sample.latent.levels, parsed.levels, parsed.valid, strict=True):
         np.testing.assert_array_equal(drawn, read)
         assert valid.all()
 
@@ -82,7 +82,7 @@ def test_match_is_a_dictionary_of_the_rules(v, m, s):
 
 def test_parse_marks_symbols_outside_the_alphabet():
     rhm, _ = enumerated("uniform")
-    leaves = rhm.sample(jax.random.key(3)).leaves.at[0].set(rhm.num_symbols)  # the mask symbol
+    leaves = rhm.sample(jax.random.key(3)).x.at[0].set(rhm.num_symbols)  # the mask symbol
     parsed = rhm.parse(leaves)
     assert not parsed.valid[-1][0] and not parsed.valid[1][0] and not parsed.valid[0][0]
     assert parsed.valid[1][1]

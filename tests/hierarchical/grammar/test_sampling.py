@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hierarchical import RandomHierarchyModel, batched_sample, sample_strings
+from hierarchical import RandomHierarchyModel, sample_strings, sample_trees
 from hierarchical.grammar.sampling import uniform_choices
 from tests.grammars import CASES, enumerated
 from tests.laws import assert_drawn_from, count
@@ -18,7 +18,7 @@ def test_batches_follow_the_enumerated_law(name):
     for weight, levels in data:
         row = (*levels[0], *levels[-1])
         law[row] = law.get(row, 0.0) + weight
-    batch = batched_sample(jax.random.key(1), rhm, 20_000)
+    batch = sample_trees(jax.random.key(1), rhm, 20_000)
     rows = np.concatenate([np.asarray(batch.levels[0]), np.asarray(batch.leaves)], 1)
     assert_drawn_from(count(rows, list(law)), list(law.values()))
 
@@ -26,7 +26,7 @@ def test_batches_follow_the_enumerated_law(name):
 def test_whole_trees_are_drawn_and_strings_are_their_leaves():
     rhm = RandomHierarchyModel((5, 300, 30), (3, 4, 2), (2, 3, 2), num_classes=4, key=jax.random.key(2))
     key, again = jax.random.key(3), jax.random.key(3)
-    batch = batched_sample(key, rhm, 50)
+    batch = sample_trees(key, rhm, 50)
     parsed = jax.vmap(rhm.parse)(batch.leaves)
     for drawn, read in zip(batch.levels, parsed.levels, strict=True):
         assert drawn.dtype == jnp.int32

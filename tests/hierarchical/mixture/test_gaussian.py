@@ -94,7 +94,8 @@ def test_a_component_without_weight_changes_nothing_and_gradients_stay_finite():
 def test_noise_of_samples_has_the_law_of_the_noised_mixture(kind):
     """Means and covariances of a x + s z, from samples, within 5 standard errors of the noised mixture's."""
     found, means, full = mixture(kind)
-    x, component = jax.jit(jax.vmap(lambda key: found.sample(key)))(jax.random.split(jax.random.key(0), 40_000))
+    drawn = jax.jit(lambda key: found.sample(key, (40_000,)))(jax.random.key(0))
+    x, component = drawn.x, drawn.latent
     np.testing.assert_allclose(np.bincount(component) / 40_000, WEIGHTS, atol=5 * 0.5 / 200)
     noised = found.noised(0.6, 0.8)
     for k in range(K):
@@ -158,7 +159,7 @@ def test_posteriors_of_nodes_are_sums_over_what_is_below():
 def test_a_fit_finds_the_mixture_that_made_the_data(kind):
     """Well separated components: means within 5 standard errors, up to their order."""
     truth = GaussianMixture(jnp.asarray(WEIGHTS), jnp.array([[-6.0, 0.0], [0.0, 6.0], [6.0, -3.0]]), 0.5)
-    x, _ = jax.vmap(truth.sample)(jax.random.split(jax.random.key(4), 3000))
+    x = truth.sample(jax.random.key(4), (3000,)).x
     found = fit_mixture(x, 3, kind=kind, seed=0)
     order = jnp.argsort(found.means[:, 0])
     np.testing.assert_allclose(found.means[order], truth.means, atol=5 * np.sqrt(0.5 / 600))

@@ -65,8 +65,8 @@ def test_overlap_matches_belief_propagation_on_drawn_grammars():
         datum = rhm.sample(datum_key)
 
         def at(t):
-            evidence = process.log_likelihood(process.corrupt(noise_key, datum.leaves, t), t)
-            return belief_propagation.marginals(rhm, evidence)[0][0, datum.levels[0][0]]
+            evidence = process.log_likelihood(process.corrupt(noise_key, datum.x, t), t)
+            return belief_propagation.marginals(rhm, evidence)[0][0, datum.latent.levels[0][0]]
 
         return jax.vmap(at)(times)
 

@@ -15,7 +15,7 @@ from diffusion import (
     VarianceExploding,
     VariancePreserving,
     VectorProcess,
-    batched_forward_backward,
+    forward_backward,
 )
 from hierarchical import GaussianMixture
 from theory import collapse
@@ -82,8 +82,8 @@ def test_forward_backward_of_the_exact_denoiser_keeps_the_class_as_theory_says(d
     count, mean = 2000, jnp.zeros(d).at[0].set(8.0)
     denoiser = MixtureDenoiser(GaussianMixture(jnp.ones(2), jnp.stack([mean, -mean]), 0.36))
     data_key, key = jax.random.split(jax.random.key(4))
-    x0, _ = jax.vmap(denoiser.mixture.sample)(jax.random.split(data_key, count))
-    again = batched_forward_backward(key, denoiser, denoiser.process, x0, jnp.full(count, t), sampler=sampler)
+    x0 = denoiser.mixture.sample(data_key, (count,)).x
+    again = forward_backward(key, denoiser, x0, jnp.full(count, t), sampler=sampler)[0]
     want = prediction(float(signal(64.0, 0.36, t)))
     kept = float(jnp.mean((again[:, 0] > 0) == (x0[:, 0] > 0)))
     assert abs(kept - want) < 4 * math.sqrt(want * (1 - want) / count)
@@ -109,5 +109,5 @@ def test_the_seed_has_the_quoted_weight_at_the_collapse(d, want):
 
 
 def test_an_empty_set_is_refused():
-    with pytest.raises(ValueError, match="the training set is empty: give at least one datum"):
+    with pytest.raises(ValueError, match=r"the training set has shape \(0, 3\): give \(n, \.\.\.\) data, at least one"):
         EmpiricalDenoiser(jnp.zeros((0, 3)), VectorProcess())

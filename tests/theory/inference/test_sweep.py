@@ -10,9 +10,9 @@ from diffusion import Masking, UniformNoise
 from hierarchical import RandomHierarchyModel
 from tests.grammars import enumerated
 from tests.references import enumeration
-from theory import NoisedStrings, batched_log_evidence, batched_marginals, batched_posterior_sample
+from theory import NoisedStrings, log_evidence, marginals, posterior_sample
 from theory.inference import logarithmic
-from theory.inference.belief_propagation import _fast, _program
+from theory.inference.belief_propagation import _guarded, _program
 from theory.inference.evidence import written_out
 from theory.inference.fast import sweep
 from theory.inference.fast.segments import data_at_once, in_pieces, suits
@@ -22,15 +22,19 @@ TERNARY = dict(  # levels of unequal sizes are padded
     num_symbols=(4, 6, 5), num_synonyms=(3, 2, 4), branching=3, depth=3, num_classes=2, zipf_exponent=(0.5, None, 1.0)
 )
 
-fast = _program(_fast, eqx.filter_jit)  # what the public functions run, compiled once for all tests
+guarded = _program(_guarded, eqx.filter_jit)  # what the public functions run, compiled once for all tests
 slow = eqx.filter_jit(lambda function, rhm, evidence: function(rhm, evidence))
+
+
+def fast(function, rhm, evidence):
+    return guarded(function, (rhm, evidence))
 
 
 def mild_evidence(rhm, batch, dtype, seed=0):
     """Gaussian log-likelihoods with some sites masked and some symbols of a possible datum excluded."""
     rng = np.random.default_rng(seed)
     evidence = rng.normal(size=(batch, rhm.num_leaves, rhm.num_symbols))
-    data = np.asarray(jax.vmap(rhm.sample)(jax.random.split(jax.random.key(seed), batch)).leaves)
+    data = np.asarray(rhm.sample(jax.random.key(seed), batch).x)
     known = np.eye(rhm.num_symbols, dtype=bool)[data]
     evidence[:2, rng.random(rhm.num_leaves) < 0.5] = 0.0
     evidence[2:4] = np.where(known | (rng.random(known.shape) < 0.5), evidence, -np.inf)[2:4]
@@ -71,12 +75,12 @@ def test_segments_and_padding_change_nothing(function, sizes):
 def test_noised_strings_are_read_as_their_log_likelihoods_are(process):
     rhm, t = RandomHierarchyModel(**BINARY, key=jax.random.key(1)), jnp.linspace(0.2, 0.9, 6, dtype=jnp.float32)
     keys = jax.random.split(jax.random.key(2), (2, 6))
-    x_t = jax.vmap(process.corrupt)(keys[0], jax.vmap(rhm.sample)(keys[1]).leaves, t)
+    x_t = jax.vmap(process.corrupt)(keys[0], jax.vmap(rhm.sample)(keys[1]).x, t)
     strings = NoisedStrings(process, x_t, t)
     (found, fine), (want, _) = (fast(sweep.marginals, rhm, evidence) for evidence in (strings, written_out(strings)))
     assert fine
     jax.tree.map(lambda got, table: np.testing.assert_allclose(got, table, atol=1e-6), found, want)
-    for got, table in zip(batched_marginals(rhm, strings), want, strict=True):  # a small batch: by logarithms
+    for got, table in zip(marginals(rhm, strings), want, strict=True):  # a small batch: by logarithms
         np.testing.assert_allclose(got, table, atol=1e-5)
 
 
@@ -84,7 +88,7 @@ def test_fast_posterior_samples_follow_the_marginals():
     rhm = RandomHierarchyModel(**TERNARY, key=jax.random.key(1))
     one, draws = mild_evidence(rhm, 6, np.float32)[3], 20_000
     repeated = jnp.broadcast_to(one[None], (draws, *one.shape))
-    sample = batched_posterior_sample(jax.random.key(2), rhm, repeated)
+    sample = posterior_sample(jax.random.key(2), rhm, repeated)
     assert suits(rhm, draws) and all(valid.all() for valid in sample.valid)
     parsed = jax.jit(jax.vmap(rhm.parse))(sample.leaves)
     for symbols, again in zip(sample.levels, parsed.levels, strict=True):
@@ -104,7 +108,7 @@ def test_no_error_is_silent():
     with float64 to 1e-3, and for the confident ones this is because the guard has spoken."""
     rhm, batch, spoken = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250, []
     assert suits(rhm, batch)
-    draw = jax.jit(lambda keys: jax.vmap(rhm.sample)(keys).leaves)
+    draw = jax.jit(lambda keys: jax.vmap(rhm.sample)(keys).x)
     for seed, floor in enumerate(FLOORS):
         rng = np.random.default_rng(seed)
         leaves = np.asarray(draw(jax.random.split(jax.random.key(seed), batch)))
@@ -113,7 +117,7 @@ def test_no_error_is_silent():
         evidence[rng.random(leaves.shape) < 0.3] = 0.0
         want = slow(logarithmic.marginals, rhm, jnp.asarray(evidence))
         single = jnp.asarray(evidence, jnp.float32)
-        for got, table in zip(batched_marginals(rhm, single), want, strict=True):
+        for got, table in zip(marginals(rhm, single), want, strict=True):
             np.testing.assert_allclose(got, table, atol=1e-3)
         spoken.append(not fast(sweep.marginals, rhm, single)[1])
     assert not spoken[0] and all(spoken[2:])
@@ -135,19 +139,19 @@ def test_what_the_guard_lets_pass_is_precise():
 
 def test_impossible_evidence_and_nan_take_the_safe_path():
     rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250
-    data = jax.vmap(rhm.sample)(jax.random.split(jax.random.key(0), batch)).leaves
+    data = rhm.sample(jax.random.key(0), batch).x
     evidence = jnp.where(jax.nn.one_hot(data, 16, dtype=bool), 0.0, -jnp.inf).astype(jnp.float32)
     neighbours = jnp.tile(data[0], (16, 1)).at[:, 0].set(jnp.arange(16, dtype=data.dtype))
     valid = jax.jit(jax.vmap(rhm.parse))(neighbours).valid[0][:, 0]
     wrong = neighbours[jnp.argmin(valid)]  # no string of the grammar
     assert not valid.all()
     evidence = evidence.at[0].set(jnp.where(jax.nn.one_hot(wrong, 16, dtype=bool), 0.0, -jnp.inf))
-    assert batched_log_evidence(rhm, evidence)[0] == -jnp.inf
-    tables = batched_marginals(rhm, evidence)
+    assert log_evidence(rhm, evidence)[0] == -jnp.inf
+    tables = marginals(rhm, evidence)
     assert all((table[0] == 0).all() and (jnp.abs(table[1:].sum(-1) - 1) < 1e-5).all() for table in tables)
     for bad in (jnp.nan, jnp.inf):
         with pytest.raises(ValueError, match="NaN or"):
-            batched_marginals(rhm, evidence.at[3, 2, 1].set(bad))
+            marginals(rhm, evidence.at[3, 2, 1].set(bad))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -166,8 +170,8 @@ def test_where_the_sweep_does_not_serve_logarithms_do():
     assert not suits(RandomHierarchyModel(1500, 1000, 2, 1, key=jax.random.key(1)), 2000)  # (v + 1) v m > 2^31
     deep = [RandomHierarchyModel(1000, 17, 2, depth, key=jax.random.key(2), shared_rules=True) for depth in (8, 9)]
     assert [suits(rhm, 2000) for rhm in deep] == [True, False]  # lists downward, of 2 * 1000 * 1000 entries a level
-    with pytest.raises(ValueError, match="batch is empty"):
-        batched_marginals(rhm, jnp.zeros((0, 64, 8)))
+    with pytest.raises(ValueError, match=r"the batch \(0,\) is empty"):
+        marginals(rhm, jnp.zeros((0, 64, 8)))
 
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 8, 13])
@@ -189,8 +193,8 @@ def test_large_batches_differentiate_and_compile_inside_other_programs():
     rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 1029
     assert suits(rhm, batch) and data_at_once(rhm) == 1028  # two pieces of 515, which share one datum
     evidence = mild_evidence(rhm, batch, np.float32)
-    gradient = jax.jit(jax.grad(lambda e: batched_log_evidence(rhm, e).sum()))(evidence)
-    np.testing.assert_allclose(gradient, batched_marginals(rhm, evidence)[-1], atol=2e-5)
+    gradient = jax.jit(jax.grad(lambda e: log_evidence(rhm, e).sum()))(evidence)
+    np.testing.assert_allclose(gradient, marginals(rhm, evidence)[-1], atol=2e-5)
     np.testing.assert_allclose(
-        jax.jit(lambda e: batched_log_evidence(rhm, e))(evidence), batched_log_evidence(rhm, evidence), rtol=1e-6
+        jax.jit(lambda e: log_evidence(rhm, e))(evidence), log_evidence(rhm, evidence), rtol=1e-6
     )

@@ -149,7 +149,7 @@ def contract(lists: Lists, table: Int[Array, ""], sources: Sequence[Rows]) -> Fl
 
 def padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Int[Array, "levels v m s"], Float[Array, "levels v m"]]:
     """Rules and their probabilities; the rules that pad a smaller level have weight 0 and use symbol 0."""
-    v, m = max(rhm.vocabulary), max(rhm.synonyms)
+    v, m = max(rhm.vocabulary), max(rhm.num_synonyms)
     tables, weights = [], []
     for level, rules in enumerate(rhm.rules):
         room = ((0, v - rules.shape[0]), (0, m - rules.shape[1]))

@@ -105,10 +105,10 @@ class Walk(NamedTuple):
 
 def suits(rhm: RandomHierarchyModel, batch: int, dtype: DTypeLike = jnp.float32) -> bool:
     """Whether the sweep serves: a full grammar, one branching number, levels of similar sizes, enough to do, floats."""
-    needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.synonyms, strict=False))
+    needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.num_synonyms, strict=False))
     if needed * batch < LEAST_WORK:  # first, for it is most often what decides
         return False
-    v, m, s = max(rhm.vocabulary), max(rhm.synonyms), rhm.branching[0]
+    v, m, s = max(rhm.vocabulary), max(rhm.num_synonyms), rhm.branching[0]
     if rhm.filter_level or len(set(rhm.branching)) > 1 or (v + 1) * v * m >= 2**31 or dtype not in _DTYPES:
         return False
     if rhm.depth * s * v * min(v ** (s - 1), v * m) > MOST_ENTRIES:

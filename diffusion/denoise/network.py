@@ -1,0 +1,118 @@
+r"""Denoisers with parameters: how the output of a network is read, and the loss that trains it.
+
+Networks enter by the doors of `from_network.py`. The output f(x_t, t) of a `NetworkDenoiser`, logits (batch, sites, v),
+is read as the *cavity*: what the other sites say about a site. The site's own evidence is known exactly and is added,
+not learned:
+
+    ln p(x_0^i = x | x_t) = f_i(x) + ln q(x_t^i | x_0^i = x) + const.                                              (1)
+
+Under masking this is the usual carry-over of visible tokens; under uniform noise f is the target of the D3PM loss.
+Gradients of the cross-entropy of (1) therefore train the cavity, whatever the process. The output of a
+`VectorNetworkDenoiser` is read as its `parametrisation` says.
+"""
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..noise.gaussian import VectorProcess
+from ..noise.process import AbstractTokenProcess, Shape, beside, per_datum
+from .denoiser import AbstractDenoiser, AbstractTokenDenoiser, AbstractVectorDenoiser, BatchCorrupted, BatchData, Times
+from .loss import posterior_loss, site_weights
+from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
+
+LogProbs = Float[Array, "batch sites v"]
+
+
+class AbstractNetworkDenoiser(AbstractDenoiser):
+    """A denoiser with parameters, and the loss that trains them."""
+
+    apply: eqx.AbstractVar[Callable[[PyTree, Array, Array], Array]]
+    """(params, x_t, t) -> output; a module without parameters, or a plain function."""
+    params: eqx.AbstractVar[PyTree]
+    datum_shape: eqx.AbstractVar[Shape]
+    """What `shape` gives."""
+    trained_up_to: eqx.AbstractVar[float | None]
+    """The largest noise time that it was trained at; None: that of the process."""
+
+    @property
+    def shape(self) -> Shape:
+        return self.datum_shape
+
+    @property
+    def max_time(self) -> float:
+        return self.process.max_time if self.trained_up_to is None else self.trained_up_to
+
+    @abc.abstractmethod
+    def loss(self, x0: BatchData, x_t: BatchCorrupted, t: Times) -> Float[Array, " batch"]:
+        """What training descends; smallest on average for the exact denoiser."""
+
+
+class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
+    """A network of strings behind the interface, equation (1)."""
+
+    process: AbstractTokenProcess
+    apply: Callable[[PyTree, Array, Array], Array]
+    params: PyTree
+    datum_shape: Shape = eqx.field(static=True)
+    blind: bool = eqx.field(static=True, default=False)
+    """Whether the output at a site is independent of that site, as `TreeUNet`'s is. A network that sees the site must
+    be trained on the sum (1); a blind one can be trained on its cavity at every site, see `loss.py`."""
+    trained_up_to: float | None = eqx.field(static=True, default=None)
+
+    def cavity_batch(self, x_t: BatchCorrupted, t: Times) -> LogProbs:
+        """The network's own output, normalised."""
+        return jax.nn.log_softmax(self.apply(self.params, x_t, t).astype(t.dtype))
+
+    def denoise_batch(self, x_t, t):
+        evidence = self.process.site_evidence(x_t, per_datum(t, x_t))
+        # one site that no symbol explains makes its string impossible, at every site, as for the exact denoiser
+        impossible = jnp.any(jnp.all(evidence == -jnp.inf, -1), -1)[:, None, None]
+        logits = self.apply(self.params, x_t, t).astype(t.dtype)
+        posterior = jax.nn.log_softmax(logits + jnp.where(impossible, 0.0, evidence))
+        return jnp.where(impossible, -jnp.inf, posterior)
+
+    def cavity(self, x_t, t):
+        """ln p(x_0^i = x | x_t at the other sites), nats: the network's own output."""
+        rows, times, batch = self.rows(x_t, t)
+        rest = self.cavity_batch(rows, times)
+        return rest.reshape(*batch, *rest.shape[1:])
+
+    def loss(self, x0, x_t, t):
+        """Nats per site: the cavity loss of a blind network, the posterior loss of any other."""
+        if self.blind:
+            return posterior_loss(self.cavity_batch(x_t, t), x0, jnp.full(x0.shape, 1 / x0.shape[1], jnp.float32))
+        return posterior_loss(self.denoise_batch(x_t, t), x0, site_weights(self.process, x_t))
+
+
+class VectorNetworkDenoiser(AbstractNetworkDenoiser, AbstractVectorDenoiser):
+    """A network of arrays behind the interface: its output is read as `parametrisation` says."""
+
+    process: VectorProcess
+    apply: Callable[[PyTree, Array, Array], Array]
+    params: PyTree
+    datum_shape: Shape = eqx.field(static=True)
+    parametrisation: AbstractParametrisation = Preconditioned()
+    weighting: AbstractWeighting = OutputWeight()
+    trained_up_to: float | None = eqx.field(static=True, default=None)
+
+    def denoise_batch(self, x_t, t):
+        skip, scale, entry = (beside(f, x_t) for f in self.parametrisation.factors(self.process.path, t))
+        return skip * x_t + scale * self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
+
+    def score_batch(self, x_t, t):
+        """From the output itself, where the parametrisation knows how: nothing cancels at small t."""
+        *_, entry = (beside(f, x_t) for f in self.parametrisation.factors(self.process.path, t))
+        skip, scale = (beside(f, x_t) for f in self.parametrisation.score_factors(self.process.path, t))
+        return skip * x_t + scale * self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
+
+    def loss(self, x0, x_t, t):
+        """Mean squared error of the mean of x_0, per number, times the weight of the time."""
+        skip, scale, entry = (beside(f, x_t) for f in self.parametrisation.factors(self.process.path, t))
+        output = self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
+        squares = jnp.mean(((x0 - skip * x_t) / scale - output) ** 2, tuple(range(1, x_t.ndim)))
+        return squares * self.weighting.factor(self.process.path, t, scale.reshape(t.shape))

@@ -1,0 +1,85 @@
+r"""What a law of data is: something that draws data, with what made them; and one whose noised law is known too.
+
+    x, latent ~ law,            x_t = alpha x + sigma z,   z ~ N(0, 1)                                             (1)
+
+Every law can be trained on (`diffusion.Fresh`), noised and sampled. To add one, subclass `AbstractLaw` and write
+`sample`; if the density of (1) is known in closed form, subclass `AbstractNoisedLaw`.
+"""
+
+import abc
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, Key, Shaped
+
+from .arguments import AnyKey, Given, as_key
+
+Shape = tuple[int, ...]
+
+
+class Sample(eqx.Module):
+    """Drawn data and what made them. Batch axes come first."""
+
+    x: Shaped[Array, "..."]
+    """The data, batch axes before those of a datum."""
+    latent: Any
+    """What made each: a derivation, a component, a position on a manifold, physical parameters; None if nothing."""
+
+
+class AbstractLaw(eqx.Module):
+    """A law of data."""
+
+    @abc.abstractmethod
+    def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
+        """Independent draws, an array of them of the given shape; () is one datum."""
+
+
+class AbstractNoisedLaw(AbstractLaw):
+    """A law of vectors of d numbers whose density is known, also with Gaussian noise added.
+
+    Functions of x take (..., d): the last axis is a datum, axes before it are a batch.
+    """
+
+    @abc.abstractmethod
+    def noised(self, alpha: Given, sigma: Given) -> "AbstractNoisedLaw":
+        """The law of x_t, equation (1), for one alpha and one sigma."""
+
+    @abc.abstractmethod
+    def log_prob(self, x: Given) -> Float[Array, "*batch"]:
+        """ln p(x), nats."""
+
+    @abc.abstractmethod
+    def score(self, x: Given) -> Float[Array, "*batch d"]:
+        """grad ln p(x)."""
+
+    @abc.abstractmethod
+    def hessian_vector(self, x: Given, v: Given) -> Float[Array, "*batch d"]:
+        """The Hessian of ln p at x times v."""
+
+    @abc.abstractmethod
+    def laplacian(self, x: Given) -> Float[Array, "*batch"]:
+        """The trace of that Hessian."""
+
+
+def sample_each(draw: Callable[[Key[Array, ""]], Sample], key: AnyKey, shape: Shape) -> Sample:
+    """Independent calls of `draw`, which draws one datum, as an array of draws of the given shape.
+
+    Raises:
+      ValueError: if a length of `shape` is not positive.
+    """
+    key, shape = as_key(key), check_shape(shape)
+    if shape == ():
+        return draw(key)
+    rows = jax.vmap(draw)(jax.random.split(key, math.prod(shape)))
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), rows)
+
+
+def check_shape(shape: Shape | int) -> Shape:
+    """A shape as a tuple; a single length may be given as a number."""
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not all(isinstance(length, int) and length > 0 for length in shape):
+        raise ValueError(f"shape = {shape}: give positive whole numbers")
+    return shape
