@@ -23,4 +23,5 @@ from .geometry import GridGeometry as GridGeometry
 from .geometry import LineGeometry as LineGeometry
 from .geometry import RingGeometry as RingGeometry
 from .geometry import TreeGeometry as TreeGeometry
+from .likelihood import log_density as log_density
 from .retention import level_retention as level_retention

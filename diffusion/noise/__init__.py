@@ -1,4 +1,4 @@
-"""Noise processes: how strings and arrays are corrupted, what a corrupted one says of the clean one, and schedules.
+"""Noise processes: how strings and arrays are corrupted, the evidence of the noised for the clean, schedules.
 
 Nothing here knows how noise is undone.
 """

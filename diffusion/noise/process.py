@@ -1,4 +1,4 @@
-r"""Noise processes: how a datum x_0 becomes x_t, and what x_t says of x_0.
+r"""Noise processes: how a datum x_0 becomes x_t, and the evidence that x_t gives for x_0.
 
 A process acts on every part of a datum on its own. It corrupts,
 
@@ -135,7 +135,7 @@ class AbstractChannel(AbstractProcess):
 
     @abc.abstractmethod
     def reverse_step(self, key: Key[Array, ""], posterior: Posterior, x_t: Datum, t: Time, s: Time) -> Datum:
-        """Draw x_s given x_t, 0 <= s < t, for times that are one number; `posterior` is what a denoiser says of x_t.
+        """Draw x_s given x_t, 0 <= s < t, for times that are one number; `posterior` is a denoiser's, given x_t.
 
         For strings log p(x_0 | x_t) of each site (sites, v), and equation (3); for arrays the mean of x_0.
         """

@@ -54,16 +54,19 @@ class EmpiricalTokenDenoiser(AbstractEmpiricalDenoiser, AbstractTokenDenoiser):
     data: Int[Array, "n sites"]
     process: AbstractTokenProcess
 
+    @eqx.filter_jit
     def denoise_batch(self, x_t, t):
         weights = self.log_weights_batch(x_t, t)
         symbols = jax.nn.one_hot(self.data, self.process.num_symbols, dtype=weights.dtype)  # (n, sites, v)
         # TF32 would cost digits
         return jnp.log(jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols, precision="highest"))
 
+    @eqx.filter_jit
     def draw_batch(self, key, x_t, t):
         number = draw_symbols(key, self.log_weights_batch(x_t, t))
         return jnp.where(number[:, None] >= 0, self.data[number], NO_SYMBOL)
 
+    @eqx.filter_jit
     def log_weights_batch(self, x_t, t):
         """A site at a time, so that no (batch, n, sites) array is formed."""
         evidence = self.process.site_evidence(x_t, per_datum(t, x_t))  # (batch, sites, v)
@@ -81,13 +84,16 @@ class EmpiricalVectorDenoiser(AbstractEmpiricalDenoiser, AbstractVectorDenoiser)
     data: Float[Array, "n *datum"]
     process: VectorProcess
 
+    @eqx.filter_jit
     def denoise_batch(self, x_t, t):
         return self._mean(x_t.reshape(len(x_t), -1), t).reshape(x_t.shape)
 
+    @eqx.filter_jit
     def draw_batch(self, key, x_t, t):
         number = draw_symbols(key, self.log_weights_batch(x_t, t))
         return jnp.where(per_datum(number, x_t) >= 0, self.data[number], jnp.nan)
 
+    @eqx.filter_jit
     def log_weights_batch(self, x_t, t):
         points = self.data.reshape(len(self.data), -1)
         return jax.nn.log_softmax(self._exponents(x_t.reshape(len(x_t), -1), t, points))

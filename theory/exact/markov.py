@@ -8,6 +8,7 @@ With e_i the evidence of site i,
 the posterior of site i is f_i b_i, and a joint draw goes backwards: x_d from f_d, x_i from f_i(x) T_(i+1)(x_(i+1)|x).
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -34,6 +35,7 @@ class MarkovDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
     def shape(self) -> tuple[int, ...]:
         return (self.chain.num_sites,)
 
+    @eqx.filter_jit
     def denoise_batch(self, x_t, t):
         def posterior(evidence):
             forward, steps = self._forward(evidence)
@@ -50,6 +52,7 @@ class MarkovDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
 
         return jax.vmap(posterior)(self.process.site_evidence(x_t, per_datum(t, x_t)))
 
+    @eqx.filter_jit
     def draw_batch(self, key, x_t, t):
         def drawn(key, evidence):
             forward, steps = self._forward(evidence)

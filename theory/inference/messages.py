@@ -1,4 +1,4 @@
-r"""Messages across one layer of the tree: what the evidence below tells a parent, and what a parent tells its children.
+r"""Messages across one layer of the tree: from the evidence below to a parent, from a parent to its children.
 
 Over the rules k = (x_1 .. x_s) of a symbol a, with t_k(a) the weight of one rule,
 

@@ -19,7 +19,7 @@ of which can lose one unit, as scaling can,
 
 and a posterior P = c u / sum c u is wrong by at most (e_c + e_u + 1) v / sum c u, which must stay below `TOLERANCE`.
 This costs two numbers per lane. Evidence that contradicts the grammar too strongly fails, and exactly impossible
-evidence always does (z is then 0); what is no number, or infinite, begins with an infinite error.
+evidence always does (z is then 0); NaN or infinite evidence starts with error = inf, so the guard rejects it.
 """
 
 from collections.abc import Callable, Sequence

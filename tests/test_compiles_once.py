@@ -1,0 +1,99 @@
+"""A second call of a public function, with new keys and values of the same shapes, compiles nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import monitoring
+
+from diffusion import (
+    Ancestral,
+    Masking,
+    RandomOrder,
+    ReverseSDE,
+    UniformNoise,
+    VectorProcess,
+    forward_backward,
+    from_function,
+    generate,
+)
+from diffusion.measure import TreeGeometry, change_sums, level_retention, log_density
+from hierarchical import GaussianMixture, RandomHierarchyModel, sample_strings
+from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample
+from theory.exact import EmpiricalDenoiser, GrammarDenoiser, MixtureDenoiser
+
+RHM = RandomHierarchyModel(3, 2, 2, 2, key=jax.random.key(0))
+DATA = sample_strings(jax.random.key(1), RHM, 6)
+MASKS, NOISE, ARRAYS = Masking(3), UniformNoise(3), VectorProcess()
+MIXTURE = GaussianMixture(np.ones(2), np.eye(2), 0.3)
+NETWORK = from_function(lambda params, x_t, t: params[x_t], jnp.zeros((4, 3)), MASKS, 4)
+REPLACED = from_function(lambda params, x_t, t: params[x_t], jnp.zeros((3, 3)), NOISE, 4)
+
+
+def grammar(seed):
+    """Another grammar of the same sizes."""
+    return RandomHierarchyModel(3, 2, 2, 2, key=jax.random.key(seed))
+
+
+def evidence(seed):
+    return jax.random.normal(jax.random.key(seed), (6, 4, 3))
+
+
+CALLS = {
+    "grammar": grammar,
+    "sample": lambda n: RHM.sample(jax.random.key(n)),
+    "sample many": lambda n: RHM.sample(jax.random.key(n), (6,)),
+    "parse": lambda n: RHM.parse((DATA + n) % 3),
+    "log_evidence": lambda n: log_evidence(grammar(n), evidence(n)),
+    "marginals": lambda n: marginals(grammar(n), evidence(n)),
+    "marginals of one": lambda n: marginals(RHM, evidence(n)[0]),
+    "cavity_marginals": lambda n: cavity_marginals(RHM, evidence(n)),
+    "posterior_sample": lambda n: posterior_sample(jax.random.key(n), grammar(n), evidence(n)),
+    "posterior_sample of one": lambda n: posterior_sample(jax.random.key(n), RHM, evidence(n)[0]),
+    "noised strings": lambda n: marginals(RHM, NoisedStrings(NOISE, (DATA + n) % 3, 0.1 + n / 10)),
+    "corrupt": lambda n: MASKS.corrupt(jax.random.key(n), (DATA + n) % 3, n / 10),
+    "grammar denoiser": lambda n: GrammarDenoiser(grammar(n), MASKS)(DATA, n / 10),
+    "empirical denoiser": lambda n: EmpiricalDenoiser((DATA + n) % 3, NOISE)(DATA, n / 10),
+    "mixture denoiser": lambda n: MixtureDenoiser(MIXTURE).score(jnp.ones((5, 2)) * n, n / 10),
+    "forward_backward": lambda n: forward_backward(jax.random.key(n), GrammarDenoiser(grammar(n), NOISE), DATA, n / 10),
+    "random order": lambda n: forward_backward(jax.random.key(n), NETWORK, DATA, n / 10, sampler=RandomOrder()),
+    "ancestral": lambda n: forward_backward(jax.random.key(n), REPLACED, DATA, n / 10, sampler=Ancestral(4)),
+    "reverse": lambda n: forward_backward(
+        jax.random.key(n), MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10, sampler=ReverseSDE(4)
+    ),
+    "generate": lambda n: generate(jax.random.key(n), NETWORK, 3),
+    "log_density": lambda n: log_density(MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10),
+    "change_sums": lambda n: change_sums(
+        jax.random.key(n), NETWORK, (DATA + n) % 3, jnp.asarray(n / 10), TreeGeometry((2, 2)), num_trajectories=3
+    ),
+    "level_retention": lambda n: level_retention(RHM, DATA, (DATA + n) % 3),
+    "mixture": lambda n: MIXTURE.hessian_vector(jnp.ones((4, 2)) * n, jnp.ones((4, 2))),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The programs compiled so far, a list that grows."""
+    programs = []
+
+    def listen(event, duration, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            programs.append(event)
+
+    monitoring.register_event_duration_secs_listener(listen)
+    yield programs
+    monitoring.clear_event_listeners()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_second_call_compiles_nothing(name, compiled):
+    jax.block_until_ready(CALLS[name](1))
+    before = len(compiled)
+    jax.block_until_ready(CALLS[name](2))
+    assert len(compiled) == before
+
+
+def test_the_count_sees_a_program(compiled):
+    before = len(compiled)
+    jax.jit(lambda x: x + 1)(jnp.ones(17))
+    assert len(compiled) > before
