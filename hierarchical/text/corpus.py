@@ -1,15 +1,16 @@
-"""Real text: where it comes from, and which part of it is kept away from training.
+"""Real text: its source, and the part of it that training never reads.
 
 A text is a name, its characters and their provenance. It is a file of the user's, or a text that an installed package
 carries (nothing is downloaded).
 
-A model and its baselines are judged on *held-out* characters. The text is cut into consecutive blocks and every
-`period`-th block is held out, so that held-out blocks come from all over the text (the end of a book is another kind of
-text than its beginning) and the cut is the same on every run. What lies between two of them is one training passage:
+A model and its baselines are judged on *held-out* characters. The text is cut into consecutive blocks, and every
+`period`-th block is held out. So the held-out blocks come from all over the text (the end of a book is another kind of
+text than its beginning), and the cut is the same in every run. The characters between two held-out blocks are one
+training passage:
 
     | passage | block | passage | block | ... ,     a passage is period - 1 blocks long.
 
-Passages and blocks are contiguous text. Nothing downstream reads across a join.
+Passages and blocks are contiguous text. No later step reads across a join.
 """
 
 import dataclasses
@@ -21,12 +22,15 @@ import platform
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..files.printable import printable
+from .encoding import read_characters
+
 MIN_CHARACTERS = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A text and where it comes from; `provenance` names the source and, if known, the licence."""
+    """A text; `provenance` names its source and, if known, its licence."""
 
     name: str
     characters: str
@@ -34,12 +38,12 @@ class Text:
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the characters (as UTF-8), by which a checkpoint knows the text it was trained on."""
+        """Fingerprint of the characters (as UTF-8), which identifies the training text in a checkpoint."""
         return hashlib.sha256(self.characters.encode()).hexdigest()
 
 
 class HeldOutSplit(NamedTuple):
-    """Contiguous passages in the order of the text; joined alternately they are the text."""
+    """Contiguous passages and blocks in the order of the text; passage, block, passage, ... joined are the text."""
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -49,12 +53,14 @@ def load_text(source: str | pathlib.Path | None = None) -> Text:
     """A text from a file or, by name, from an installed package.
 
     Args:
-      source: path of a UTF-8 file, read verbatim (a byte-order mark is dropped, line ends stay); or, where no such file
-        exists, the name of a packaged text (the keys of `PACKAGED_TEXTS`); None is "king-james".
+      source: path of a text file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark. The characters are kept as
+        they are, line ends too; only the mark is dropped. If no file has this path, `source` is the name of a packaged
+        text, a key of `PACKAGED_TEXTS`; None stands for "king-james".
 
     Raises:
-      FileNotFoundError: if there is neither a file nor a packaged text of that name.
-      ValueError: if the file is a directory, is not UTF-8, or has fewer than `MIN_CHARACTERS` characters.
+      FileNotFoundError: if neither a file nor a packaged text has that name.
+      ValueError: if the path is a directory or a device, the file is in another encoding, is larger than the memory,
+        or has fewer than `MIN_CHARACTERS` characters.
       ImportError: if the package that carries the text is not installed.
     """
     path = pathlib.Path("king-james" if source is None else source)
@@ -63,7 +69,7 @@ def load_text(source: str | pathlib.Path | None = None) -> Text:
     if str(path) in PACKAGED_TEXTS:
         return PACKAGED_TEXTS[str(path)]()
     raise FileNotFoundError(
-        f"no file {str(path)!r}: give the path of a UTF-8 text file, or one of {', '.join(sorted(PACKAGED_TEXTS))}"
+        f"no file {str(path)!r}: give the path of a text file, or one of {', '.join(sorted(PACKAGED_TEXTS))}"
     )
 
 
@@ -72,17 +78,19 @@ def hold_out(characters: str, block_length: int = 4000, period: int = 20) -> Hel
 
     Args:
       characters: the text.
-      block_length: characters per block. A text of fewer than 2 `period` blocks is cut into shorter ones, so that at
-        least two are held out.
+      block_length: characters per block. A text of fewer than 2 `period` such blocks is cut into shorter ones, so that
+        at least two are held out.
       period: blocks per held-out block, at least 2.
 
     Raises:
       ValueError: if an argument is out of range, or the text has fewer than 2 `period` characters.
     """
     if block_length < 1 or period < 2:
-        raise ValueError(f"block_length = {block_length}, period = {period}: need at least 1 and 2")
+        raise ValueError(f"block_length = {block_length}, period = {period}: give at least 1 and 2")
     if len(characters) < 2 * period:
-        raise ValueError(f"a text of {len(characters)} characters has no {2 * period} blocks: lower period = {period}")
+        raise ValueError(
+            f"{len(characters)} characters cannot be cut into {2 * period} blocks: lower period = {period}"
+        )
     block_length = min(block_length, len(characters) // (2 * period))
     stride = block_length * period
     passages = [characters[i : i + stride - block_length] for i in range(0, len(characters), stride)]
@@ -91,19 +99,10 @@ def hold_out(characters: str, block_length: int = 4000, period: int = 20) -> Hel
 
 
 def _read_file(path: pathlib.Path) -> Text:
-    if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a directory: give the path of one UTF-8 text file in it")
-    content = path.read_bytes()
-    try:
-        characters = content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{str(path)!r} is not UTF-8: byte 0x{content[error.start]:02X} at offset {error.start} ({error.reason}); "
-            f"convert it first, for example: iconv -f LATIN1 -t UTF-8 {path} > utf8.txt"
-        ) from error
+    characters, name = read_characters(path), printable(path.name)
     if len(characters) < MIN_CHARACTERS:
         raise ValueError(f"{str(path)!r} has {len(characters)} characters: give a text of at least {MIN_CHARACTERS}")
-    return Text(path.name, characters, f"file {path.name}, {len(content)} bytes")
+    return Text(name, characters, f"file {name}, {len(characters.encode())} bytes of UTF-8")
 
 
 def _king_james() -> Text:
@@ -121,7 +120,7 @@ def _king_james() -> Text:
 
 
 def _python_topics() -> Text:
-    """What Python's own `help()` says of its language, topic by topic: technical prose with examples of code."""
+    """The topics of Python's own `help()`: technical prose with examples of code."""
     topics = importlib.import_module("pydoc_data.topics").topics
     version = platform.python_version()
     provenance = f"help topics of Python {version}, from the standard library (PSF licence)"

@@ -11,11 +11,13 @@ import xarray as xr
 from diffusion import FolderError, Masking, TrainConfig, from_function
 from phasetree.experiments import text_demo
 from phasetree.recipes.language import (
+    escape,
     fraction_of_words_changed,
     mark_changes,
     marked_words,
     masked_costs,
     model,
+    storable,
     stratified_numbers,
 )
 from phasetree.results import ResultFolder
@@ -78,6 +80,14 @@ def test_changed_words_are_marked():
     assert fraction_of_words_changed(old, new) == pytest.approx(2 / 10)
     assert fraction_of_words_changed(old, "") == 1
     assert fraction_of_words_changed("...", "!") == 0
+
+
+def test_what_a_terminal_obeys_does_not_reach_it():
+    """U+FFFD takes the place of controls in what is stored, escapes do in what is printed; line ends stay."""
+    hostile = "a \x1b]0;title\x07 b\0\x9b2J\tc\r\nd \u202ee"
+    assert storable(hostile) == "a \ufffd]0;title\ufffd b\ufffd\ufffd2J\tc\r\nd \u202ee"
+    for line in (escape(hostile), mark_changes("", hostile), mark_changes(hostile, hostile)):
+        assert line.isprintable() and "title" in line
 
 
 TINY = text_demo.TextDemoConfig(

@@ -26,9 +26,11 @@ from jaxtyping import Array, Float32, Int, Int32, Key
 from tqdm import tqdm
 
 from diffusion import AbstractDenoiser, RandomOrder, forward_backward
+from hierarchical.files.printable import printable
 
 PIECE = re.compile(r"[\w'’]+|[^\w\s]")
 MARKDOWN = re.compile(r"([\\`*_\[\]<>~#|])")
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tabs and line ends
 
 
 def stratified_numbers(
@@ -120,13 +122,13 @@ def marked_words(original: str, regenerated: str) -> list[tuple[str, bool]]:
 
 
 def escape(text: str) -> str:
-    """Text as one line of Markdown that shows it."""
-    return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    """Text as one line of Markdown that shows it, without characters that a terminal obeys."""
+    return MARKDOWN.sub(r"\\\1", printable(" ".join(text.split())))
 
 
 def storable(text: str) -> str:
-    """Text that a netCDF file can hold: its strings end at a NUL."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    """Text that a netCDF file can hold (its strings end at a NUL) and a terminal can print: controls become U+FFFD."""
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _kept(original: str, regenerated: str) -> tuple[list[bool], list[bool]]:

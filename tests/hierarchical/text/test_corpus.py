@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from hierarchical.text.byte_pair import BytePairTokenizer, tokenize, train_tokenizer
+from hierarchical.text.byte_pair import LONGEST_WORD, BytePairTokenizer, _words_cut, tokenize, train_tokenizer
 from hierarchical.text.corpus import hold_out, load_text
 from hierarchical.text.ngram import evaluate_ngram, fit_ngram
 
@@ -74,7 +74,7 @@ def test_bad_sources_are_named(tmp_path):
         load_text("nowhere.txt")
     with pytest.raises(ValueError, match="is a directory: give the path of one"):
         load_text(tmp_path)
-    with pytest.raises(ValueError, match=r"byte 0xE9 at offset 3 \(invalid continuation byte\); convert it first"):
+    with pytest.raises(ValueError, match=r"\(byte 0xE9 at offset 3, invalid continuation byte\): convert it from"):
         load_text(write(tmp_path, "café au lait".encode("latin-1")))
     with pytest.raises(ValueError, match="has 0 characters: give a text of at least 2000"):
         load_text(write(tmp_path, b""))
@@ -100,9 +100,9 @@ def test_held_out_blocks_and_passages_make_up_the_text(king_james, length):
 
 
 def test_hold_out_refuses_impossible_blocks():
-    with pytest.raises(ValueError, match="39 characters has no 40 blocks"):
+    with pytest.raises(ValueError, match="39 characters cannot be cut into 40 blocks: lower period = 20"):
         hold_out("x" * 39)
-    with pytest.raises(ValueError, match="block_length = 0, period = 20: need at least 1 and 2"):
+    with pytest.raises(ValueError, match="block_length = 0, period = 20: give at least 1 and 2"):
         hold_out("x" * 100, block_length=0)
 
 
@@ -144,14 +144,29 @@ def test_windows_are_consecutive_and_stay_in_a_passage(split, tokenizer):
     assert windows.train.shape[1] == 64
 
 
+def test_only_words_beyond_the_longest_are_cut_for_training(split):
+    """So that a text without spaces does not cost a pass over all of it for each token."""
+    assert all(_words_cut(passage) == [passage] for passage in split.train)
+    for letter in ("x", "7", "=", "_", " ", "漢"):
+        pieces = _words_cut(f"a b{letter * 1000}")
+        assert "".join(pieces) == f"a b{letter * 1000}" and 4 <= len(pieces) <= 5
+        assert max(map(len, pieces)) <= LONGEST_WORD + 3
+
+
+def test_a_text_without_spaces_survives_tokens():
+    text = "".join(np.random.default_rng(0).choice(list("ACGT"), 5000))
+    tokenizer = train_tokenizer([text], 300)
+    assert tokenizer.vocab_size == 300 and tokenizer.decode(tokenizer.encode(text)) == text
+
+
 def test_bad_tokens_are_named(split, tokenizer):
-    with pytest.raises(ValueError, match="vocab_size = 255: the 256 bytes need a token each"):
+    with pytest.raises(ValueError, match="vocab_size = 255: each of the 256 bytes needs a token"):
         train_tokenizer(split.train, 255)
     with pytest.raises(ValueError, match="token ids from 3 to 512, but the vocabulary ends at 511: replace masked"):
         tokenizer.decode(np.array([3, 512]))
     with pytest.raises(ValueError, match=r"length = 1000, but the longest held-out block has \d+ tokens"):
         tokenize(split, tokenizer).windows(1000)
-    with pytest.raises(ValueError, match="no saved tokenizer"):
+    with pytest.raises(ValueError, match="the JSON is not that of a tokenizer"):
         BytePairTokenizer("{}")
 
 

@@ -1,0 +1,81 @@
+"""From bytes to characters: UTF-8, or what a byte-order mark names; the rest is refused with advice that fits it.
+
+A byte-order mark is the character U+FEFF at the beginning of a file. Its bytes differ between UTF-8, UTF-16 and UTF-32,
+so it names the encoding. A file without it is read as UTF-8 or refused: the bytes of eight-bit encodings do not tell
+them apart. UTF-16 of a European text without a mark is valid UTF-8 in which every other character is NUL, and is
+recognised by that.
+"""
+
+import codecs
+import pathlib
+import shlex
+
+from ..files.memory import check_memory
+from ..files.printable import printable
+
+MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+NUL_PATTERNS: dict[tuple[bool, ...], str] = {  # which bytes of every four are NUL in most characters of a European text
+    (False, True, False, True): "UTF-16LE",
+    (True, False, True, False): "UTF-16BE",
+    (False, True, True, True): "UTF-32LE",
+    (True, True, True, False): "UTF-32BE",
+}
+_SAMPLE = 2**16  # bytes in which NULs are counted
+_MEMORY = 6  # bytes for each byte of a file: the byte, up to 4 for its character, and decoding
+
+
+def read_characters(path: pathlib.Path) -> str:
+    """The characters of a text file, line ends as they are, without the byte-order mark.
+
+    Raises:
+      ValueError: if the path is not that of a file, the file needs more memory than there is, or its encoding is
+        neither UTF-8 nor named by a byte-order mark.
+    """
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a directory: give the path of one text file in it")
+    if not (path.is_file() or path.is_fifo()):
+        raise ValueError(f"{str(path)!r} is neither a file nor a pipe: give the path of a text file")
+    check_memory(_MEMORY * path.stat().st_size, f"reading {str(path)!r}")
+    return decode(path.read_bytes(), path)
+
+
+def decode(content: bytes, path: pathlib.Path) -> str:
+    """The characters of a file's content; `path` is for messages.
+
+    Raises:
+      ValueError: if the content is neither UTF-8 nor what its byte-order mark promises.
+    """
+    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
+    pattern = tuple(content[i:_SAMPLE:4].count(0) > min(len(content), _SAMPLE) / 8 for i in range(4))
+    if not mark and pattern in NUL_PATTERNS:
+        encoding = NUL_PATTERNS[pattern]
+        advice = f"convert it: {_command(path, encoding)}"
+        raise ValueError(f"{str(path)!r} looks like {encoding} without a byte-order mark: {advice}")
+    encoding = MARKS.get(mark, "utf-8")
+    try:
+        return content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        offset = len(mark) + error.start
+        begins = " although it begins with the byte-order mark" if mark else ""
+        where = f"byte 0x{content[offset]:02X} at offset {offset}, {error.reason}"
+        advice = _advice(content, path, marked=bool(mark))
+        raise ValueError(f"{str(path)!r} is not {encoding.upper()}{begins} ({where}): {advice}") from error
+
+
+def _advice(content: bytes, path: pathlib.Path, marked: bool) -> str:
+    if marked:
+        return "it is damaged or cut off, fetch it again"
+    if 0 in content:  # which eight-bit text does not hold
+        return f"it is not a text, or UTF-16 without a byte-order mark: {_command(path, 'UTF-16LE')}"
+    example = _command(path, "WINDOWS-1252")
+    return f"convert it from its own encoding (`file -i` guesses which), for Western European: {example}"
+
+
+def _command(path: pathlib.Path, encoding: str) -> str:
+    return f"iconv -f {encoding} -t UTF-8 {printable(shlex.quote(str(path)))} > utf8.txt"
