@@ -1,1 +1,1 @@
-"""Real images: readers of folders and files, sets that installed packages carry, classes and held-out parts."""
+"""Real images: readers of folders and files, sets that installed packages carry, classes and held-out images."""

@@ -6,27 +6,28 @@ import importlib.metadata
 import pathlib
 from collections.abc import Callable
 
-from .readers import numbered_labels, read_idx, scaled_pixels
+from .from_arrays import numbered_labels, scaled_pixels
+from .idx import read_idx
 from .sets import Images
 
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
 
 
-def _package(name: str, of: str):
+def _package(name: str, content: str):
     try:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.split(".")[0].replace("sklearn", "scikit-learn")
-        raise ImportError(f'{of} come with the package {package}: pip install "phasetree[images]"') from error
+        raise ImportError(f'{content} come with the package {package}: pip install "phasetree[images]"') from error
 
 
 def _digits() -> Images:
     """1797 handwritten digits, 8 x 8."""
-    found = _package("sklearn.datasets", "the digits").load_digits()
+    digits = _package("sklearn.datasets", "the digits").load_digits()
     version = importlib.metadata.version("scikit-learn")
     provenance = f"1797 handwritten digits of 8 x 8 pixels, from the package scikit-learn {version} (BSD)"
-    labels, classes = numbered_labels(found.target, "digits", len(found.images))
-    return Images("digits", scaled_pixels(found.images, "digits"), labels, provenance, classes)
+    labels, classes = numbered_labels(digits.target, "digits", len(digits.images))
+    return Images("digits", scaled_pixels(digits.images, "digits"), labels, provenance, classes)
 
 
 def _mnist() -> Images:
@@ -43,8 +44,8 @@ def _fashion() -> Images:
     file = FASHION / "t10k-images-idx3-ubyte.gz"
     if not file.exists():
         raise ImportError(
-            "Fashion-MNIST comes with Debian's package dataset-fashion-mnist: apt install it, or give the path of an "
-            "IDX file"
+            "Fashion-MNIST comes with Debian's package dataset-fashion-mnist: install it with apt, or give the path of "
+            "an IDX file"
         )
     provenance = "10,000 images of Fashion-MNIST's test set, 28 x 28 pixels, from Debian's dataset-fashion-mnist (MIT)"
     return dataclasses.replace(read_idx(file), name="fashion-mnist", provenance=provenance)

@@ -79,40 +79,46 @@ def test_a_split_keeps_every_image_once(gray):
 
 def test_what_is_not_images_says_what_is_expected(files, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"no file 'nowhere': give a folder of images, an \.npz or IDX file, or"
+        FileNotFoundError, match=r"no file 'nowhere': give a folder of images, an \.npz, \.npy or IDX file, or"
     ):
         load_images("nowhere")
     with pytest.raises(ValueError, match=r"holds no images: give a folder with files \.bmp"):
         load_images(tmp_path)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
-    with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image .*: remove it or mend it"):
+    with pytest.raises(ValueError, match=r"broken\.png' cannot be read as an image .*: remove it or mend it"):
         load_images(tmp_path)
     (tmp_path / "text.bin").write_text("no images")
-    with pytest.raises(ValueError, match=r"text\.bin is neither a folder, nor \.npz, nor an IDX file"):
+    with pytest.raises(ValueError, match=r"text\.bin' is neither a folder, nor \.npz, nor \.npy, nor an IDX file"):
         load_images(tmp_path / "text.bin")
     np.savez(tmp_path / "few.npz", images=np.zeros((5, 8, 8)))
     with pytest.raises(ValueError, match=r"few\.npz' has 5 images: give at least 100"):
         load_images(tmp_path / "few.npz")
     np.savez(tmp_path / "other.npz", pictures=np.zeros((5, 8, 8)))
-    with pytest.raises(ValueError, match="has the arrays pictures: one must be named images"):
+    with pytest.raises(ValueError, match="has pictures: give the images the name images"):
         load_images(tmp_path / "other.npz")
-    with pytest.raises(ValueError, match=r"labels-idx1-ubyte\.gz holds an array of shape \(120,\)"):
+    with pytest.raises(ValueError, match=r"labels-idx1-ubyte\.gz' have shape \(120,\): expected"):
         load_images(files / "a-labels-idx1-ubyte.gz")
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"labels": np.zeros(50, int)}, r"has 120 images and labels of shape \(50,\): give one number for each image"),
-        ({"images": np.full((N, 8, 8), np.nan)}, "float64 pixels: give finite numbers, none below 0"),
-        ({"images": np.full((N, 8, 8), -1)}, "int64 pixels: give finite numbers, none below 0"),
-        (
-            {"images": np.zeros((N, 3, 8, 8))},
-            r"have shape \(120, 3, 8, 8\): expected .* 1 or 3 colours",
-        ),
+        ({"labels": np.zeros(50, int)}, r"has 120 images and labels of shape \(50,\): give one label for each image"),
+        ({"labels": np.zeros((N, 2))}, r"labels of shape \(120, 2\): give one label for each image"),
+        ({"labels": np.full(N, np.nan)}, "labels of .* are float64: give finite numbers, or text"),
+        ({"labels": np.full(N, 1j)}, "labels of .* are complex128: give finite numbers, or text"),
+        ({"images": np.full((N, 8, 8), np.nan)}, "have pixels that are NaN or infinite: give finite numbers"),
+        ({"images": np.full((N, 8, 8), -1)}, "have pixels down to -1: give numbers from 0 on"),
+        ({"images": np.full((N, 8, 8), 1j)}, "have complex128 pixels: give real numbers"),
+        ({"images": np.zeros((N, 8, 8, 4))}, r"have shape \(120, 8, 8, 4\): expected .* with 1 or 3 channels"),
+        ({"images": np.zeros((N, 0, 8))}, r"have shape \(120, 0, 8\): expected"),
+        ({"images": np.zeros((N, 64))}, r"have shape \(120, 64\): expected"),
+        ({"images": np.zeros((N, 3, 8, 1))}, r"may both be channels: pass channels_first = True or False"),
+        ({"data": np.zeros((N, 8, 8))}, "has images and data: keep the array that is meant"),
+        ({"images": np.full((N, 8, 8), None)}, "holds Python objects"),
     ],
 )
-def test_arrays_that_are_no_images_are_refused(arrays, message, tmp_path):
+def test_arrays_that_are_not_images_are_refused(arrays, message, tmp_path):
     np.savez(tmp_path / "set.npz", **({"images": np.zeros((N, 8, 8))} | arrays))
     with pytest.raises(ValueError, match=message):
         load_images(tmp_path / "set.npz")
@@ -126,27 +132,27 @@ def test_one_class_is_none_and_gaps_between_labels_close(tmp_path):
     assert images.num_classes == 2 and images.chance == 0.25**2 + 0.75**2
 
 
-def test_files_beside_classes_deep_pixels_and_broken_files_are_told(files, tmp_path):
+def test_files_beside_classes_deep_pixels_and_broken_files_are_named(files, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name / "x.png")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "stray.png")
     (tmp_path / ".hidden").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / ".hidden" / "x.png")
-    with pytest.raises(ValueError, match=r"stray\.png lies beside folders of classes: move it"):
+    with pytest.raises(ValueError, match=r"stray\.png' lies beside folders of classes: move it"):
         load_images(tmp_path)
     (tmp_path / "stray.png").unlink()
     with pytest.raises(ValueError, match="has 2 images: give at least 100"):
         load_images(tmp_path)
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "a" / "deep.png")
-    with pytest.raises(ValueError, match=r"deep\.png has I;16 pixels, more than 8 bits: convert it"):
+    with pytest.raises(ValueError, match=r"deep\.png' has I;16 pixels, more than 8 bits: convert it"):
         load_images(tmp_path)
     whole = (files / "a-images-idx3-ubyte.gz").read_bytes()
     (tmp_path / "cut.gz").write_bytes(whole[:-20])
-    with pytest.raises(ValueError, match=r"cut\.gz cannot be unpacked .*: fetch it again"):
+    with pytest.raises(ValueError, match=r"cut\.gz' cannot be unpacked .*: fetch it again"):
         load_images(tmp_path / "cut.gz")
     (tmp_path / "short").write_bytes(gzip.decompress(whole)[:100])
-    with pytest.raises(ValueError, match=r"says that it holds \(120, 8, 8\) numbers and holds 84: fetch it again"):
+    with pytest.raises(ValueError, match=r"short' gives \(120, 8, 8\) numbers, 84 follow: fetch it again"):
         load_images(tmp_path / "short")
 
 
