@@ -1,19 +1,24 @@
 r"""Gaussian mixtures whose means are the leaves of a tree.
 
-The root is 0; each of the b_l children of a node of level l - 1 is offset from it by a vector of length m_l, towards
-the corners of a regular simplex (b = 2: plus and minus one direction). With directions of its own for every node,
-orthogonal to all others, two leaves whose paths part at level l are at the squared distance
+The root is 0. Each of the b_l children of a node of level l - 1 is offset from it by a vector of length m_l, towards
+the corners of a regular simplex (b = 2: plus and minus one direction). If every node has directions of its own,
+orthogonal to all others, two leaves whose paths part at level l have the squared distance
 
     2 b_l/(b_l - 1) m_l^2 + 2 sum_{j > l} m_j^2,                                                                    (1)
 
-which depends on l alone, and falls with it, so that the means are ultrametric, where offsets shrink fast enough:
-m_{l+1}^2 < m_l^2 (b_{l+1} - 1) b_l/(b_l - 1), for binary trees m_{l+1}^2 < 2 m_l^2; other offsets are refused. With
-directions shared by all nodes of a level the means are the corners of a product of simplices: fewer dimensions are
-needed, and paths that have parted may take equal steps afterwards.
+which depends on l alone. The means are ultrametric if (1) falls with l, that is if the offsets shrink fast enough:
+
+    m_{l+1}^2 < m_l^2 (b_{l+1} - 1) b_l/(b_l - 1),     for binary trees  m_{l+1}^2 < 2 m_l^2;                        (2)
+
+other offsets are refused. If all nodes of a level share their directions, the means are the corners of a product of
+simplices: fewer dimensions are needed, and paths that have parted may take equal steps afterwards.
 """
 
 import itertools
 import math
+import operator
+from collections.abc import Sequence
+from typing import SupportsIndex
 
 import equinox as eqx
 import jax
@@ -22,12 +27,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ..arguments import AnyKey
+from ..files.memory import check_memory
 from ..law import AbstractLaw, Sample, Shape
 from .gaussian import GaussianMixture
 
+_BYTES = 4 * 8  # of a coordinate in float64: means, steps, and what they are made of
+
 
 class TreeMixture(AbstractLaw):
-    """A mixture, and which node of each level a component is below."""
+    """A mixture whose components are the leaves of a tree, in the order of the tree."""
 
     mixture: GaussianMixture
     branching: tuple[int, ...] = eqx.field(static=True)
@@ -35,55 +43,79 @@ class TreeMixture(AbstractLaw):
     offsets: tuple[float, ...] = eqx.field(static=True)
     """m_l, first level first."""
 
+    def __check_init__(self):
+        components = len(self.mixture.weights)
+        if math.prod(self.branching) != components or len(self.offsets) != len(self.branching):
+            raise ValueError(
+                f"a tree with branching = {self.branching} and offsets = {self.offsets} for {components} components: "
+                f"give as many offsets as levels, and a component for each leaf"
+            )
+
     def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
-        """Points; `latent` is the component (a leaf of the tree) that each is from."""
+        """Points; `latent` is the component of each, a leaf of the tree."""
         return self.mixture.sample(key, shape)
 
     def ancestors(self, level: int) -> Int[np.ndarray, " K"]:
-        """The node of `level` (0: the root, `len(branching)`: the components) that each component is below."""
+        """For each component the node of `level` above it; level 0 is the root, `len(branching)` the components.
+
+        Raises:
+          ValueError: if the tree has no such level.
+        """
+        self._check_level(level)
         return np.arange(math.prod(self.branching)) // math.prod(self.branching[level:])
 
     def node_posterior(self, component_posterior: Float[Array, "*batch K"], level: int) -> Float[Array, "*batch nodes"]:
-        """Posteriors of components summed below each node of `level`."""
+        """Posterior of each node of `level`: the sum over the components below it.
+
+        Raises:
+          ValueError: if the tree has no such level, or the last axis does not have the K components.
+        """
+        self._check_level(level)
+        components = len(self.mixture.weights)
+        if component_posterior.shape[-1:] != (components,):
+            raise ValueError(
+                f"posterior of shape {component_posterior.shape}: its last axis needs {components} entries"
+            )
         nodes = math.prod(self.branching[:level])
         return component_posterior.reshape(*component_posterior.shape[:-1], nodes, -1).sum(-1)
+
+    def _check_level(self, level: int) -> None:
+        if not 0 <= level <= len(self.branching):
+            raise ValueError(f"level = {level}: the tree has the levels 0 (root) .. {len(self.branching)} (components)")
 
 
 def tree_mixture(
     key: Key[Array, ""],
     dimension: int,
-    offsets: tuple[float, ...],
+    offsets: Sequence[float],
     *,
-    branching: int | tuple[int, ...] = 2,
+    branching: SupportsIndex | Sequence[SupportsIndex] = 2,
     variance: float = 1.0,
     shared: bool = False,
 ) -> TreeMixture:
     """Draw the directions of a tree of means; all components have equal weight and isotropic `variance`.
 
     Args:
-      offsets: m_l > 0, first level (nearest the root) first.
-      branching: children of a node, one number or one for each level, at least 2.
+      offsets: m_l, finite and above 0, first level (nearest the root) first.
+      branching: children of a node, one integer or one for each level, at least 2.
+      variance: of every component, finite and not negative.
       shared: whether all nodes of a level have the same directions.
 
     Raises:
-      ValueError: if an argument is out of range, offsets of a tree with directions of its own do not shrink as said
-        above, or `dimension` cannot hold that many orthogonal directions.
+      ValueError: if an argument is out of range, offsets of a tree with directions of its own violate (2), or
+        `dimension` has too few orthogonal directions; if the means need more memory than there is.
     """
-    branching = (branching,) * len(offsets) if isinstance(branching, int) else tuple(branching)
-    if not offsets or len(branching) != len(offsets) or min(branching) < 2 or min(offsets) <= 0 or variance < 0:
-        raise ValueError(
-            f"offsets = {offsets}, branching = {branching}, variance = {variance}: give as many of both, offsets "
-            f"above 0, 2 children or more, a variance not below 0"
-        )
-    for (above, m), (below, n) in itertools.pairwise(zip(branching, offsets, strict=True)):
-        if not shared and n**2 >= m**2 * (below - 1) * above / (above - 1):
-            raise ValueError(f"offset {n} below {m}: siblings would be as far apart as cousins, lower the deeper one")
+    offsets = tuple(map(float, offsets))
+    branching = _integers("branching", branching if isinstance(branching, Sequence) else (branching,) * len(offsets))
+    (dimension,) = _integers("dimension", (dimension,))
+    _check_tree(offsets, branching, variance, shared)
     fans = [1 if shared else math.prod(branching[:level]) for level in range(len(branching))]
     needed = sum(fan * (b - 1) for fan, b in zip(fans, branching, strict=True))
     if needed > dimension:
         raise ValueError(
             f"the tree needs {needed} orthogonal directions, dimension = {dimension}: raise it, or share them"
         )
+    check_memory(_BYTES * dimension * (math.prod(branching) + needed), f"a tree with branching = {branching}")
     directions, _ = jnp.linalg.qr(jax.random.normal(key, (dimension, needed)))
     means, used = jnp.zeros((1, dimension), directions.dtype), 0
     for fan, b, offset in zip(fans, branching, offsets, strict=True):
@@ -92,12 +124,33 @@ def tree_mixture(
         means = (means[:, None] + steps).reshape(-1, dimension)
         used += fan * (b - 1)
     weights = jnp.full(len(means), 1 / len(means), means.dtype)
-    return TreeMixture(GaussianMixture(weights, means, variance), branching, tuple(map(float, offsets)))
+    return TreeMixture(GaussianMixture(weights, means, variance), branching, offsets)
+
+
+def _check_tree(offsets: tuple[float, ...], branching: tuple[int, ...], variance: float, shared: bool) -> None:
+    if not offsets or len(branching) != len(offsets) or min(branching) < 2:
+        raise ValueError(
+            f"offsets = {offsets}, branching = {branching}: give one offset and 2 children or more for each level"
+        )
+    if not all(0 < offset < math.inf for offset in offsets):
+        raise ValueError(f"offsets = {offsets}: give finite lengths above 0")
+    if not 0 <= variance < math.inf:
+        raise ValueError(f"variance = {variance}: give a finite number that is not negative")
+    for (above, m), (below, n) in itertools.pairwise(zip(branching, offsets, strict=True)):
+        if not shared and n >= m * math.sqrt((below - 1) * above / (above - 1)):  # equation (2)
+            raise ValueError(f"offset {n} below {m}: siblings would be as far apart as cousins, lower the deeper")
+
+
+def _integers(name: str, values: Sequence) -> tuple[int, ...]:
+    try:
+        return tuple(map(operator.index, values))
+    except TypeError as error:
+        raise ValueError(f"{name} = {tuple(values)}: give integers") from error
 
 
 def _simplex(corners: int) -> np.ndarray:
-    """Unit vectors to the corners of a regular simplex, (corners, corners - 1)."""
+    """Unit vectors from the centre of a regular simplex to its corners, (corners, corners - 1)."""
     centred = np.eye(corners) - 1 / corners
     basis = np.linalg.svd(centred)[2][:-1]  # of the hyperplane of vectors that sum to 0
-    found = centred @ basis.T
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    vectors = centred @ basis.T
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

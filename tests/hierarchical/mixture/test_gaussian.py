@@ -187,7 +187,7 @@ def test_a_tree_that_does_not_fit_is_refused():
         two_clusters(jax.random.key(0), 4, -1.0)
     with pytest.raises(ValueError, match="needs 7 orthogonal directions, dimension = 6: raise it, or share them"):
         tree_mixture(jax.random.key(0), 6, (3.0, 2.0, 1.0))
-    with pytest.raises(ValueError, match="give as many of both"):
+    with pytest.raises(ValueError, match="give one offset and 2 children or more for each level"):
         tree_mixture(jax.random.key(0), 6, (3.0, 2.0), branching=(2,))
     with pytest.raises(ValueError, match=r"offset 2\.0 below 1\.0: siblings would be as far apart as cousins"):
         tree_mixture(jax.random.key(0), 6, (1.0, 2.0))
