@@ -4,10 +4,12 @@ from .grammar.hierarchy import Derivation as Derivation
 from .grammar.hierarchy import RandomHierarchyModel as RandomHierarchyModel
 from .grammar.markov import MarkovChain as MarkovChain
 from .grammar.markov import matched_chain as matched_chain
+from .grammar.read_rules import load_rules as load_rules
 from .grammar.rules import draw_rules as draw_rules
 from .grammar.sampling import sample_strings as sample_strings
 from .grammar.sampling import sample_trees as sample_trees
 from .images.load import load_images as load_images
+from .images.packaged import PACKAGED_IMAGES as PACKAGED_IMAGES
 from .images.sets import Images as Images
 from .images.sets import select_classes as select_classes
 from .images.sets import split_images as split_images
@@ -25,6 +27,7 @@ from .text.byte_pair import TokenCorpus as TokenCorpus
 from .text.byte_pair import TokenWindows as TokenWindows
 from .text.byte_pair import tokenize as tokenize
 from .text.byte_pair import train_tokenizer as train_tokenizer
+from .text.corpus import PACKAGED_TEXTS as PACKAGED_TEXTS
 from .text.corpus import HeldOutSplit as HeldOutSplit
 from .text.corpus import Text as Text
 from .text.corpus import hold_out as hold_out
@@ -34,3 +37,5 @@ from .text.ngram import CharacterNGram as CharacterNGram
 from .text.ngram import bits_per_character as bits_per_character
 from .text.ngram import evaluate_ngram as evaluate_ngram
 from .text.ngram import fit_ngram as fit_ngram
+from .text.sequences import Sequences as Sequences
+from .text.sequences import load_sequences as load_sequences

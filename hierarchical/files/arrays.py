@@ -12,7 +12,7 @@ import math
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -36,6 +36,17 @@ class ArrayFile:
 
     path: pathlib.Path
     headers: Mapping[str, Header]
+
+    def only(self, names: Sequence[str]) -> str | None:
+        """The one of these names that the file has; None if it has none of them.
+
+        Raises:
+          ValueError: if it has several.
+        """
+        present = [name for name in names if name in self.headers]
+        if len(present) > 1:
+            raise ValueError(f"{str(self.path)!r} has {' and '.join(present)}: keep the array that is meant")
+        return present[0] if present else None
 
     def read(self, name: str, copies: int = 1) -> np.ndarray:
         """The array of this name.

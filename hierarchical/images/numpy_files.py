@@ -2,7 +2,7 @@
 
 import pathlib
 
-from ..files.arrays import ArrayFile, is_archive, open_arrays
+from ..files.arrays import is_archive, open_arrays
 from ..files.printable import printable
 from .from_arrays import channels_come_first, images_from_arrays
 from .sets import Images
@@ -20,21 +20,13 @@ def read_numpy(path: pathlib.Path, channels_first: bool | None = None) -> Images
         `images_from_arrays`.
     """
     file = open_arrays(path)
-    name = _only(file, PIXELS) if is_archive(path) else ""
+    name = file.only(PIXELS) if is_archive(path) else ""
     if name is None:
         names = printable(", ".join(file.headers)) or "no arrays"
         raise ValueError(f"{str(path)!r} has {names}: give the images the name {PIXELS[0]}")
     shape, dtype = file.headers[name]
     channels_come_first(shape, path, channels_first)  # before anything is read
     pixels = file.read(name, copies=1 + -(-_WHILE_SCALED // max(dtype.itemsize, 1)))
-    label_name = _only(file, LABELS) if is_archive(path) else None
+    label_name = file.only(LABELS) if is_archive(path) else None
     labels = None if label_name is None else file.read(label_name)
     return images_from_arrays(pixels, labels, path, channels_first)
-
-
-def _only(file: ArrayFile, names: tuple[str, ...]) -> str | None:
-    """The name that the file has; None if it has none of them."""
-    present = [name for name in names if name in file.headers]
-    if len(present) > 1:
-        raise ValueError(f"{str(file.path)!r} has {' and '.join(present)}: keep the array that is meant")
-    return present[0] if present else None
