@@ -81,7 +81,7 @@ def _of_json(path: pathlib.Path) -> _Content:
 
 
 def _array(nested) -> Shaped[np.ndarray, "..."]:
-    """Nested lists as an array; lists of different lengths, or text, as an array of no numbers."""
+    """Nested lists as an array; lists of different lengths as text, which `_grammar` refuses."""
     try:
         return np.asarray(nested)
     except ValueError:

@@ -1,6 +1,8 @@
 """Images in the format of the MNIST files, IDX, packed by gzip or not.
 
+```
 two zero bytes, the type (8: bytes), the number of axes, their sizes (4 bytes each, big-endian), the numbers
+```
 """
 
 import gzip

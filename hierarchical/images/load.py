@@ -37,8 +37,8 @@ def load_images(
 
     Raises:
       FileNotFoundError: if neither a file nor a packaged set has that name.
-      ValueError: if there are fewer than 100 images, they need more memory than there is, a file is damaged or of
-        another kind than its name says, or an argument is out of range.
+      ValueError: if there are fewer than 100 images, they need more memory than there is, a file is damaged or is
+        not of the kind of its suffix, or an argument is out of range.
       ImportError: if the package that carries the set, or that reads image files, is not installed.
     """
     path = pathlib.Path(source)

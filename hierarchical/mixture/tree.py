@@ -4,13 +4,17 @@ The root is 0. Each of the b_l children of a node of level l - 1 is offset from 
 the corners of a regular simplex (b = 2: plus and minus one direction). If every node has directions of its own,
 orthogonal to all others, two leaves whose paths part at level l have the squared distance
 
-    2 b_l/(b_l - 1) m_l^2 + 2 sum_{j > l} m_j^2,                                                                    (1)
+```
+2 b_l/(b_l - 1) m_l^2 + 2 sum_{j > l} m_j^2,                                                                         (1)
+```
 
 which depends on l alone. The means are ultrametric if (1) falls with l, that is if the offsets shrink fast enough:
 
-    m_{l+1}^2 < m_l^2 (b_{l+1} - 1) b_l/(b_l - 1),     for binary trees  m_{l+1}^2 < 2 m_l^2;                        (2)
+```
+m_{l+1}^2 < m_l^2 (b_{l+1} - 1) b_l/(b_l - 1),     for binary trees  m_{l+1}^2 < 2 m_l^2.                            (2)
+```
 
-other offsets are refused. If all nodes of a level share their directions, the means are the corners of a product of
+Other offsets are refused. If all nodes of a level share their directions, the means are the corners of a product of
 simplices: fewer dimensions are needed, and paths that have parted may take equal steps afterwards.
 """
 

@@ -5,7 +5,9 @@ Byte-pair encoding starts from the 256 bytes and repeatedly adds the most freque
 A token may end inside a character of several bytes. A character is therefore counted in the token that holds its first
 byte, and for any model of tokens
 
-    bits per character = (sum of nats over tokens) / (ln 2 * sum of `token_characters` over the same tokens)         (1)
+```
+bits per character = (sum of nats over tokens) / (ln 2 * sum of token_characters over the same tokens)               (1)
+```
 
 is exact on a whole passage. It does not depend on the vocabulary, and models without a vocabulary have it too.
 

@@ -8,7 +8,9 @@ A model and its baselines are judged on *held-out* characters. The text is cut i
 text than its beginning), and the cut is the same in every run. The characters between two held-out blocks are one
 training passage:
 
-    | passage | block | passage | block | ... ,     a passage is period - 1 blocks long.
+```
+| passage | block | passage | block | ... ,     a passage is period - 1 blocks long
+```
 
 Passages and blocks are contiguous text. No later step reads across a join.
 """

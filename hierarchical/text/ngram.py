@@ -1,26 +1,30 @@
 r"""Bits per character, and the character n-gram models that a model of text must beat.
 
-An n-gram model of order n predicts a character c from the n - 1 before it, smoothed by interpolated Kneser-Ney
-(Kneser & Ney, ICASSP 1995; interpolated form: Chen & Goodman, Computer Speech and Language 13, 1999). For a context h
-of k - 1 characters, h' being h without its oldest,
+An n-gram model of order n predicts a character c from the n - 1 characters before it, smoothed by interpolated
+Kneser-Ney (Kneser & Ney, ICASSP 1995; interpolated form: Chen & Goodman, Computer Speech and Language 13, 1999). Let h
+be a context of k - 1 characters and h' the same context without its oldest character. Then
 
-    p_k(c | h) = ([n_k(hc) - D_k]_+ + D_k T_k(h) p_{k-1}(c | h')) / N_k(h),     1 <= k <= n,                     (1)
-    N_k(h) = sum_c n_k(hc),     T_k(h) = number of c with n_k(hc) > 0,
+```
+p_k(c | h) = ([n_k(hc) - D_k]_+ + D_k T_k(h) p_{k-1}(c | h')) / N_k(h),     1 <= k <= n,                         (1)
+N_k(h) = sum_c n_k(hc),     T_k(h) = number of c with n_k(hc) > 0,
+```
 
-and p_k(c | h) = p_{k-1}(c | h') where N_k(h) = 0. The counts n_k of the highest order are occurrences; below it, n_k(g)
-is the number of different characters seen just before g, for a character that follows few others is a poor guess in a
-new context. The discount is estimated from a_1 and a_2, the numbers of k-grams with n_k = 1 and 2,
+and p_k(c | h) = p_{k-1}(c | h') if N_k(h) = 0. At the highest order, n_k counts occurrences. Below it, n_k(g) is the
+number of different characters that precede g: a character that follows few others is a poor guess in a new context.
+The discount is estimated from a_1 and a_2, the numbers of k-grams with n_k = 1 and n_k = 2,
 
-    D_k = (a_1 + 1) / (a_1 + 2 a_2 + 2),                                                                         (2)
+```
+D_k = (a_1 + 1) / (a_1 + 2 a_2 + 2).                                                                             (2)
+```
 
-Ney's a_1 / (a_1 + 2 a_2) but for the constants, which keep 0 < D_k < 1 when nothing was seen once or twice. The
-recursion ends at p_0 = 1 / 1,112,064, uniform over all characters of Unicode, so that one never seen in training costs
-finitely many bits: 20.1 and what the discounts leave to it. At the start of a passage the context is as long as the
-passage allows. By (1), sum_c p_k(c | h) = 1 for every h: n_k - D_k is positive wherever n_k is, so discounting removes
-D_k T_k(h) / N_k(h), which p_{k-1} hands out again.
+Ney's estimate is a_1 / (a_1 + 2 a_2); the constants keep 0 < D_k < 1 if no k-gram has a count of 1 or 2. The recursion
+ends at p_0 = 1 / 1,112,064, uniform over all characters of Unicode. So a character that is absent from the training
+text costs finitely many bits: 20.1, plus those of the share that the discounts leave to it. At the start of a passage
+the context is as long as the passage allows. By (1), sum_c p_k(c | h) = 1 for every h: n_k - D_k is positive wherever
+n_k is, so the discounts remove D_k T_k(h) / N_k(h), which p_{k-1} distributes again.
 
 Strings are integers here: over an alphabet of a characters, k-grams are k-digit numbers in base a + 1, the newest
-character last, so that counting is sorting.
+character last. So counting is sorting.
 """
 
 from collections.abc import Sequence
@@ -63,7 +67,7 @@ class _Counts(eqx.Module):
 
 
 class CharacterNGram(eqx.Module):
-    """A Kneser-Ney character model of the order `len(levels)`; made by `fit_ngram`."""
+    """A Kneser-Ney character model of order `len(levels)`; `fit_ngram` makes it."""
 
     alphabet: Int64[np.ndarray, " a"]  # code points, sorted; the digit a is any other character
     levels: tuple[_Counts, ...]
@@ -78,7 +82,7 @@ class CharacterNGram(eqx.Module):
 
 
 def fit_ngram(passages: Sequence[str], order: int) -> CharacterNGram:
-    """Count the training passages; a second for the four million characters of a long book.
+    """Count the n-grams of the training passages; four million characters, a long book, take a second.
 
     Args:
       passages: training text; no n-gram crosses from one passage into the next.
@@ -86,12 +90,14 @@ def fit_ngram(passages: Sequence[str], order: int) -> CharacterNGram:
 
     Raises:
       ValueError: if order < 1, no passage is as long as `order`, or n-grams over this alphabet overflow 63 bits (up to
-        order 3 none does).
+        order 3 they never do).
+
+    Source: Kneser & Ney, ICASSP 1995; Chen & Goodman, Computer Speech and Language 13, 1999.
     """
     if order < 1:
         raise ValueError(f"order = {order}: an n-gram has at least 1 character, 3 is a trigram")
     if max(map(len, passages), default=0) < order:
-        raise ValueError(f"no passage has the {order} characters of one n-gram: lower the order or give a longer text")
+        raise ValueError(f"no passage has the {order} characters of an n-gram: lower the order or give a longer text")
     alphabet = np.unique(np.concatenate([_code_points(passage) for passage in passages]))
     base = len(alphabet) + 1
     if base**order >= 2**63:
@@ -112,17 +118,21 @@ def bits_per_character(
 ) -> BitsPerCharacter:
     """r = sum of nats / (ln 2 * sum of characters), with the standard error of a ratio over independent passages.
 
-    stderr^2 = B / (B - 1) * sum_b (bits_b - r characters_b)^2 / (sum characters)^2   (linearised; B passages).
+    ```
+    stderr^2 = B / (B - 1) * sum_b (bits_b - r characters_b)^2 / (sum characters)^2   (linearised; B passages)
+    ```
 
     Args:
-      nats: cost of each passage, from any model; costs of neighbouring windows added up, for they are not independent.
-      num_characters: characters in each.
+      nats: cost of each passage, from any model. Neighbouring windows are not independent: add their costs first.
+      num_characters: characters in each passage.
 
     Raises:
-      ValueError: if there are fewer than 2 passages, or no characters.
+      ValueError: if there are fewer than 2 passages, or the passages are empty.
     """
     if len(nats) < 2 or not num_characters.sum() > 0:
-        raise ValueError(f"{len(nats)} passages of {num_characters.sum()} characters: an error bar needs 2 with text")
+        raise ValueError(
+            f"{len(nats)} passages of {num_characters.sum()} characters: an error bar needs 2 that are not empty"
+        )
     bits = nats.astype(np.float64) / np.log(2)
     value = bits.sum() / num_characters.sum()
     residual = np.sum((bits - value * num_characters) ** 2) * len(nats) / (len(nats) - 1)
@@ -147,7 +157,7 @@ def _count(digits: Sequence[Int64[np.ndarray, " _"]], k: int, base: int, highest
 
 
 def _grams(digits: Int64[np.ndarray, " characters"], k: int, base: int) -> Int64[np.ndarray, " grams"]:
-    """All k-grams of a passage as numbers, in order; empty if it is shorter."""
+    """All k-grams of a passage as numbers, in order; empty if the passage is shorter than k."""
     count = max(len(digits) - k + 1, 0)
     return sum((digits[i : i + count] * base ** (k - 1 - i) for i in range(k)), np.zeros(count, np.int64))
 
@@ -166,6 +176,6 @@ def _look_up(
     wanted: Int64[np.ndarray, " n"],
     default: int = 0,
 ) -> Int64[np.ndarray, " n"]:
-    """values[i] where keys[i] (sorted) is wanted, else the default."""
+    """values[i] with keys[i] = wanted (keys are sorted), for each wanted number; the default if there is no such i."""
     index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[index] == wanted, values[index], default)

@@ -59,8 +59,8 @@ def load_sequences(path: str | pathlib.Path, num_symbols: int | None = None) -> 
     """Token sequences of a file; formats as in the table above.
 
     Args:
-      num_symbols: v; default: what an `.npz` file says, or else the largest token + 1. Give it where the largest token
-        may be absent.
+      num_symbols: v; default: the number in an `.npz` file, or else the largest token + 1. Give it if the largest
+        token may be absent from the file.
 
     Raises:
       FileNotFoundError: if there is no such file.

@@ -93,7 +93,7 @@ def test_tables_that_are_not_a_grammar_are_named(name, arguments, message, tmp_p
         (b"[1, 2]", r'there is no list of tables: write {"rules": \[table, table, \.\.\.\]}'),
         (b'{"rules": 3}', "there is no list of tables"),
         (b'{"rules": [[[[0, 1], [2]]]]}', r"table 0 is <U\d+ of shape \(\): give integers"),
-        (b'{"rules": [[[[0, 1]]]], "probabilites": []}', "the name 'probabilites' is not one of num_symbols, prob"),
+        (b'{"rules": [[[[0, 1]]]], "probability": []}', "the name 'probability' is not one of num_symbols, prob"),
         (b'{"rules": [[[[0, 1]]]], "probabilities": []}', "there are 1 tables: give a list of as many probabilities"),
         (b'{"rules": [[[["\\u001b[2J", "b"]]]]}', r"table 0 is <U4 of shape \(1, 1, 2\): give integers"),
     ],
