@@ -10,6 +10,7 @@ import dataclasses
 import io
 import math
 import pathlib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,8 @@ import numpy as np
 from .memory import check_memory
 from .printable import printable
 
-_BROKEN = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)  # what NumPy and zipfile raise
+# what NumPy and zipfile raise
+_BROKEN = (OSError, EOFError, ValueError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 
 
 class Header(NamedTuple):

@@ -64,13 +64,12 @@ def decode(content: bytes, path: pathlib.Path) -> str:
         offset = len(mark) + error.start
         begins = " although it begins with the byte-order mark" if mark else ""
         where = f"byte 0x{content[offset]:02X} at offset {offset}, {error.reason}"
-        advice = _advice(content, path, marked=bool(mark))
+        whole = error.reason != "unexpected end of data" or content[:offset].isascii()  # as far as can be known
+        advice = _advice(content, path) if whole and not mark else "it is damaged or cut off, fetch it again"
         raise ValueError(f"{str(path)!r} is not {encoding.upper()}{begins} ({where}): {advice}") from error
 
 
-def _advice(content: bytes, path: pathlib.Path, marked: bool) -> str:
-    if marked:
-        return "it is damaged or cut off, fetch it again"
+def _advice(content: bytes, path: pathlib.Path) -> str:
     if 0 in content:  # which eight-bit text does not hold
         return f"it is not a text, or UTF-16 without a byte-order mark: {_command(path, 'UTF-16LE')}"
     example = _command(path, "WINDOWS-1252")

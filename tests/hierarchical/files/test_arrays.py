@@ -92,6 +92,7 @@ def test_damaged_and_foreign_files_are_named(files, tmp_path):
         "cut.npz": whole[:-40],
         "empty.npy": b"",
         "text.npy": b"ab",
+        "open.npy": header_of((1, 2)).replace(b"(1, 2)", b"(1, 2 "),
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)

@@ -54,6 +54,12 @@ def test_a_mark_that_is_not_kept_is_named(tmp_path):
         load_text(tmp_path / "text.txt")
 
 
+def test_utf_8_that_is_cut_off_is_not_taken_for_another_encoding(tmp_path):
+    (tmp_path / "text.txt").write_bytes((TEXT + "é").encode()[:-1])
+    with pytest.raises(ValueError, match=r"is not UTF-8 \(.*unexpected end of data\): it is damaged or cut off"):
+        load_text(tmp_path / "text.txt")
+
+
 def test_few_nul_are_text(tmp_path):
     (tmp_path / "text.txt").write_text("record\0 " * 500)
     assert load_text(tmp_path / "text.txt").characters == "record\0 " * 500
