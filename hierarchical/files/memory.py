@@ -22,7 +22,9 @@ def check_memory(needed: int, action: str) -> None:
     """
     available = available_memory()
     if needed > available:
-        raise ValueError(f"{action} needs {in_units(needed)} of memory, {in_units(available)} are free")
+        raise ValueError(
+            f"{action} needs {in_units(needed)} of memory, {in_units(available)} are free: make it smaller"
+        )
 
 
 def available_memory() -> int:

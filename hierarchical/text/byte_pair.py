@@ -160,8 +160,8 @@ class TokenCorpus:
 def train_tokenizer(passages: Sequence[str], vocab_size: int) -> BytePairTokenizer:
     """Learn a byte-pair vocabulary; the same passages give the same tokenizer.
 
-    A text with more than 10^6 characters in words of more than `LONGEST_WORD` takes a minute per 10^7 characters and
-    draws a progress bar on a terminal.
+    A text with more than 10^6 characters in words of more than `LONGEST_WORD` takes about a minute per 10^7 characters,
+    on two cores, and draws a progress bar on a terminal.
 
     Args:
       passages: training text only, so that held-out text has no part in the vocabulary.

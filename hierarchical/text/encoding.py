@@ -57,19 +57,24 @@ def decode(content: bytes, path: pathlib.Path) -> str:
         encoding = NUL_PATTERNS[pattern]
         advice = f"convert it: {_command(path, encoding)}"
         raise ValueError(f"{str(path)!r} looks like {encoding} without a byte-order mark: {advice}")
-    encoding = MARKS.get(mark, "utf-8")
     try:
-        return content[len(mark) :].decode(encoding)
+        return content[len(mark) :].decode(MARKS.get(mark, "utf-8"))
     except UnicodeDecodeError as error:
-        offset = len(mark) + error.start
-        begins = " although it begins with the byte-order mark" if mark else ""
-        where = f"byte 0x{content[offset]:02X} at offset {offset}, {error.reason}"
-        whole = error.reason != "unexpected end of data" or content[:offset].isascii()  # as far as can be known
-        advice = _advice(content, path) if whole and not mark else "it is damaged or cut off, fetch it again"
-        raise ValueError(f"{str(path)!r} is not {encoding.upper()}{begins} ({where}): {advice}") from error
+        raise ValueError(_complaint(content, path, mark, error)) from error
 
 
-def _advice(content: bytes, path: pathlib.Path) -> str:
+def _complaint(content: bytes, path: pathlib.Path, mark: bytes, error: UnicodeDecodeError) -> str:
+    """What is wrong with the content, and what to do."""
+    offset = len(mark) + error.start
+    where = f"byte 0x{content[offset]:02X} at offset {offset}, {error.reason}"
+    begins = " although it begins with the byte-order mark" if mark else ""
+    return f"{str(path)!r} is not {error.encoding.upper()}{begins} ({where}): {_advice(content, path, mark, error)}"
+
+
+def _advice(content: bytes, path: pathlib.Path, mark: bytes, error: UnicodeDecodeError) -> str:
+    is_cut = error.reason == "unexpected end of data" and not content[: error.start].isascii()
+    if mark or is_cut:
+        return "it is damaged or cut off, fetch it again"
     if 0 in content:  # which eight-bit text does not hold
         return f"it is not a text, or UTF-16 without a byte-order mark: {_command(path, 'UTF-16LE')}"
     example = _command(path, "WINDOWS-1252")

@@ -21,12 +21,16 @@ class ImagesConfig:
     """Decides which images are held out, the networks' initial weights and every draw."""
     images: pathlib.Path = pathlib.Path("mnist")
     """Name of a set that an installed package carries (digits, mnist, fashion-mnist), or one's own: a folder of images
-    (names of subfolders are the classes), an .npz file with `images` and perhaps `labels`, or an IDX file."""
+    (names of subfolders are the classes), an .npz file with `images` and perhaps `labels`, a .npy or an IDX file."""
     classes: tuple[str, ...] = ()
     """Only images of these classes, as the source names them; all with an empty list. With two of them the time at
     which the class is decided is compared with the speciation times that the data's covariance predicts."""
     side: int = 32
     """Images of a folder are cut to a square and scaled to this many pixels."""
+    background: float | None = None
+    """Gray level behind transparent pixels of a folder's images, from 0 (black) to 1 (white); None refuses them."""
+    channels_first: bool | None = None
+    """Whether axis 1 of an array of images holds the channels; None reads it off a shape that leaves no doubt."""
     patch: int = 4
     """Side of the patches whose changes are compared, pixels."""
     width: int = 32

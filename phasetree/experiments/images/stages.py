@@ -53,7 +53,8 @@ def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
       FolderError: if the images have changed since the folder was made.
     """
     multiple = math.lcm(config.patch, config.square * 2 ** (config.levels - 1))
-    data = prepare_images(config.images, config.side, multiple, config.seed, config.classes)
+    layout = {"background": config.background, "channels_first": config.channels_first}
+    data = prepare_images(config.images, config.side, multiple, config.seed, config.classes, **layout)
     if len(data.held_out) < config.data:
         raise ValueError(
             f"{data.images.name} leaves {len(data.held_out)} held-out images, data = {config.data} are asked for: "

@@ -26,14 +26,23 @@ class PreparedImages(NamedTuple):
 
 
 def prepare_images(
-    source: str | pathlib.Path, side: int, multiple: int, seed: int, classes: tuple[str, ...] = ()
+    source: str | pathlib.Path,
+    side: int,
+    multiple: int,
+    seed: int,
+    classes: tuple[str, ...] = (),
+    *,
+    background: float | None = None,
+    channels_first: bool | None = None,
 ) -> PreparedImages:
     """Load, pad with black to a multiple of `multiple` pixels, split and standardise; all classes, or those named.
+
+    `side`, `background` and `channels_first` are those of `load_images`.
 
     Raises:
       ValueError: if all pixels are equal, or there are no such classes.
     """
-    images = load_images(source, side)
+    images = load_images(source, side, background=background, channels_first=channels_first)
     images = select_classes(images, classes) if classes else images
     training, held_out = split_images(images, seed)
     mean, std = float(training.pixels.mean()), float(training.pixels.std())
