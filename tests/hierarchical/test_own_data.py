@@ -34,5 +34,5 @@ def test_every_kind_of_file_is_read(read):
     assert read["images"].pixels.shape == (100, 16, 16, 1)
     assert read["text"].characters.startswith("Call me")
     np.testing.assert_array_equal(read["sequences"].tokens, [[0, 2, 1, 1], [2, 0, 0, 1]])
-    assert read["rhm"].vocabulary == (2, 3, 3) and read["rhm"].synonyms == (2, 1)
+    assert read["rhm"].vocabulary == (2, 3, 3) and read["rhm"].num_synonyms == (2, 1)
     np.testing.assert_allclose(np.exp(read["rhm"].log_prob_of_rules(0)), [[0.5, 0.5], [0.9, 0.1]])
