@@ -7,9 +7,11 @@ from .ensemble import density_evolution as density_evolution
 from .ensemble import mean_field as mean_field
 from .ensemble import pair_correlation as pair_correlation
 from .gaussian import collapse as collapse
-from .gaussian import critical_times as critical_times
 from .gaussian import gaussian_field as gaussian_field
 from .gaussian import random_features as random_features
+from .gaussian import seed_weight as seed_weight
+from .gaussian import speciation as speciation
+from .gaussian import windows as windows
 from .inference.belief_propagation import cavity_marginals as cavity_marginals
 from .inference.belief_propagation import log_evidence as log_evidence
 from .inference.belief_propagation import marginals as marginals

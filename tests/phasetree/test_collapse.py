@@ -9,7 +9,8 @@ import xarray as xr
 from phasetree.experiments import collapse as experiment
 from phasetree.experiments.collapse import figure
 from tests.experiments import finish
-from theory.gaussian.collapse import isotropic_collapse_time, isotropic_seed_weight
+from theory.gaussian.collapse import isotropic_collapse_time
+from theory.gaussian.seed_weight import isotropic_seed_weight
 
 SETS = ((20, 148), (28, 1097))  # (d, n) with ln n = d / 4
 

@@ -13,7 +13,7 @@ from diffusion.measure import locate_transition
 from phasetree.experiments import speciation as experiment
 from phasetree.experiments.speciation import figure
 from tests.experiments import finish
-from theory.gaussian.critical_times import signal
+from theory.gaussian.speciation import signal
 
 TINY = experiment.SpeciationConfig(
     dimensions=(8, 16),

@@ -13,7 +13,7 @@ from phasetree.drawing.style import with_error
 from phasetree.experiments import windows as experiment
 from phasetree.experiments.windows import figure
 from tests.experiments import finish
-from theory.gaussian.critical_times import clone_probability, signal
+from theory.gaussian.speciation import clone_probability, signal
 
 TINY = experiment.WindowsConfig(
     level_offsets=(8.0, 2.0),

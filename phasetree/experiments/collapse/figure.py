@@ -11,7 +11,7 @@ from scipy import optimize
 
 from diffusion.measure import Estimate, locate_transition, mean_estimate
 from phasetree.drawing.style import COLORS, in_style, new_page, with_error
-from theory.gaussian.collapse import isotropic_seed_weight
+from theory.gaussian.seed_weight import isotropic_seed_weight
 
 
 def deviation(dataset: xr.Dataset, name: str, exact: str, dimension: int) -> float:

@@ -15,7 +15,8 @@ from phasetree.experiments.collapse.config import CollapseConfig
 from phasetree.recipes.training import named_key
 from phasetree.results import ResultFolder
 from theory.exact.empirical import EmpiricalDenoiser, seed_log_weights
-from theory.gaussian.collapse import isotropic_collapse_time, isotropic_seed_weight
+from theory.gaussian.collapse import isotropic_collapse_time
+from theory.gaussian.seed_weight import isotropic_seed_weight
 
 
 def run(config: CollapseConfig, folder: ResultFolder) -> xr.Dataset:

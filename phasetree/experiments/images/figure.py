@@ -22,7 +22,7 @@ from diffusion.measure import (
     susceptibility,
 )
 from phasetree.drawing.style import COLORS, PAGE, at, in_style, peak_words, with_error
-from theory.gaussian.critical_times import CriticalTime, clone_probability, covariance_speciation_time, speciation_time
+from theory.gaussian.speciation import CriticalTime, clone_probability, covariance_speciation_time, speciation_time
 
 STYLES = {
     "embedding": ("o", COLORS["trained"], "embedding"),

@@ -10,7 +10,7 @@ from scipy import special
 
 from diffusion.measure import Estimate, locate_transition
 from phasetree.drawing.style import COLORS, in_style, new_page, with_error
-from theory.gaussian.critical_times import (
+from theory.gaussian.speciation import (
     clone_probability,
     ode_clone_probability,
     signal,

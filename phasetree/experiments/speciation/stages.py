@@ -21,7 +21,7 @@ from phasetree.experiments.speciation.config import SpeciationConfig
 from phasetree.recipes.training import named_key, trained_on_mixture
 from phasetree.results import ResultFolder
 from theory.exact import MixtureDenoiser
-from theory.gaussian.critical_times import speciation_time
+from theory.gaussian.speciation import speciation_time
 
 CURVES = ("U-turn", "clones", "flow")
 SHORTEST = 0.1  # below it the mean of x_0 is taken: clusters are told apart there, S > 13 from d = 8 on

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, locate_transition
 from phasetree.drawing.style import COLORS, in_style, new_figure, with_error
-from theory.gaussian.critical_times import clone_probability, signal, speciation_time, window_time
+from theory.gaussian.speciation import clone_probability, signal, speciation_time
+from theory.gaussian.windows import window_time
 
 THRESHOLD = clone_probability(1.0)  # .775, at S = 1
 EDGES = 0.95, 0.05  # total variation of a level's two children at the ends of its window

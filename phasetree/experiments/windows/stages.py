@@ -16,7 +16,7 @@ from phasetree.experiments.windows.config import WindowsConfig
 from phasetree.recipes.training import named_key, trained_on_mixture
 from phasetree.results import ResultFolder
 from theory.exact import MixtureDenoiser
-from theory.gaussian.critical_times import level_times
+from theory.gaussian.windows import level_times
 
 SHORTEST = 0.005  # where the mean of x_0 is taken
 

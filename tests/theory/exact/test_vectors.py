@@ -20,7 +20,7 @@ from diffusion import (
 from hierarchical import GaussianMixture
 from theory import collapse
 from theory.exact import EmpiricalDenoiser, MixtureDenoiser, empirical
-from theory.gaussian.critical_times import clone_probability, ode_clone_probability, signal
+from theory.gaussian.speciation import clone_probability, ode_clone_probability, signal
 
 POINTS = jax.random.normal(jax.random.key(0), (50, 6))
 PATHS = {"preserving": VariancePreserving(), "exploding": VarianceExploding()}
