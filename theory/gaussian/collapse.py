@@ -24,13 +24,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Num
 from scipy import optimize
 
 from diffusion.measure import Estimate, mean_estimate
 from hierarchical import GaussianMixture
 
-from .domain import Number, check_cluster, check_points
+from .domain import Number, between, count, grid, not_negative, points, positive
 
 LONGEST = 20.0  # OU units; no number of points is distinguished by so little
 SHORTEST = 1e-12
@@ -40,29 +40,30 @@ def isotropic_collapse_time(num_points: Number, dimension: int, variance: Number
     """t_C = 1/2 ln(1 + s^2 / (n^(2/d) - 1)) of one isotropic cluster.
 
     Raises:
-      ValueError: unless n > 1, d >= 1, s^2 > 0, all finite.
+      ValueError: unless n > 1, s^2 > 0, both finite, and d is a whole number of at least 1.
+
+    Source: Biroli, Bonnaire, de Bortoli & Mezard, arXiv:2402.18491.
     """
-    check_points(num_points)
-    check_cluster(dimension, variance)
-    log_ratio = 2 * math.log(num_points) / dimension
+    num_points, variance = points("num_points", num_points), positive("variance", variance)
+    log_ratio = 2 * math.log(num_points) / count("dimension", dimension, 1)
     return math.log1p(variance * math.exp(-log_ratio) / -math.expm1(-log_ratio)) / 2
 
 
-def spectrum_collapse_time(num_points: Number, variances: Float[np.ndarray, " d"]) -> float:
+def spectrum_collapse_time(num_points: Number, variances: Num[np.ndarray, " d"] | Num[Array, " d"]) -> float:
     """The root of equation (2), OU units.
 
     Raises:
       ValueError: if a variance is negative or not finite, none is positive, n <= 1, or t_C leaves [1e-12, 20].
     """
-    check_points(num_points)
-    if not (np.min(variances) >= 0 and 0 < np.max(variances) < math.inf):
-        raise ValueError(
-            f"variances from {np.min(variances)} to {np.max(variances)}: none negative, one above 0, all finite"
-        )
+    num_points, variances = points("num_points", num_points), np.asarray(variances, float)
+    if variances.ndim != 1 or not len(variances):
+        raise ValueError(f"variances has shape {variances.shape}: give a list of at least 1 number")
+    if not (np.isfinite(variances).all() and variances.min() >= 0 and variances.max() > 0):
+        raise ValueError(f"variances = {variances}: give finite numbers, none negative and at least one above 0")
     return _root(lambda t: float(np.sum(np.log1p(variances / np.expm1(2 * t)))) / 2 - math.log(num_points))
 
 
-def hypercube_information(snr: float) -> float:
+def hypercube_information(snr: Number) -> float:
     """i(q) of equation (3), nats per coordinate: what a noisy sign says of the sign, from 0 to ln 2.
 
     With u = q + q^(1/2) z it is E(ln 2 - ln(1 + e^-2u)), as E u = q; one logarithm loses no digits to large q.
@@ -70,30 +71,34 @@ def hypercube_information(snr: float) -> float:
     Raises:
       ValueError: if q is negative or not finite.
     """
-    if not 0 <= snr < math.inf:
-        raise ValueError(f"snr = {snr}: must be finite and not negative")
+    snr = not_negative("snr", snr)
     z, step = np.linspace(-12, 12, 8001, retstep=True)
     weights = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * step
     return float(-weights @ np.log1p(np.expm1(-2 * (snr + math.sqrt(snr) * z)) / 2))
 
 
-def hypercube_collapse_time(log_points_per_dimension: float) -> float:
+def hypercube_collapse_time(log_points_per_dimension: Number) -> float:
     """The root of equation (3) at ln n / d.
 
     Raises:
       ValueError: unless 0 < ln n / d < ln 2: beyond that all corners are in the set.
     """
-    if not 0 < log_points_per_dimension < math.log(2):
-        raise ValueError(f"ln n / d = {log_points_per_dimension}: must lie between 0 and ln 2 = {math.log(2):.4f}")
-    return _root(lambda t: hypercube_information(1 / math.expm1(2 * t)) - log_points_per_dimension)
+    target = between("log_points_per_dimension", log_points_per_dimension, 0, math.log(2))
+    return _root(lambda t: hypercube_information(1 / math.expm1(2 * t)) - target)
 
 
-def mixture_information(key: Key[Array, ""], mixture: GaussianMixture, t: Float[Array, ""], num_draws: int) -> Estimate:
-    """I(x_0; x_t) of equation (1), nats, by Monte Carlo.
+def mixture_information(
+    key: Key[Array, ""], mixture: GaussianMixture, t: Number | Float[Array, ""], num_draws: int
+) -> Estimate:
+    """I(x_0; x_t) of equation (1), nats, by Monte Carlo; t > 0, inside jit another t gives NaN.
 
     What is averaged is ln N(x_t; e^-t x_0, s^2) - ln p_t(x_t), so that the noise that was drawn is in both terms.
+
+    Raises:
+      ValueError: if t is not positive and finite, or num_draws is below 2.
     """
-    return _information(*_draws(key, mixture, num_draws), mixture, t)
+    t = grid("t", t, SHORTEST, math.inf, mixture.means.dtype)
+    return _information(*_draws(key, mixture, count("num_draws", num_draws, 2)), mixture, t)
 
 
 def mixture_collapse_time(
@@ -102,8 +107,11 @@ def mixture_collapse_time(
     """The root of equation (1) for any mixture; the same draws at every time, so that the curve is smooth.
 
     The error is that of the information at the root, divided by the curve's slope there.
+
+    Raises:
+      ValueError: unless n > 1, finite, and num_draws >= 2; if t_C leaves [1e-12, 20].
     """
-    check_points(num_points)
+    num_points, num_draws = points("num_points", num_points), count("num_draws", num_draws, 2)
     x0, z = _draws(key, mixture, num_draws)
 
     def information(t: float) -> Estimate:

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg, special
 
-from .domain import Number, check_cluster, check_points
+from .domain import Number, count, number, points, positive
 
 MOST_POINTS = 1e100
 MOST_DIMENSIONS = 2000
@@ -48,7 +48,7 @@ class SeedWeight(NamedTuple):
     """f = -E ln w_seed / d, nats, from ln n / d to 0."""
 
 
-def isotropic_seed_weight(num_points: int, dimension: int, t: Number, variance: Number = 1.0) -> SeedWeight:
+def isotropic_seed_weight(num_points: Number, dimension: int, t: Number, variance: Number = 1.0) -> SeedWeight:
     """Equations (1) and (2), for n points drawn from N(0, s^2) in d dimensions.
 
     Range: n to 1e100, d to 2000, signal-to-noise ratios s^2 / (e^2t - 1) from 1e-12 to 1e12. Errors of mean and f,
@@ -58,15 +58,14 @@ def isotropic_seed_weight(num_points: int, dimension: int, t: Number, variance: 
 
     Raises:
       ValueError: if n, d or s^2 is out of range, or t is not finite or leaves s^2 / (e^2t - 1) outside [1e-12, 1e12].
+
+    Source: our derivation, at the top of this file.
     """
-    check_points(num_points)
-    check_cluster(dimension, variance)
-    if num_points > MOST_POINTS or dimension > MOST_DIMENSIONS:
-        raise ValueError(
-            f"num_points = e^{math.log(num_points):.1f}, dimension = {dimension}: quadrature was measured up to "
-            f"{MOST_POINTS:.0e} points and {MOST_DIMENSIONS} dimensions, ask for fewer"
-        )
-    signal, noise = (math.exp(-2 * t) * variance, -math.expm1(-2 * t)) if 0 < t < math.inf else (0.0, 1.0)
+    num_points, variance, t = points("num_points", num_points), positive("variance", variance), number("t", t)
+    dimension = count("dimension", dimension, 1, MOST_DIMENSIONS)
+    if num_points > MOST_POINTS:
+        raise ValueError(f"num_points = {num_points}: the quadrature was measured up to {MOST_POINTS:.0e}, lower it")
+    signal, noise = (math.exp(-2 * t) * variance, -math.expm1(-2 * t)) if t > 0 else (0.0, 1.0)
     if not 1 / SNR_RANGE <= signal / noise <= SNR_RANGE:
         raise ValueError(
             f"t = {t} with variance {variance}: the signal-to-noise ratio s^2 / (e^2t - 1) must lie between "
@@ -148,7 +147,7 @@ def _log_scaled_bessel(order: float, x: Float[np.ndarray, " x"]) -> Float[np.nda
     return np.where(x < FAR, near, np.log1p(-np.where(x < FAR, 0, far)) - np.log(2 * math.pi * x) / 2)
 
 
-def _race(num_points: int, seed: _Energy, other: _Energy) -> Float[np.ndarray, "2"]:
+def _race(num_points: float, seed: _Energy, other: _Energy) -> Float[np.ndarray, "2"]:
     """Given |x_t|: the integrals over y in (1) and (2)."""
     plain = math.sqrt(seed.dimension + seed.shift / seed.scale)
     low, high = (seed.scale * max(plain + reach, 0.0) ** 2 / 2 for reach in (-REACH, REACH))

@@ -32,13 +32,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Num
 from scipy import optimize, special
 
 from diffusion.measure import Estimate, mean_estimate
 from hierarchical import GaussianMixture, TreeMixture
 
-Number = float | int
+from .domain import Number, between, count, grid, not_negative, positive
 
 
 class CriticalTime(NamedTuple):
@@ -49,14 +49,27 @@ class CriticalTime(NamedTuple):
     criterion: str
 
 
-def signal(squared_norm: Number, variance: Number, t: Number | np.ndarray) -> float | np.ndarray:
-    """S(t), equation (1)."""
-    return squared_norm / (variance + np.expm1(2 * np.asarray(t)))
+def signal(squared_norm: Number, variance: Number, t: Number | Num[np.ndarray, "*grid"]) -> float | np.ndarray:
+    """S(t), equation (1), for t >= 0; infinite for clusters of variance 0 at t = 0.
+
+    Raises:
+      ValueError: as all functions of this file, if |m|^2, s^2 or a signal is negative, a time is, or any is not finite.
+    """
+    squared_norm, variance = not_negative("squared_norm", squared_norm), not_negative("variance", variance)
+    t = np.asarray(t, float)
+    if not (np.isfinite(t).all() and (t >= 0).all()):
+        raise ValueError(f"t = {t[~(t >= 0) | np.isinf(t)].ravel()[0]}: give finite times t >= 0")
+    shrinkage = np.exp(-2 * t)
+    spread = variance * shrinkage - np.expm1(-2 * t)
+    with np.errstate(divide="ignore"):
+        value = squared_norm * shrinkage / np.where((spread > 0) | (squared_norm > 0), spread, 1)  # S = 0 if |m| = 0
+    return value if np.ndim(value) else float(value)
 
 
 def time_of_signal(squared_norm: Number, variance: Number, value: Number) -> float:
     """The time at which S(t) = `value` > 0; NaN if S is below it from the start."""
-    return _half_log(squared_norm / value + 1 - variance)
+    squared_norm, variance = not_negative("squared_norm", squared_norm), not_negative("variance", variance)
+    return _half_log(squared_norm / positive("value", value) + 1 - variance)
 
 
 def speciation_time(squared_norm: Number, variance: Number) -> CriticalTime:
@@ -65,58 +78,91 @@ def speciation_time(squared_norm: Number, variance: Number) -> CriticalTime:
 
 
 def covariance_speciation_time(squared_norm: Number, variance: Number) -> CriticalTime:
-    """1/2 ln of the largest eigenvalue of the data's covariance."""
+    """1/2 ln of the largest eigenvalue of the data's covariance.
+
+    Source: Biroli, Bonnaire, de Bortoli & Mezard, arXiv:2402.18491.
+    """
+    squared_norm, variance = not_negative("squared_norm", squared_norm), not_negative("variance", variance)
     return CriticalTime(_half_log(squared_norm + variance), "covariance")
 
 
 def potential_speciation_time(squared_norm: Number, variance: Number) -> CriticalTime:
-    """Where the symmetric point of the reverse equation's potential becomes unstable."""
+    """Where the symmetric point of the reverse equation's potential becomes unstable.
+
+    Source: Raya & Ambrogioni, arXiv:2305.19693.
+    """
+    squared_norm, variance = not_negative("squared_norm", squared_norm), not_negative("variance", variance)
     return CriticalTime(_half_log(squared_norm + math.hypot(squared_norm, variance - 1)), "potential")
 
 
 def variance_speciation_time(dimension: int, first: Number, second: Number) -> CriticalTime:
     """Two centred classes that differ in their variances alone, in many dimensions: 1/4 ln(d (v_a - v_b)^2 / 8)."""
-    return CriticalTime(_half_log(math.sqrt(dimension / 8) * abs(first - second)), "variance")
+    dimension = count("dimension", dimension, 1)
+    apart = abs(not_negative("first", first) - not_negative("second", second))
+    return CriticalTime(_half_log(math.sqrt(dimension / 8) * apart), "variance")
 
 
 def clone_probability(value: Number) -> float:
-    """phi(S) of equation (3), two symmetric clusters, exact reverse SDE; from 1/2 at S = 0 to 1."""
-    # analytic in a strip of half-width pi / (2 S^(1/2)): the trapezoidal rule converges exponentially
+    """phi(S) of equation (3), two symmetric clusters, exact reverse SDE; from 1/2 at S = 0 to 1.
+
+    As 1 - E sech^2 / 2, by the trapezoidal rule: the integrand is analytic in a strip of half-width pi / (2 S^(1/2)).
+    """
+    value = not_negative("value", value)
     z = np.linspace(-10, 10, 4001)
-    weights = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
-    return float((1 + weights @ np.tanh(value + math.sqrt(value) * z) ** 2) / 2)
+    weights = np.exp(-(z**2) / 2)
+    decay = np.exp(-2 * abs(value + math.sqrt(value) * z))
+    return float(1 - 2 * (weights / weights.sum()) @ (decay / (1 + decay) ** 2))
 
 
 def ode_clone_probability(value: Number) -> float:
     """Equation (4): class retention under the probability-flow ODE."""
-    return float(special.ndtr(math.sqrt(value)))
+    return float(special.ndtr(math.sqrt(not_negative("value", value))))
 
 
 def signal_of_clone_probability(probability: Number) -> float:
-    """S at which phi(S) = `probability`, 1/2 < probability < 1.
+    """S at which phi(S) = `probability`, 1/2 < probability < 1."""
+    probability = between("probability", probability, 0.5, 1.0)
 
-    Raises:
-      ValueError: outside this range.
-    """
-    if not 0.5 < probability < 1:
-        raise ValueError(f"probability = {probability}: phi lies between 1/2 and 1")
-    found = optimize.root_scalar(lambda u: clone_probability(math.exp(u)) - probability, bracket=(-40, 5), xtol=1e-13)
-    return math.exp(found.root)
+    def excess(log_signal: float) -> float:
+        return clone_probability(math.exp(log_signal)) - probability
+
+    return math.exp(optimize.root_scalar(excess, bracket=(-40, 5), xtol=1e-13).root)
 
 
-@eqx.filter_jit
 def mixture_retention(
     key: Key[Array, ""],
     mixture: GaussianMixture | TreeMixture,
-    t: Float[Array, ""],
+    t: Number | Float[Array, ""],
     num_draws: int,
     level: int | None = None,
 ) -> Estimate:
     """Equation (2) of any mixture on the OU path, by Monte Carlo.
 
     Args:
+      t: at least 0; inside jit a time below 0 gives NaN.
+      num_draws: at least 2, for an error.
       level: of a tree, whose nodes count as classes; None: the components.
+
+    Raises:
+      ValueError: if an argument is out of range, or a level is given for a mixture without levels.
     """
+    num_draws = count("num_draws", num_draws, 2)
+    if level is not None and not isinstance(mixture, TreeMixture):
+        raise ValueError(f"level = {level}: a mixture without a tree has no levels, give a TreeMixture or level = None")
+    if level is not None and isinstance(mixture, TreeMixture):
+        level = count("level", level, 0, len(mixture.branching))
+    law = mixture.mixture if isinstance(mixture, TreeMixture) else mixture
+    return _retention(key, mixture, grid("t", t, 0.0, math.inf, law.means.dtype), num_draws, level)
+
+
+@eqx.filter_jit
+def _retention(
+    key: Key[Array, ""],
+    mixture: GaussianMixture | TreeMixture,
+    t: Float[Array, ""],
+    num_draws: int,
+    level: int | None,
+) -> Estimate:
     law = mixture.mixture if isinstance(mixture, TreeMixture) else mixture
     noised = law.noised(jnp.exp(-t), jnp.sqrt(-jnp.expm1(-2 * t)))
 

@@ -16,7 +16,7 @@ from scipy import special
 
 from hierarchical import TreeMixture
 
-from .domain import Number
+from .domain import Number, between, not_negative, number
 from .speciation import CriticalTime, clone_probability, signal, speciation_time, time_of_signal
 
 
@@ -34,28 +34,35 @@ def level_retention_prediction(tree: TreeMixture, t: Number) -> np.ndarray:
     """Retention of every level of a binary tree with well separated levels, prod_{j <= l} phi(S_j).
 
     Raises:
-      ValueError: as `level_times`.
+      ValueError: as in `level_times`, or if t is negative or not finite.
     """
-    variance = _common_variance(tree)
+    variance, t = _common_variance(tree), number("t", t)
     return np.cumprod([clone_probability(float(signal(offset**2, variance, t))) for offset in tree.offsets])
 
 
 def total_variation(distance: Number, variance: Number, t: Number) -> float:
-    """Between two noised components of equal variance whose means are `distance` apart, in [0, 1]."""
-    return float(2 * special.ndtr(math.sqrt(float(signal(distance**2, variance, t))) / 2) - 1)
+    """Equation (1), for components of equal variance whose means are `distance` apart, in [0, 1].
+
+    Raises:
+      ValueError: if the distance, the variance or t is negative or not finite.
+    """
+    half = not_negative("distance", distance) / 2
+    return float(2 * special.ndtr(math.sqrt(float(signal(half**2, variance, number("t", t))))) - 1)
 
 
 def window_time(distance: Number, variance: Number, total_variation: Number) -> float:
-    """The time at which two components are so far apart in total variation: an end of a critical window.
+    """The time at which the total variation of two components has a value in (0, 1): an end of a critical window.
 
-    Source: Li & Chen, arXiv:2403.01633, for the window; the inverse of `total_variation`.
+    The inverse of `total_variation`; NaN if the components are nearer than that from the start.
 
     Raises:
-      ValueError: if `total_variation` is not between 0 and 1.
+      ValueError: if the distance or the variance is negative or not finite, or the value is not between 0 and 1.
+
+    Source: Li & Chen, arXiv:2403.01633, for the window.
     """
-    if not 0 < total_variation < 1:
-        raise ValueError(f"total_variation = {total_variation}: must lie between 0 and 1")
-    return time_of_signal(distance**2, variance, float(2 * special.ndtri((1 + total_variation) / 2)) ** 2)
+    half = not_negative("distance", distance) / 2
+    value = between("total_variation", total_variation, 0, 1)
+    return time_of_signal(half**2, variance, float(special.ndtri((1 + value) / 2)) ** 2)
 
 
 def _common_variance(tree: TreeMixture) -> float:

@@ -9,7 +9,7 @@ import pytest
 from scipy import integrate
 
 from hierarchical import GaussianMixture
-from theory import collapse, seed_weight
+from theory import collapse
 
 
 def test_isotropic_times_are_those_that_were_quoted():
@@ -65,31 +65,6 @@ def test_knowing_a_class_costs_its_entropy():
     far = jnp.zeros((2, 16)).at[0, 0].set(60.0)
     found = collapse.mixture_collapse_time(jax.random.key(2), 2000, GaussianMixture(jnp.ones(2), far, 1.0))
     assert abs(found.value - collapse.isotropic_collapse_time(1000, 16)) < 5 * found.stderr
-
-
-def test_impossible_numbers_are_refused():
-    with pytest.raises(ValueError, match="num_points = 1: a collapse needs at least 2 points"):
-        collapse.isotropic_collapse_time(1, 3)
-    with pytest.raises(ValueError, match=r"ln n / d = 0\.7: must lie between 0 and ln 2"):
-        collapse.hypercube_collapse_time(0.7)
-    for bad in (-1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match=r"variances from .*: none negative, one above 0, all finite"):
-            collapse.spectrum_collapse_time(10, np.array([bad, 1.0]))
-    for bad in (math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"num_points = {bad}: .* and finitely many"):
-            collapse.spectrum_collapse_time(bad, np.ones(3))
-    for snr in (-1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"snr = {snr}: must be finite and not negative"):
-            collapse.hypercube_information(snr)
-
-
-@pytest.mark.parametrize(("dimension", "variance"), [(0, 1.0), (3, -1), (3, 0.0), (3, math.nan), (3, math.inf)])
-def test_impossible_clusters_are_refused(dimension, variance):
-    message = f"dimension = {dimension}, variance = {variance}: give d >= 1, a positive finite variance"
-    with pytest.raises(ValueError, match=message):
-        collapse.isotropic_collapse_time(20, dimension, variance)
-    with pytest.raises(ValueError, match=message):
-        seed_weight.isotropic_seed_weight(20, dimension, 0.5, variance)
 
 
 def test_collapse_times_of_sets_that_fill_a_line_do_not_overflow():

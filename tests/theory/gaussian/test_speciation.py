@@ -82,8 +82,3 @@ def test_retention_of_a_mixture_is_that_of_its_signal():
 def test_the_time_of_classes_that_differ_in_variance_alone():
     time, name = speciation.variance_speciation_time(10_000, 1.5, 0.5)
     assert abs(time - 1.7827) < 5e-5 and name == "variance"
-
-
-def test_what_has_no_closed_form_is_refused():
-    with pytest.raises(ValueError, match=r"probability = 0\.4: phi lies between"):
-        speciation.signal_of_clone_probability(0.4)
