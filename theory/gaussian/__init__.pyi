@@ -2,6 +2,7 @@
 
 from . import collapse as collapse
 from . import gaussian_field as gaussian_field
+from . import labelled as labelled
 from . import random_features as random_features
 from . import seed_weight as seed_weight
 from . import speciation as speciation
