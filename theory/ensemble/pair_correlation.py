@@ -42,13 +42,17 @@ and near it chi = s^(L gamma/nu) f((eps - eps*) s^(L/nu)): curves of all depths 
 Sources: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770 for the pair theory; (1), (2) and (5) derived here.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from hierarchical import RandomHierarchyModel
 
+from ..domain import Grid, Number, count, grid, number
 from ..inference.belief_propagation import marginals
 from ..inference.evidence import Evidence, written_out
 from ..inference.fast.segments import data_at_once, in_pieces
@@ -66,7 +70,6 @@ class PairCorrelations(eqx.Module):
     """Posterior probability of the true symbol."""
 
 
-@eqx.filter_jit
 def posterior_pairs(
     rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], log_likelihoods: Evidence
 ) -> PairCorrelations:
@@ -74,24 +77,54 @@ def posterior_pairs(
 
     Args:
       x0: the truth, with which regenerated strings are compared.
-      log_likelihoods: evidence, as in `theory.marginals`; it must not be impossible.
+      log_likelihoods: evidence, as in `theory.marginals`.
 
+    Returns:
+      NaN for a datum whose evidence is impossible, and inside jit for one with a symbol that the grammar lacks.
     Raises:
-      ValueError: if the grammar is filtered, whose top has no production rules.
+      ValueError: if the grammar is filtered, whose top has no production rules; if x0 has strings of another length, or
+        symbols outside 0 .. v - 1.
+
+    Source: our derivation, at the top of this file.
     """
     if rhm.filter_level:
         raise ValueError(f"the grammar is filtered at level {rhm.filter_level}: give one with rules at every level")
-    return in_pieces(lambda _, rows: _pairs(rhm, *rows), data_at_once(rhm), (x0, log_likelihoods))
+    if x0.shape[-1] != rhm.num_leaves:
+        raise ValueError(f"x0 has {x0.shape[-1]} leaves, the grammar {rhm.num_leaves}: give whole strings")
+    inside = (x0 >= 0) & (x0 < rhm.num_symbols)
+    if not isinstance(inside, Tracer) and not inside.all():
+        raise ValueError(f"x0 holds the symbol {x0[~inside][0]}: give symbols from 0 to {rhm.num_symbols - 1}")
+    found = _in_pieces(rhm, x0, log_likelihoods)
+    possible = jnp.all(inside, -1, keepdims=True)
+    return jax.tree.map(lambda leaf: jnp.where(possible, leaf, jnp.nan), found)
 
 
 @eqx.filter_jit
+def _in_pieces(rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], evidence: Evidence) -> PairCorrelations:
+    return in_pieces(lambda _, rows: _pairs(rhm, *rows), data_at_once(rhm), (x0, evidence))
+
+
 def mean_field_sums(
-    noise: Float[Array, "*grid"], depth: int, num_symbols: int, num_synonyms: int, branching: int
+    noise: Grid, depth: int, num_symbols: int, num_synonyms: int, branching: int
 ) -> Float[Array, "*grid distances"]:
     """S(r)/d of the epsilon-process, equation (4), at tree distances 0, s - 1, .. s^depth - 1.
 
-    Arguments and errors as in `mean_field.level_beliefs`; use float64 near the critical noise.
+    Args:
+      noise: eps in [0, 1]; inside jit another number gives NaN. Use float64 near the critical noise.
+
+    Raises:
+      ValueError: if a noise is outside [0, 1], or as in `mean_field.level_beliefs`.
+
+    Source: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770.
     """
+    depth = count("depth", depth, 1)
+    return _mean_field_sums(grid("noise", noise, 0, 1), depth, num_symbols, num_synonyms, branching)
+
+
+@eqx.filter_jit
+def _mean_field_sums(
+    noise: Float[Array, "*grid"], depth: int, num_symbols: int, num_synonyms: int, branching: int
+) -> Float[Array, "*grid distances"]:
     v, m, s = num_symbols, num_synonyms, branching
     beliefs = level_beliefs(noise, depth, v, m, s)
     below, above, leaf = beliefs.upward, beliefs.downward, beliefs.marginal[-1]
@@ -118,36 +151,50 @@ def mean_field_sums(
 
 
 def decay_exponent(num_symbols: int, num_synonyms: int, branching: int) -> float:
-    """a of C(r) ~ r^-a at the critical noise, equation (5), in (0, 2). Errors as in `mean_field.fixed_point`."""
+    """a of C(r) ~ r^-a at the critical noise, equation (5), in (0, 2).
+
+    Raises:
+      ValueError: as in `mean_field.fixed_point`.
+
+    Source: our derivation, equation (5).
+    """
     return 2 * (1 - 1 / correlation_exponent(num_symbols, num_synonyms, branching))
 
 
 def susceptibility_exponent(num_symbols: int, num_synonyms: int, branching: int) -> float:
     """gamma = 2 - nu, equation (5). Where it is not positive chi stays finite, though xi diverges.
 
-    Errors as in `mean_field.fixed_point`.
+    Raises:
+      ValueError: as in `mean_field.fixed_point`.
+
+    Source: our derivation, equation (5).
     """
     return 2 - correlation_exponent(num_symbols, num_synonyms, branching)
 
 
 def collapsed(
-    noise: Float[Array, "*grid"],
-    curve: Float[Array, "*grid"],
+    noise: Grid,
+    curve: Grid,
     depth: int,
     num_symbols: int,
     num_synonyms: int,
     branching: int,
-    exponent: float,
+    exponent: Number,
 ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
     """Scaled noise (eps - eps*) s^(L/nu) and scaled curve, curve / s^(L exponent/nu): the same for all depths L.
 
     Args:
-      exponent: with which the curve diverges, |eps - eps*|^-exponent: gamma for chi, nu for xi. Errors as in
+      noise: eps in [0, 1]; inside jit another number gives NaN, as does an infinite value of the curve.
+      exponent: with which the curve diverges, |eps - eps*|^-exponent: gamma for chi, nu for xi.
+
+    Raises:
+      ValueError: if a noise is outside [0, 1], a value of the curve or the exponent is not finite, depth < 1, or as in
         `mean_field.fixed_point`.
     """
+    noise, curve = grid("noise", noise, 0, 1), grid("curve", curve, -math.inf, math.inf)
     sizes = num_symbols, num_synonyms, branching
-    size = branching ** (depth / correlation_exponent(*sizes))
-    return (noise - critical_noise(*sizes)) * size, curve / size**exponent
+    size = branching ** (count("depth", depth, 1) / correlation_exponent(*sizes))
+    return (noise - critical_noise(*sizes)) * size, curve / size ** number("exponent", exponent)
 
 
 def _pairs(rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], evidence: Evidence) -> PairCorrelations:
@@ -167,7 +214,9 @@ def _pairs(rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], evidence: 
         right, pairs = _over_rules(layer, shifted, finite(above), split_children(right, s), split_children(centred, s))
         message, right = above.reshape(shape), right.reshape(shape)
         sums.append(4 * jnp.sum(posterior * pairs.reshape(shape), (0, 1)))
-    return PairCorrelations(jnp.stack(sums, -1), unchanged.T)
+    possible = jnp.sum(tables[0], (0, 1)) > 0  # of each datum; impossible evidence has marginals of zeros
+    found = PairCorrelations(jnp.stack(sums, -1), unchanged.T)
+    return jax.tree.map(lambda leaf: jnp.where(possible[:, None], leaf, jnp.nan), found)
 
 
 def _over_rules(

@@ -30,7 +30,7 @@ from scipy import optimize
 from diffusion.measure import Estimate, mean_estimate
 from hierarchical import GaussianMixture
 
-from .domain import Number, between, count, grid, not_negative, points, positive
+from ..domain import Number, between, count, grid, not_negative, points, positive
 
 LONGEST = 20.0  # OU units; no number of points is distinguished by so little
 SHORTEST = 1e-12

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Num
 
 from diffusion.measure import RingGeometry
 
-from .domain import Grid, Number, count, grid, number
+from ..domain import Grid, Number, count, grid, number
 
 LARGEST = 1e9  # of variances, alpha, sigma and 1 / sigma: products stay finite in float32
 Spectrum = Num[Array, " modes"] | Num[np.ndarray, " modes"]

@@ -25,7 +25,7 @@ from scipy import linalg
 
 from diffusion.measure import Estimate
 
-from .domain import count
+from ..domain import count
 from .speciation import covariance_speciation_time, speciation_time
 
 Rows = Float[np.ndarray, "_rows d"]

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg, special
 
-from .domain import Number, count, number, points, positive
+from ..domain import Number, count, number, points, positive
 
 MOST_POINTS = 1e100
 MOST_DIMENSIONS = 2000

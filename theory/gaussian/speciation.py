@@ -38,7 +38,7 @@ from scipy import optimize, special
 from diffusion.measure import Estimate, mean_estimate
 from hierarchical import GaussianMixture, TreeMixture
 
-from .domain import Number, between, count, grid, not_negative, positive
+from ..domain import Number, between, count, grid, not_negative, positive
 
 
 class CriticalTime(NamedTuple):

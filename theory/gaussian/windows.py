@@ -16,7 +16,7 @@ from scipy import special
 
 from hierarchical import TreeMixture
 
-from .domain import Number, between, not_negative, number
+from ..domain import Number, between, not_negative, number
 from .speciation import CriticalTime, clone_probability, signal, speciation_time, time_of_signal
 
 

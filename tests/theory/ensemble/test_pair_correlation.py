@@ -75,6 +75,22 @@ def test_a_filtered_grammar_is_refused():
         pair_correlation.posterior_pairs(rhm, jnp.zeros((1, 4), jnp.int32), jnp.zeros((1, 4, 3)))
 
 
+def test_strings_and_evidence_that_do_not_fit_are_refused_or_nan():
+    """Symbols outside 0 .. v - 1, of other lengths; NaN inside jit, and for one impossible datum beside another."""
+    rhm, derivations = enumerated("uniform")
+    x0 = jnp.asarray([levels[-1] for _, levels in derivations[:2]], jnp.int32)
+    for symbol in (-1, 3):
+        with pytest.raises(ValueError, match=f"x0 holds the symbol {symbol}: give symbols from 0 to 2"):
+            pair_correlation.posterior_pairs(rhm, x0.at[1, 2].set(symbol), jnp.zeros((2, 4, 3)))
+    with pytest.raises(ValueError, match="x0 has 3 leaves, the grammar 4: give whole strings"):
+        pair_correlation.posterior_pairs(rhm, x0[:, :3], jnp.zeros((2, 3, 3)))
+    marked = jax.jit(lambda x: pair_correlation.posterior_pairs(rhm, x, jnp.zeros((2, 4, 3))))(x0.at[1, 2].set(-1))
+    impossible = jnp.zeros((2, 4, 3)).at[1, 0].set(-jnp.inf)
+    for found in (marked, pair_correlation.posterior_pairs(rhm, x0, impossible)):
+        assert jnp.isfinite(found.sums[0]).all() and jnp.isnan(found.sums[1]).all()
+        assert jnp.isfinite(found.unchanged[0]).all() and jnp.isnan(found.unchanged[1]).all()
+
+
 def test_the_law_of_total_covariance_gives_what_trajectories_give():
     """Through a channel: posterior covariances averaged over x_t, and covariances of posterior means between them."""
     rhm, process, t, noisings = RandomHierarchyModel(8, 3, 2, 4, key=jax.random.key(3)), Masking(8), 0.4, 64

@@ -1,4 +1,4 @@
-"""Every function of Gaussian laws refuses every number outside its range by name, and inside jit marks it as NaN."""
+"""Every function of Gaussian laws and of pairs refuses each number out of range by name; inside jit it gives NaN."""
 
 import inspect
 import math
@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 
 from hierarchical import GaussianMixture, tree_mixture
-from theory import collapse, gaussian_field, random_features, seed_weight, speciation, windows
-from theory.gaussian import domain
+from theory import (
+    collapse,
+    domain,
+    gaussian_field,
+    pair_correlation,
+    random_features,
+    seed_weight,
+    speciation,
+    windows,
+)
 
 KEY = jax.random.key(0)
 PAIR = GaussianMixture(jnp.ones(2), jnp.array([[1.0], [-1.0]]), 1.0)
@@ -49,6 +57,8 @@ CALLS = [
     (gaussian_field.power_law_spectrum, (8, 1.0), {0: [1, -1]}),
     (gaussian_field.change_spectrum, (RING, 0.5, 0.5), {1: [-0.1], 2: [0.0, -1.0]}),
     (gaussian_field.change_sums, (RING, 0.5, 0.5), {1: [-0.1], 2: [0.0, -1.0]}),
+    (pair_correlation.mean_field_sums, (0.5, 2, 8, 3, 2), {0: [-1.0, 1.1], 1: [0], 2: [1], 3: [0, 9], 4: [1]}),
+    (pair_correlation.collapsed, (0.5, 2.0, 3, 16, 4, 2, 0.5), {0: [-1.0, 1.1], 1: [], 2: [0], 3: [1], 4: [17], 6: []}),
 ]  # fmt: skip
 CASES = [
     pytest.param(function, arguments, place, value, id=f"{function.__name__}-{place}-{value:.3g}")

@@ -1,4 +1,4 @@
-"""Ranges in which formulas of Gaussian laws hold: numbers outside them are refused by name.
+"""Ranges in which formulas hold: numbers outside them are refused by name.
 
 Each function takes the name of an argument and its value, and returns the value as a Python number. NumPy scalars and
 arrays without axes count as numbers, truth values and arrays with axes do not. `grid` does the same for arrays; values
