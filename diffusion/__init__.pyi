@@ -58,11 +58,13 @@ from .sampling.samplers import Ancestral as Ancestral
 from .sampling.samplers import OneShot as OneShot
 from .sampling.samplers import RandomOrder as RandomOrder
 from .training.checkpoint import Checkpoints as Checkpoints
+from .training.config import TrainConfig as TrainConfig
 from .training.descent import NonFiniteLossError as NonFiniteLossError
-from .training.descent import TrainConfig as TrainConfig
 from .training.descent import descend as descend
 from .training.run_folder import FolderError as FolderError
 from .training.run_folder import claim_folder as claim_folder
+from .training.save import load as load
+from .training.save import save as save
 from .training.sources import AbstractSource as AbstractSource
 from .training.sources import Finite as Finite
 from .training.sources import Fresh as Fresh

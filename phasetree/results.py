@@ -32,6 +32,9 @@ from matplotlib.figure import Figure
 
 from diffusion import FolderError, claim_folder
 
+GENERATION = 5
+"""Raised whenever the same configuration comes to give other numbers."""
+
 
 class ResultFolder:
     """The folder of one run; making it checks that it is writable and not another run's."""
@@ -46,7 +49,8 @@ class ResultFolder:
         identity = {"experiment": experiment, **dataclasses.asdict(config)}
         path = pathlib.Path(folder)
         self._made = [parent for parent in path.parents if not parent.exists()]  # innermost first
-        self.path = claim_folder(folder, "config.json", identity, "choose another folder with --out")
+        elsewhere = "choose another folder with --out"
+        self.path = claim_folder(folder, "config.json", identity, generation=GENERATION, elsewhere=elsewhere)
         (self.path / "stages").mkdir(exist_ok=True)
 
     @contextlib.contextmanager

@@ -20,14 +20,14 @@ from tests.grammars import enumerated
 CONFIG = TrainConfig(steps=100, batch_size=16, warmup_steps=10, steps_per_chunk=10, steps_per_checkpoint=20)
 
 
-def denoiser(width=8):
+def denoiser(width=8, weights=0):
     process = Masking(3)
-    return from_flax(TreeUNet(process, (2, 2), width, rngs=nnx.Rngs(0)), process, 4, blind=True)
+    return from_flax(TreeUNet(process, (2, 2), width, rngs=nnx.Rngs(weights)), process, 4, blind=True)
 
 
-def run(folder=None, config=CONFIG, width=8, seed=1, **options):
-    data = Fresh(enumerated("uniform")[0])
-    return train(jax.random.key(seed), denoiser(width), data, config, folder=folder, **options)
+def run(folder=None, config=CONFIG, width=8, seed=1, weights=0, data=None, **options):
+    data = data or Fresh(enumerated("uniform")[0])
+    return train(jax.random.key(seed), denoiser(width, weights), data, config, folder=folder, **options)
 
 
 def main():

@@ -1,11 +1,11 @@
 r"""The doors: a network of Flax, Equinox, plain JAX, NumPy or PyTorch becomes a denoiser.
 
 Every door takes the network, the noise process and the shape of a datum, and calls the network once, or traces it, so
-that a wrong shape is told where it was made. A process of strings makes a `NetworkDenoiser`, whose output is logits
+that a wrong shape is refused where it was made. A process of strings makes a `NetworkDenoiser`, whose output is logits
 (batch, sites, symbols); `VectorProcess` a `VectorNetworkDenoiser`, whose output has the shape of x_t.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -35,23 +35,32 @@ def from_flax(
     parametrisation: AbstractParametrisation = UNIT_DATA,
     weighting: AbstractWeighting = OUTPUT,
 ) -> AbstractNetworkDenoiser:
-    """A Flax (nnx) network called as `network(x_t, t)` on batches. Split once: later calls cost no Python.
+    """A Flax (nnx) network called as `network(x_t, t)` on batches; it is split once, so later calls cost no Python.
 
-    Its `nnx.Param`s are trained; all other state stays as it is now (a running mean is not updated, a dropout layer
-    that is not switched off drops the same units in every call).
+    Its `nnx.Param`s are trained. All other state stays as it is now, because a denoiser is a function: the
+    denoiser holds a copy of the network in Flax's evaluation mode, whose dropout is off, in training too, and whose
+    batch norms use the running statistics that they have.
 
     Args:
       shape: of a datum; of a string, its number of sites.
       blind: of strings, whether the output at a site is independent of that site.
-      parametrisation: of arrays, what the network gives.
+      parametrisation: of arrays, how the output is read.
       weighting: of arrays, how errors at different times count in training.
 
     Raises:
-      ValueError: if the output has another shape, or an array's network is called blind.
+      ValueError: if the output has another shape, an array's network is called blind, or a call draws random numbers.
     """
+    network = nnx.clone(network)
+    network.eval()
     definition, params, rest = nnx.split(network, nnx.Param, ...)
-    apply = _FlaxApply(definition, rest)
-    return _checked(_denoiser(process, shape, apply, params, parametrisation, weighting, blind))
+    apply = FlaxApply(definition, rest)
+    denoiser = _checked(_denoiser(process, shape, apply, params, parametrisation, weighting, blind))
+    if nnx.filter_state(rest, nnx.RngCount) and _draws(apply, params, _example_of(denoiser)):
+        raise ValueError(
+            "the network draws random numbers in every call: a denoiser is a function of x_t and t, so leave them out "
+            "after `network.eval()`, as dropout does"
+        )
+    return denoiser
 
 
 def from_equinox(
@@ -67,7 +76,7 @@ def from_equinox(
     Arguments and errors as of `from_flax`.
     """
     params, rest = eqx.partition(network, eqx.is_inexact_array)
-    return _checked(_denoiser(process, shape, _EquinoxApply(rest), params, parametrisation, weighting))
+    return _checked(_denoiser(process, shape, EquinoxApply(rest), params, parametrisation, weighting))
 
 
 def from_function(
@@ -81,9 +90,11 @@ def from_function(
 ) -> AbstractNetworkDenoiser:
     """A plain function `function(params, x_t, t)` on batches; `params` is any pytree of arrays.
 
-    Arguments and errors as of `from_flax`.
+    Floating-point numbers in it are trained; integers, random keys and the collections beside "params" of a Flax linen
+    network (its "batch_stats") keep their value. Arguments and errors as of `from_flax`.
     """
-    return _checked(_denoiser(process, shape, _FunctionApply(function), params, parametrisation, weighting))
+    trained, rest = eqx.partition(as_arrays(params), _is_trained(params))
+    return _checked(_denoiser(process, shape, FunctionApply(function, rest), trained, parametrisation, weighting))
 
 
 def from_host(
@@ -97,48 +108,84 @@ def from_host(
     """A function that JAX cannot trace, `function(x_t, t)` on batches: NumPy, PyTorch, anything on this machine.
 
     It is called back from the compiled experiment, once per step of the sampler, and cannot be trained here. Called
-    once here too, so that a wrong shape is told where it was made.
+    once here too, so that a wrong shape, type or NaN is refused where it was made.
 
     Args:
       shape: of a datum; of a string, its number of sites.
       arrays: makes the function's kind of array of a NumPy array; `torch.from_dlpack` for PyTorch, without a copy. What
-        comes back is read through DLPack, or as NumPy does: from PyTorch a tensor on the CPU, without gradient.
-      parametrisation: of arrays, what the function gives.
+        comes back is read as NumPy does, or through DLPack: from PyTorch a tensor on the CPU, without gradient. Real
+        numbers of any width, bfloat16 as `ml_dtypes` has it among them, become those of t.
+      parametrisation: of arrays, how the output is read.
 
     Raises:
-      ValueError: if the output has another shape.
+      ValueError: if the output has another shape, is not real, or is not finite (`-inf` may be a logit).
     """
     datum = _datum_shape(shape)
-    apply = _HostApply(function, arrays, process, _output_shape(process, datum))
+    apply = HostApply(function, arrays, process, _output_shape(process, datum))
     x_t, t = (np.asarray(array) for array in _example(process, datum))
-    apply.on_host(x_t, t)
+    output = apply.on_host(x_t, t)
+    wrong = np.isnan(output) | (output == np.inf)
+    if (wrong if isinstance(process, AbstractTokenProcess) else ~np.isfinite(output)).any():
+        raise ValueError(f"the function returned NaN or infinity for zeros noised to t = {t[0]}: return finite numbers")
     return _denoiser(process, shape, apply, (), parametrisation, OUTPUT)
 
 
-class _FlaxApply(eqx.Module):
+class FlaxApply(eqx.Module):
+    """A Flax network without its parameters."""
+
     definition: Any = eqx.field(static=True)
-    rest: PyTree  # what is not trained: statistics, the state of random streams
+    rest: PyTree
+    """What is not trained: statistics, the state of random streams."""
+
+    def network(self, params: PyTree) -> nnx.Module:
+        rest = jax.tree.map(lambda leaf: leaf, self.rest)  # made anew where it is called: a call may write to it
+        return nnx.merge(self.definition, params, rest)
 
     def __call__(self, params, x_t, t):
-        with jax.numpy_dtype_promotion("standard"):  # Flax norms combine float32 statistics with bfloat16 scales
-            return nnx.merge(self.definition, params, self.rest)(x_t, t)
+        return _called(self.network(params), x_t, t)
 
 
-class _EquinoxApply(eqx.Module):
+def _draws(apply: FlaxApply, params: PyTree, example: tuple) -> bool:
+    """Whether a call draws random numbers: it then counts on in one of the network's random streams."""
+    drawn = []
+
+    def call(params, x_t, t):
+        network = apply.network(params)
+        before = jax.tree.leaves(nnx.state(network, nnx.RngCount))
+        _called(network, x_t, t)
+        drawn.extend(a is not b for a, b in zip(before, jax.tree.leaves(nnx.state(network, nnx.RngCount)), strict=True))
+
+    jax.eval_shape(call, params, *example)
+    return any(drawn)
+
+
+def _called(network: nnx.Module, x_t: Array, t: Array) -> Array:
+    with jax.numpy_dtype_promotion("standard"):  # Flax norms combine float32 statistics with bfloat16 scales
+        return network(x_t, t)
+
+
+class EquinoxApply(eqx.Module):
+    """An Equinox network without its parameters."""
+
     rest: PyTree
 
     def __call__(self, params, x_t, t):
         return jax.vmap(eqx.combine(params, self.rest))(x_t, t)
 
 
-class _FunctionApply(eqx.Module):
+class FunctionApply(eqx.Module):
+    """A plain function, and what it is given beside its parameters."""
+
     function: Callable = eqx.field(static=True)
+    rest: PyTree
 
     def __call__(self, params, x_t, t):
-        return self.function(params, x_t, t)
+        return self.function(eqx.combine(params, self.rest), x_t, t)
 
 
-class _HostApply(eqx.Module):
+class HostApply(eqx.Module):
+    """A function that is called back on the host."""
+
     function: Callable = eqx.field(static=True)
     arrays: Callable = eqx.field(static=True)
     process: AbstractProcess
@@ -150,8 +197,7 @@ class _HostApply(eqx.Module):
         return jax.pure_callback(self.on_host, expected, x_t, t, vmap_method="sequential")
 
     def on_host(self, x_t, t):
-        found = self.function(self.arrays(np.array(x_t)), self.arrays(np.array(t)))
-        output = np.from_dlpack(found) if hasattr(found, "__dlpack__") else np.asarray(found)
+        output = _as_numpy(self.function(self.arrays(np.array(x_t)), self.arrays(np.array(t))))
         if output.shape != (len(x_t), *self.shape):
             expected = f"{_meaning(self.process)} = {(len(x_t), *self.shape)}"
             raise ValueError(f"the function returned {output.shape}; expected {expected}")
@@ -170,7 +216,7 @@ def _denoiser(
     datum = _datum_shape(shape)
     if isinstance(process, VectorProcess):
         if blind:
-            raise ValueError("blind = True is of strings: a network of arrays sees all of x_t, leave it out")
+            raise ValueError("blind = True is for strings: a network of arrays sees all of x_t, leave it out")
         return VectorNetworkDenoiser(
             process=process,
             apply=apply,
@@ -181,13 +227,47 @@ def _denoiser(
         )
     if isinstance(process, AbstractTokenProcess):
         return NetworkDenoiser(process=process, apply=apply, params=params, datum_shape=datum, blind=blind)
-    raise ValueError(f"{type(process).__name__} is a process neither of strings nor of arrays")
+    raise ValueError(f"{type(process).__name__} is neither a process of strings nor of arrays")
+
+
+def as_arrays(params: PyTree) -> PyTree:
+    """NumPy arrays and Python's floating-point numbers as arrays of JAX, which can be trained."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic | float) else leaf, params
+    )
+
+
+def _is_trained(params: PyTree) -> PyTree:
+    """True in the place of every parameter that is trained."""
+    trained = jax.tree.map(eqx.is_inexact_array, as_arrays(params))
+    if isinstance(params, Mapping) and {"params", "batch_stats"} <= {*params}:  # the variables of a Flax linen network
+        return {name: jax.tree.map(lambda leaf, n=name: leaf and n == "params", part) for name, part in trained.items()}
+    return trained
+
+
+def _as_numpy(output: Any) -> np.ndarray:
+    """An array of real numbers.
+
+    Raises:
+      ValueError: if it is none, or NumPy cannot read it.
+    """
+    try:
+        output = np.asarray(output)
+        array = np.from_dlpack(output.item()) if output.dtype == object and output.ndim == 0 else output
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"NumPy cannot read what the function returned ({error}): return a NumPy array, or a tensor on the CPU "
+            f"without gradient, of a type that NumPy has (float32, not bfloat16)"
+        ) from error
+    if not (jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)):
+        raise ValueError(f"the function returned {array.dtype}: return real numbers, float32 for example")
+    return array
 
 
 def _checked(denoiser: AbstractNetworkDenoiser) -> AbstractNetworkDenoiser:
     """Trace the network once, without running it."""
     datum = denoiser.shape
-    x_t, t = jax.eval_shape(lambda: _example(denoiser.process, datum))
+    x_t, t = _example_of(denoiser)
     got = eqx.filter_eval_shape(denoiser.apply, denoiser.params, x_t, t)
     output = _output_shape(denoiser.process, datum)
     if getattr(got, "shape", None) != (BATCH, *output):
@@ -198,8 +278,13 @@ def _checked(denoiser: AbstractNetworkDenoiser) -> AbstractNetworkDenoiser:
     return denoiser
 
 
+def _example_of(denoiser: AbstractNetworkDenoiser) -> tuple[Any, Any]:
+    """The shapes of x_t and t."""
+    return jax.eval_shape(lambda: _example(denoiser.process, denoiser.shape))
+
+
 def _example(process: AbstractProcess, datum: tuple[int, ...]) -> tuple[Shaped[Array, "batch *x_t"], Array]:
-    """Noised data, as a network is given them: x_t and t."""
+    """Noised data, the arguments of a network: x_t and t."""
     x0 = jnp.zeros((BATCH, *datum), jnp.int32 if isinstance(process, AbstractTokenProcess) else jnp.float32)
     t = jnp.full(BATCH, 0.5, jnp.float32)
     return process.corrupt(jax.random.key(0), x0, t), t

@@ -1,16 +1,17 @@
-r"""A convolutional U-Net for small images, told the noise by features of its time.
+r"""A convolutional U-Net for small images, which reads the noise level from features of its time.
 
     first   squares of patch x patch pixels become the places of full resolution
     down    blocks at full, half, quarter ... resolution, twice as many channels at each
-    across  attention between all places of the lowest resolution, which carries what concerns the whole image
-    up      the same blocks back, each beside what the way down left at its resolution
+    across  attention between all places of the lowest resolution, where the whole image is in reach
+    up      the same blocks back, each with the output of the block of the way down at its resolution
 
 A block is two 3 x 3 convolutions, each after a norm over the channels of a place, with a residual connection; between
-them each channel is scaled and shifted by a linear map of the time features (Dhariwal & Nichol, arXiv:2105.05233).
-Layouts are (batch, height, width, channels). The last layer starts at 0: an untrained network gives f = 0.
+them each channel is scaled and shifted by a linear map of the time features. Layouts are (batch, height, width,
+channels). The last layer starts at 0: an untrained network gives f = 0.
 
 A convolution is written as nine shifted copies and one matrix product: inside a loop, where training steps and samplers
-are, XLA's own convolution on a CPU runs at 2 to 4 GFLOP/s forward and back, this at 57 to 101 (two cores, jax 0.10.2).
+are, XLA's own convolution runs at 2 to 4 GFLOP/s on a CPU, forward and back, and this form at 57 to 101 (two cores, jax
+0.10.2).
 """
 
 import jax
@@ -35,7 +36,7 @@ class ConvUNet(nnx.Module):
                 raise ValueError(f"{name} = {value}: at least 1 needed")
         widths = [width * 2**level for level in range(levels)]
         features = 4 * width
-        self.levels, self.patch = levels, patch
+        self.channels, self.width, self.levels, self.patch = channels, width, levels, patch
         self.time = TimeFeatures(features, rngs=rngs)
         self.first = Convolution(patch**2 * channels, width, rngs=rngs)
         self.down = nnx.List([Residual(max(w // 2, width), w, features, rngs=rngs) for w in widths])
@@ -80,7 +81,10 @@ class Convolution(nnx.Module):
 
 
 class Residual(nnx.Module):
-    """Two convolutions, the second of what the time scales and shifts; added to the input."""
+    """Two convolutions, the second after the time has scaled and shifted each channel; added to the input.
+
+    Source: Dhariwal & Nichol, arXiv:2105.05233 (adaptive group normalisation, here with a norm over channels).
+    """
 
     def __init__(self, width_in: int, width_out: int, features: int, *, rngs: nnx.Rngs):
         self.norm_in = nnx.RMSNorm(width_in, rngs=rngs)
@@ -98,7 +102,7 @@ class Residual(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Every place looks at every other one, one head; added to the input."""
+    """Attention of every place to every other place, with a single head; added to the input."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         self.norm = nnx.RMSNorm(width, rngs=rngs)

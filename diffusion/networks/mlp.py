@@ -1,7 +1,8 @@
-"""A dense network for vectors, told the noise by features of its time: residual blocks that time scales and shifts.
+"""A dense network for vectors: residual blocks whose inputs are scaled and shifted by features of the time.
 
 For data without an order of their numbers, Gaussian mixtures above all. The last layer starts at 0, so an untrained
-network gives what its parametrisation gives for f = 0: with `Preconditioned`, the best estimate of independent numbers.
+network returns what its parametrisation gives for f = 0: with `Preconditioned`, the best estimate of independent
+numbers.
 """
 
 import jax
@@ -20,6 +21,7 @@ class VectorMLP(nnx.Module):
     def __init__(self, dimension: int, width: int = 256, num_blocks: int = 3, *, rngs: nnx.Rngs):
         if min(dimension, width, num_blocks) < 1:
             raise ValueError(f"dimension = {dimension}, width = {width}, num_blocks = {num_blocks}: at least 1 needed")
+        self.dimension, self.width, self.num_blocks = dimension, width, num_blocks
         self.time = TimeFeatures(width, rngs=rngs)
         self.enter = nnx.Linear(dimension, width, rngs=rngs)
         self.blocks = nnx.List([_Block(width, rngs=rngs) for _ in range(num_blocks)])

@@ -1,4 +1,4 @@
-"""What a network of arrays is told of the noise: waves of lambda = ln(alpha / sigma), and a small network of them."""
+"""Features of the time for networks of arrays: waves of lambda = ln(alpha / sigma), and a small network of them."""
 
 import jax
 import jax.numpy as jnp

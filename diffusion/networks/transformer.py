@@ -12,7 +12,7 @@ Rows = Float[Array, "rows _width"]
 
 
 class Block(nnx.Module):
-    """Normalise, widen, bend, narrow: the nonlinear map of one tree level or transformer layer."""
+    """The feed-forward map of a layer: normalise, widen, apply a nonlinearity, narrow."""
 
     def __init__(self, width_in: int, hidden: int, width_out: int, *, rngs: nnx.Rngs):
         self.norm = nnx.RMSNorm(width_in, rngs=rngs)
@@ -49,6 +49,8 @@ class Transformer(nnx.Module):
         if width % num_heads:
             raise ValueError(f"width = {width} is not a multiple of num_heads = {num_heads}: change one of them")
         self.embedding = embedding
+        self.num_sites, self.num_symbols, self.width = num_sites, num_symbols, width
+        self.num_layers, self.num_heads, self.reach = num_layers, num_heads, reach
         self.position = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_sites, width), jnp.float32))
         self.layers = nnx.List([TransformerLayer(width, num_heads, reach, rngs=rngs) for _ in range(num_layers)])
         self.norm = nnx.RMSNorm(width, rngs=rngs)

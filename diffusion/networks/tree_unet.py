@@ -6,7 +6,7 @@ Upward, a node is a function of its children; downward, child j is a function of
     u = f_l(u_1, ..., u_s),            d_j = g_{l,j}(d, u_{j+1}, ..., u_{j-1}),            logits_i = W d_i,        (1)
 
 so nothing below a node enters its downward state and the output at a site never sees that site. What it can learn is
-therefore exactly the cavity of `denoiser`, equation (1), and every site of a string, noised or not, is a training
+therefore exactly the cavity of `denoiser.py`, equation (1), and every site of a string, noised or not, is a training
 example: on (v, m, s, L) = (8, 3, 2, 4) this took a third of the steps that a decoder with plain skips did.
 
 Networks compute in the dtype of their parameters and return logits (batch, sites, v).
@@ -48,7 +48,7 @@ class TreeUNet(nnx.Module):
 
     def __init__(self, process: AbstractTokenProcess, branching: tuple[int, ...], width: int = 128, *, rngs: nnx.Rngs):
         """`branching` is that of the tree, top level first; its product is the number of sites."""
-        self.branching = tuple(branching)
+        self.process, self.branching, self.width = process, tuple(branching), width
         self.embedding = BeliefEmbedding(process, width, rngs=rngs)
         self.up = nnx.List([Merge(s * width, 2 * width, width, rngs=rngs) for s in self.branching])
         self.down = nnx.List(

@@ -1,13 +1,17 @@
-r"""Descending a loss: AdamW in compiled chunks of steps, on one device or many, checkpointed and resumable.
+r"""Descending a loss in compiled chunks of steps, on one device or many, checkpointed and resumable.
 
 The loss draws its own batch: it is a function of (params, key, shard), where `shard` spreads a batch over the devices;
 parameters are replicated and XLA inserts the mean. Drawing data, gradient and update are inside one compiled chunk. The
 random key of step i is `fold_in(key, i)`, so a run that was killed and resumed is the uninterrupted run, bit for bit.
+
+A folder of checkpoints belongs to one training: one key, loss (with its data and network), initial parameters, frozen
+parameters, optimiser and `TrainConfig`, compared by the digests of `identity.py`. What changes no number may differ:
+`steps_per_chunk`, `steps_per_checkpoint`, and `steps` where the learning rate does not depend on it, that is with
+`final_rate` 1 or an optimiser of one's own. There a finished training continues to more steps, and is the longer
+training, bit for bit. A rate that falls to the last step makes more steps another training, which is refused.
 """
 
 import contextlib
-import dataclasses
-import math
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,59 +24,23 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ..denoise.from_network import as_arrays
 from .checkpoint import Checkpoints
+from .config import TrainConfig, adamw, config_identity
+from .identity import digest
+from .run_folder import FolderError
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How to train. Every field is part of a run's identity."""
-
-    steps: int = 3000
-    """Updates, in all."""
-    batch_size: int = 128
-    """Data per update; a multiple of the number of devices."""
-    learning_rate: float = 2e-3
-    """Peak of AdamW's rate: linear warm-up, then a cosine."""
-    final_rate: float = 0.0
-    """Where the cosine ends, as a fraction of the peak; 1 keeps the rate constant, for times to mean something."""
-    warmup_steps: int = 200
-    """Steps over which the rate rises from 0."""
-    weight_decay: float = 1e-4
-    """Of AdamW, per unit of learning rate."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient; larger ones are scaled down."""
-    ema_decay: float = 0.995
-    """The result is the exponential moving average of the parameters with this decay per step."""
-    bfloat16: bool = False
-    """Compute in bfloat16; parameters, updates and the loss stay in float32."""
-    steps_per_chunk: int = 100
-    """Steps per compiled call; also how often progress is told."""
-    steps_per_checkpoint: int = 500
-    """Steps between checkpoints: what a kill can cost at most."""
-
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "steps_per_chunk", "steps_per_checkpoint"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1")
-        for name in ("learning_rate", "clip_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be positive and finite")
-        for name in ("warmup_steps", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be 0 or more, and finite")
-        if not 0 <= self.final_rate <= 1:
-            raise ValueError(f"final_rate = {self.final_rate}: must be in [0, 1]")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay = {self.ema_decay}: must be in [0, 1)")
+GENERATION = 6
+"""Raised whenever the same training comes to give other numbers: what an older program began is not continued."""
 
 
 class TrainState(eqx.Module):
-    """All that a checkpoint must hold."""
+    """All that a checkpoint must hold; of `params`, those that are trained."""
 
     step: Int[Array, ""]
     params: PyTree
     average: PyTree
-    optimizer: PyTree
+    optimiser: PyTree
     losses: Float[Array, " steps"]
 
 
@@ -93,8 +61,9 @@ def descend(
     params: PyTree,
     config: TrainConfig,
     *,
+    optimiser: optax.GradientTransformation | None = None,
+    frozen: Callable[[str], bool] | None = None,
     folder: str | os.PathLike | None = None,
-    fingerprint: dict[str, Any] | None = None,
     report: Callable[[int, float], None] = lambda step, loss: None,
     observe: Callable[[int, PyTree], None] = lambda step, params: None,
 ) -> Descended:
@@ -104,93 +73,145 @@ def descend(
       key: decides what is random in the loss of every step.
       loss: (params, key, shard) -> the loss of one batch, a pytree (an `eqx.Module`) so that its arrays are arguments
         of the compiled program. In bfloat16 it is given parameters of that type.
-      params: where to begin.
+      params: where to begin. Floating-point numbers are trained, integers and random keys keep their value.
       config: how.
-      folder: where checkpoints go; if it holds some, training continues there. None: no checkpoints.
-      fingerprint: what identifies the run beyond `config`, `key` and the number of parameters, so that a folder of
-        another run is refused.
+      optimiser: any of Optax, in place of AdamW with the rate, decay and clipping of `config`, which then do not count.
+      frozen: whether the parameter of a name such as "layers/0/mix/kernel" keeps its value. None: all are trained.
+      folder: where checkpoints go; if it holds some of the same training, it continues there. None: no checkpoints.
       report: called after every chunk with the steps done and the mean loss of the chunk.
       observe: called after every chunk, before its checkpoint, with the steps done and the averaged parameters; of a
         run that was killed it sees again what came after the last checkpoint, the same bits.
 
     Raises:
-      ValueError: if the batch cannot be shared out over the devices.
+      ValueError: if the batch cannot be shared out over the devices, or no parameter is left to train.
       NonFiniteLossError: if the loss or a parameter is not finite.
-      FolderError: if `folder` belongs to another run or is damaged.
+      FolderError: if `folder` belongs to another training, is in use or is damaged.
+      OSError: if a checkpoint cannot be written.
     """
+    params = as_arrays(params)
     mesh = _mesh(config.batch_size)
-    state = jax.device_put(_initial(params, config), NamedSharding(mesh, PartitionSpec()))
+    replicated = NamedSharding(mesh, PartitionSpec())
+    trained, kept = eqx.partition(params, _is_trained(params, frozen))
+    state = jax.device_put(_initial(trained, config, optimiser), replicated)
     with contextlib.ExitStack() as stack:
         checkpoints = None
         if folder is not None:
-            identity = {**_identity(key, params, config), **(fingerprint or {})}
-            checkpoints = stack.enter_context(contextlib.closing(Checkpoints(folder, identity)))
-            state = checkpoints.latest(state) or state
+            identity = _identity(key, loss, params, trained, config, optimiser)
+            checkpoints = stack.enter_context(contextlib.closing(Checkpoints(folder, identity, GENERATION)))
+            state = jax.device_put(_resumed(checkpoints, state), replicated)
         while (done := int(state.step)) < config.steps:
             stop = min(done + config.steps_per_chunk, config.steps)
-            state = _chunk(state, jnp.int32(stop), key, loss, config, mesh)
-            found = float(np.mean(np.asarray(state.losses[done:stop])))
-            if not (np.isfinite(found) and _is_finite(state.params)):
+            state = _chunk(state, jnp.int32(stop), key, loss, kept, config, optimiser, mesh)
+            mean = float(np.mean(np.asarray(state.losses[done:stop])))
+            if not (np.isfinite(mean) and _is_finite(state.params)):
                 raise NonFiniteLossError(
-                    f"the loss ({found}) or its gradient is no longer finite between steps {done} and {stop}: lower "
+                    f"the loss ({mean}) or its gradient is no longer finite between steps {done} and {stop}: lower "
                     f"learning_rate"
                 )
-            report(stop, found)
-            observe(stop, state.average)
+            report(stop, mean)
+            observe(stop, eqx.combine(state.average, kept))
             if checkpoints and (stop % config.steps_per_checkpoint < stop - done or stop == config.steps):
-                checkpoints.save(stop, state)
-    return Descended(state.average, state.losses)
+                checkpoints.save(stop, _without_future(state, stop))
+    return Descended(eqx.combine(state.average, kept), state.losses)
 
 
 @eqx.filter_jit
-def _chunk(state: TrainState, stop, key, loss, config: TrainConfig, mesh) -> TrainState:
+def _chunk(state: TrainState, stop, key, loss, kept, config: TrainConfig, optimiser, mesh) -> TrainState:
     """Steps `state.step` .. `stop`; their number is traced, so a shorter last chunk compiles nothing."""
-    optimizer = _optimizer(config)
+    update = optax.with_extra_args_support(optimiser or adamw(config)).update
 
     def shard(x):
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec("data")))
 
-    def batch_loss(params, key):
-        if config.bfloat16:
-            params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
-        return loss(params, key, shard)
+    def batch_loss(trained, key):
+        params = eqx.combine(trained, kept)
+        return loss(jax.tree.map(_to_bfloat16, params) if config.bfloat16 else params, key, shard)
 
     def step(_, state: TrainState) -> TrainState:
-        found, gradient = jax.value_and_grad(batch_loss)(state.params, jax.random.fold_in(key, state.step))
+        step_key = jax.random.fold_in(key, state.step)
+        value, gradient = jax.value_and_grad(batch_loss)(state.params, step_key)
+
+        def again(params):  # the loss of the same batch, for optimisers that search along a line
+            return batch_loss(params, jax.random.clone(step_key))
+
         with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+            updates, optimiser_state = update(
+                gradient, state.optimiser, state.params, value=value, grad=gradient, value_fn=again
+            )
             params = optax.apply_updates(state.params, updates)
             decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step)).astype(jnp.float32)
         average = jax.tree.map(lambda old, new: decay.astype(new.dtype) * (old - new) + new, state.average, params)
-        losses = state.losses.at[state.step].set(found.astype(jnp.float32))
-        return TrainState(state.step + 1, params, average, optimizer_state, losses)
+        losses = state.losses.at[state.step].set(value.astype(jnp.float32))
+        return TrainState(state.step + 1, params, average, optimiser_state, losses)
 
     return jax.lax.fori_loop(state.step, stop, step, state)
 
 
-def _optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    warmup = min(config.warmup_steps, config.steps // 2)
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, warmup, config.steps, config.learning_rate * config.final_rate
+def _initial(trained: PyTree, config: TrainConfig, optimiser: optax.GradientTransformation | None) -> TrainState:
+    losses = jnp.zeros(config.steps, jnp.float32)
+    return TrainState(jnp.int32(0), trained, trained, (optimiser or adamw(config)).init(trained), losses)
+
+
+def _without_future(state: TrainState, step: int) -> TrainState:
+    """The losses of the steps done alone, so that a checkpoint does not depend on how many are to come."""
+    return eqx.tree_at(lambda s: s.losses, state, jnp.asarray(np.asarray(state.losses)[:step]))
+
+
+def _resumed(checkpoints: Checkpoints, state: TrainState) -> TrainState:
+    """The newest checkpoint, else `state`."""
+    steps = len(state.losses)
+
+    def like(done: int) -> TrainState:
+        if done > steps:
+            raise FolderError(
+                f"{checkpoints.folder} holds {done} steps, steps = {steps} is less: ask for {done} or more"
+            )
+        return _without_future(state, done)
+
+    read = checkpoints.latest(like)
+    if read is None:
+        return state
+    losses = np.pad(np.asarray(read.losses), (0, steps - len(read.losses)))
+    return eqx.tree_at(lambda s: s.losses, read, jnp.asarray(losses))
+
+
+def _identity(key: Key[Array, ""], loss, params: PyTree, trained: PyTree, config: TrainConfig, optimiser) -> dict:
+    """What a folder of checkpoints is compared with; see the head of this file."""
+    fields = vars(loss) if isinstance(loss, eqx.Module) else {"loss": loss}
+    return {
+        **config_identity(config, optimiser is None),
+        "key": jax.random.key_data(key).tolist(),
+        "optimiser": None if optimiser is None else digest(optimiser),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained)),
+        "initial": digest((params, jax.tree.structure(trained))),
+        **{name: field if isinstance(field, int | str) else digest(field) for name, field in fields.items()},
+    }
+
+
+def _is_trained(params: PyTree, frozen: Callable[[str], bool] | None) -> PyTree:
+    """True in the place of every parameter that is trained."""
+    names = jax.tree_util.tree_map_with_path(
+        lambda place, leaf: jax.tree_util.keystr(place, simple=True, separator="/"), params
     )
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm), optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay)
-    )
+    floating = jax.tree.map(eqx.is_inexact_array, params)
+    stays = jax.tree.map(frozen or (lambda name: False), names)
+    if frozen and not any(jax.tree.leaves(stays)):
+        raise ValueError(f"frozen names none of the parameters: {', '.join(jax.tree.leaves(names))}")
+    trained = jax.tree.map(lambda number, stays: number and not stays, floating, stays)
+    if not any(jax.tree.leaves(trained)):
+        raise ValueError(
+            "nothing is left to train: the network has no floating-point parameters that are not frozen (a network "
+            "behind `from_host` is trained in its own library)"
+        )
+    return trained
 
 
-def _initial(params: PyTree, config: TrainConfig) -> TrainState:
-    losses = jnp.full(config.steps, jnp.nan, jnp.float32)
-    return TrainState(jnp.int32(0), params, params, _optimizer(config).init(params), losses)
-
-
-def _identity(key: Key[Array, ""], params: PyTree, config: TrainConfig) -> dict:
-    """What a folder of checkpoints is held against: another key or network is another run."""
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return {**dataclasses.asdict(config), "key": jax.random.key_data(key).tolist(), "parameters": count}
+def _to_bfloat16(leaf: Any) -> Any:
+    return leaf.astype(jnp.bfloat16) if eqx.is_inexact_array(leaf) else leaf
 
 
 def _is_finite(params: PyTree) -> bool:
-    """A loss may be finite where its gradient is not: then the parameters tell, before they are saved or returned."""
+    """A loss may be finite where its gradient is not: the parameters show it, before they are saved or returned."""
     return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(params))
 
 

@@ -12,11 +12,13 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..denoise.network import AbstractNetworkDenoiser
 from ..noise.schedule import AbstractSchedule, default_schedule
-from .descent import TrainConfig, descend
+from .config import TrainConfig
+from .descent import descend
 from .sources import AbstractSource, Finite
 
 
@@ -34,8 +36,9 @@ def train(
     config: TrainConfig,
     *,
     schedule: AbstractSchedule | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    frozen: Callable[[str], bool] | None = None,
     folder: str | os.PathLike | None = None,
-    fingerprint: dict | None = None,
     report: Callable[[int, float], None] = lambda step, loss: None,
     observe: Callable[[int, AbstractNetworkDenoiser], None] = lambda step, denoiser: None,
 ) -> Trained:
@@ -47,10 +50,7 @@ def train(
       data: where data come from: `Fresh` of any law, `Finite`, or a source of one's own.
       config: how.
       schedule: spreads the times; default `default_schedule` of the process.
-      folder: where checkpoints go; if it holds some, training continues there. None: no checkpoints.
-      fingerprint: what identifies the run beyond `config`, `key` and the number of parameters (the grammar, say), so
-        that a folder of another run is refused.
-      report: called after every chunk with the steps done and the mean loss of the chunk.
+      optimiser, frozen, folder, report: as of `descend`.
       observe: called after every chunk with the steps done and the denoiser of the moment, see `descend`.
 
     Raises:
@@ -71,8 +71,9 @@ def train(
         loss,
         denoiser.params,
         config,
+        optimiser=optimiser,
+        frozen=frozen,
         folder=folder,
-        fingerprint=fingerprint,
         report=report,
         observe=lambda step, params: observe(step, with_params(params)),
     )

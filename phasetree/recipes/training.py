@@ -63,15 +63,6 @@ def trained_on_grammar(
       The denoiser, and `training_loss` by step, the exact `bayes_training_loss` and `bayes_loss`, and `excess_loss` of
       the network over the latter with its standard error, on the same 4096 noised strings; nats per site.
     """
-    identity = {
-        "grammar": number,
-        "vocabulary": list(rhm.vocabulary),
-        "synonyms": list(rhm.num_synonyms),
-        "branching": list(rhm.branching),
-        "process": repr(process),
-        "width": width,
-        "seed": seed,
-    }
     network = TreeUNet(process, rhm.branching, width, rngs=nnx.Rngs(seed + number))
     denoiser = from_flax(network, process, rhm.num_leaves, blind=True)
     data = _noised_data(keys("evaluation", number), rhm, process)
@@ -84,7 +75,6 @@ def trained_on_grammar(
             Fresh(rhm),
             config,
             folder=folder.path / "checkpoints" / str(number),
-            fingerprint=identity,
             report=report,
         )
     losses = _network_losses(result.denoiser, *data)
@@ -108,13 +98,11 @@ def trained_on_mixture(
     config: TrainConfig,
     *,
     width: int,
-    identity: dict,
 ) -> tuple[AbstractNetworkDenoiser, Float[np.ndarray, " steps"]]:
     """A dense network trained on fresh data of a mixture, and its loss at every step; checkpoints are kept.
 
     Args:
       seed: of weights and draws, with the dimension.
-      identity: what tells this mixture from others of its dimension.
     """
     d = mixture.dimension
     network = VectorMLP(d, width, rngs=nnx.Rngs(named_key(seed, "network", d)))
@@ -129,7 +117,6 @@ def trained_on_mixture(
             Fresh(mixture),
             config,
             folder=folder.path / "checkpoints" / str(d),
-            fingerprint={"dimension": d, "width": width, **identity},
             report=report,
         )
     return result.denoiser, np.asarray(result.losses)

@@ -131,7 +131,6 @@ def _embedding(config: ImagesConfig, folder: ResultFolder, data: PreparedImages)
             config.patch,
             training,
             folder=folder.path / "checkpoints" / "embedding",
-            fingerprint={"sha256": data.images.sha256, "labels": data.images.labels_sha256, "patch": config.patch},
             report=report,
         )
 

@@ -110,7 +110,6 @@ def _watched(config: MemorisationConfig, folder: ResultFolder, points: int, repe
             Finite(case.data),
             training,
             folder=folder.path / "checkpoints" / name,
-            fingerprint={"points": points, "repeat": repeat, "width": config.width, "seed": config.seed},
             report=report,
             observe=look,
         )

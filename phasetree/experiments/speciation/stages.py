@@ -42,10 +42,7 @@ def run(config: SpeciationConfig, folder: ResultFolder) -> xr.Dataset:
             mixture = two_clusters(named_key(config.seed, "means", d), d, config.std)
             denoiser: AbstractDenoiser = MixtureDenoiser(mixture=mixture, process=VectorProcess())
             if kind == "trained":
-                identity = {"std": config.std, "seed": config.seed}
-                denoiser, losses[d] = trained_on_mixture(
-                    config.seed, folder, mixture, config.train, width=config.width, identity=identity
-                )
+                denoiser, losses[d] = trained_on_mixture(config.seed, folder, mixture, config.train, width=config.width)
             parts[kind, d] = folder.stage(
                 f"{kind}-{d}", lambda m=mixture, dn=denoiser, k=kind: _measured(config, m, dn, k, bar.update)
             )

@@ -33,9 +33,8 @@ def run(config: WindowsConfig, folder: ResultFolder) -> xr.Dataset:
     denoisers: dict[str, AbstractDenoiser] = {"exact": MixtureDenoiser(mixture=tree.mixture, process=VectorProcess())}
     losses = None
     if config.trained:
-        identity = {"level_offsets": list(config.level_offsets), "std": config.std, "seed": config.seed}
         denoisers["trained"], losses = trained_on_mixture(
-            config.seed, folder, tree.mixture, config.train, width=config.width, identity=identity
+            config.seed, folder, tree.mixture, config.train, width=config.width
         )
     parts = {}
     with tqdm(desc="U-turns", total=times.size * len(denoisers), unit="time") as bar:

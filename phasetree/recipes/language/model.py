@@ -119,11 +119,10 @@ def trained_on_text(
     most = max(config.readings * tokens // (config.train.batch_size * length), 1)
     training = dataclasses.replace(config.train, steps=min(config.train.steps, most))
     strings = Finite(jnp.asarray(_overlapping(data.corpus.train, length)))
-    identity = {"sha256": data.text.sha256, "vocabulary": process.num_symbols, "window": length, "heads": config.heads}
     denoiser, checkpoints = from_flax(network, process, length), folder.path / "checkpoints" / name
     description = f"training on {data.text.name} {name}".strip()
     with training_bar(description, training, "loss {:.2f} nats a token") as report:
-        result = train(key, denoiser, strings, training, folder=checkpoints, fingerprint=identity, report=report)
+        result = train(key, denoiser, strings, training, folder=checkpoints, report=report)
     losses = {"loss": ("step", np.asarray(result.losses), {"long_name": "training loss", "units": "nats per token"})}
     return result.denoiser, xr.Dataset(losses)
 

@@ -88,14 +88,13 @@ def trained_embedding(
     config: TrainConfig,
     *,
     folder: str | os.PathLike | None = None,
-    fingerprint: dict[str, Any] | None = None,
     report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> PatchEmbedding:
     """Train an embedding on images, with their labels 0, 1, ... if there are any.
 
     Args:
       patch: side of a patch, pixels; must divide height and width.
-      folder, fingerprint, report: as of `diffusion.descend`.
+      folder, report: as of `diffusion.descend`.
     """
     network_key, train_key = jax.random.split(key)
     num_classes = 0 if labels is None else int(labels.max()) + 1
@@ -103,5 +102,5 @@ def trained_embedding(
     embedding = PatchEmbedding(*nnx.split(encoder), num_classes)
     given = jnp.zeros(len(pixels), jnp.int32) if labels is None else labels
     loss = _EmbeddingLoss(embedding, pixels, given, config.batch_size)
-    found = descend(train_key, loss, embedding.params, config, folder=folder, fingerprint=fingerprint, report=report)
+    found = descend(train_key, loss, embedding.params, config, folder=folder, report=report)
     return eqx.tree_at(lambda e: e.params, embedding, found.params)

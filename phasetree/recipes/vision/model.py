@@ -77,7 +77,6 @@ def trained_on_images(
     shape = data.train.shape[1:]
     network = ConvUNet(shape[-1], width, levels, patch, rngs=nnx.Rngs(network_key))
     denoiser = from_flax(network, VectorProcess(), shape)
-    identity = {"sha256": data.images.sha256, "shape": list(shape), "width": width, "levels": levels, "patch": patch}
     examples = Finite(jnp.asarray(data.train))
-    result = train(key, denoiser, examples, config, folder=folder, fingerprint=identity, report=report)
+    result = train(key, denoiser, examples, config, folder=folder, report=report)
     return result.denoiser, np.asarray(result.losses)

@@ -39,7 +39,7 @@ def weights():
 
 
 def logits(w, x_t, t):
-    """Of one string: each site is told of the one after it, so the network is neither blind nor symmetric."""
+    """Of one string: each site sees the site after it, so the network is neither blind nor symmetric."""
     h = w["table"][x_t]
     return jnp.tanh(h + jnp.roll(h, 1, 0)) @ w["readout"] + t * w["time"][None]
 
@@ -125,12 +125,12 @@ def test_a_site_that_the_channel_excludes_is_minus_infinity_not_nan():
 
 
 @pytest.mark.parametrize("wrong", [lambda _, x_t, t: jnp.zeros((*x_t.shape, V + 1)), lambda _, x_t, t: (x_t, t)])
-def test_wrong_output_shape_is_told_with_the_shape_that_is_needed(wrong):
+def test_wrong_output_shape_is_refused_with_the_shape_that_is_needed(wrong):
     with pytest.raises(ValueError, match=r"\(2, 8, 3\): give its last layer 3 outputs per site"):
         from_function(wrong, {}, PROCESS, SITES)
 
 
-def test_wrong_output_shape_is_told_for_equinox():
+def test_wrong_output_shape_is_refused_for_equinox():
     class Summed(eqx.Module):
         w: dict
 
@@ -141,7 +141,7 @@ def test_wrong_output_shape_is_told_for_equinox():
         from_equinox(Summed(weights()), PROCESS, SITES)
 
 
-def test_wrong_output_shape_is_told_for_flax():
+def test_wrong_output_shape_is_refused_for_flax():
     network = TreeUNet(PROCESS, (2, 2, 2), 8, rngs=nnx.Rngs(0))
     network.readout = nnx.Linear(8, V + 1, rngs=nnx.Rngs(1))
     with pytest.raises(ValueError, match=r"\(2, 8, 3\): give its last layer 3 outputs per site"):

@@ -29,7 +29,7 @@ def network(**options):
     return ConvUNet(2, 8, **options, rngs=nnx.Rngs(1))
 
 
-def test_an_untrained_network_gives_nothing_and_a_changed_one_is_told_the_time():
+def test_an_untrained_network_gives_nothing_and_a_changed_network_sees_the_time():
     unet = network(levels=2)
     x_t, t = jax.random.normal(jax.random.key(2), (3, 8, 8, 2), jnp.float32), jnp.array([0.1, 1.0, 3.0], jnp.float32)
     definition, params = nnx.split(unet)

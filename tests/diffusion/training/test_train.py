@@ -184,7 +184,7 @@ def test_eight_devices_give_the_losses_of_one():
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "16"}
     child = subprocess.run(
         [sys.executable, "-m", "tests.tiny_run"],
-        cwd=pathlib.Path(__file__).parents[2],
+        cwd=pathlib.Path(__file__).parents[3],
         env=environment,
         check=True,
         capture_output=True,
@@ -214,7 +214,7 @@ def test_what_is_not_finite_is_neither_saved_nor_returned(function, tmp_path):
     assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
-def test_an_absurd_learning_rate_is_told():
+def test_an_absurd_learning_rate_is_refused():
     config = TrainConfig(steps=20, batch_size=8, learning_rate=1e38, warmup_steps=0, clip_norm=1e30, steps_per_chunk=5)
     with pytest.raises(NonFiniteLossError, match="lower learning_rate"):
         tiny_run.run(config=config)
