@@ -68,10 +68,14 @@ def _run(name: str, options: list[str]) -> int:
 
     from diffusion import FolderError, NonFiniteLossError
     from phasetree.results import ResultFolder
+    from phasetree.runner.choose import find_experiment
+    from phasetree.runner.run import execute
 
     module = importlib.import_module("phasetree.experiments." + name.replace("-", "_"))
     try:
         config, out = _parse(name, module.PRESETS, options)
+        if hasattr(module, "plan"):
+            return _finished(name, execute(*find_experiment(name), config, out))
         folder = ResultFolder(out or f"results/{name}-{config.label}-seed{config.seed}", name, config)
         with folder.given_back_if_unused():
             dataset = module.run(config, folder)
@@ -87,6 +91,12 @@ def _run(name: str, options: list[str]) -> int:
     folder.finish(dataset, module.plot(dataset), report)
     _show(report)
     print(f"\nwritten to {folder.path}/: data.nc, figure.png, figure.pdf, report.md, config.json, provenance.json")
+    return 0
+
+
+def _finished(name: str, result) -> int:
+    _show(result.report.markdown().removesuffix("\n"))
+    print(f"\nwritten to {result.folder}/: data.nc, findings.json, figure.png, figure.pdf, report.md, config.json")
     return 0
 
 

@@ -15,6 +15,7 @@ how many pieces it was computed; what does depend on that is in `provenance.json
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -23,6 +24,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -31,6 +33,32 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from diffusion import FolderError, claim_folder
+from phasetree.findings import Findings
+from phasetree.report import Report
+from phasetree.runner.folder import read_checked
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ends with."""
+
+    dataset: xr.Dataset
+    findings: Findings
+    figure: Figure
+    report: Report
+    folder: pathlib.Path | None
+    """Where it is kept; None if the run was asked to keep nothing."""
+
+
+def open_result(folder: str | os.PathLike) -> tuple[xr.Dataset, Findings]:
+    """Data and findings of a run that has finished.
+
+    Raises:
+      FolderError: if they are not there, or damaged.
+    """
+    path, advice = pathlib.Path(folder).expanduser(), "run the same command again, which writes it anew"
+    data, findings = (read_checked(path, name, advice) for name in ("data.nc", "findings.json"))
+    return xr.load_dataset(io.BytesIO(data), engine="h5netcdf"), Findings.from_json(findings.decode())
 
 
 class ResultFolder:

@@ -27,6 +27,7 @@ from diffusion.noise.process import AbstractTokenProcess
 from diffusion.noise.schedule import default_schedule
 from diffusion.training.train import draw_times
 from hierarchical import GaussianMixture, RandomHierarchyModel
+from phasetree.experiment import Inputs, Training
 from phasetree.progress import training_bar
 from phasetree.results import ResultFolder
 from theory import batched_cavity_marginals
@@ -34,10 +35,10 @@ from theory import batched_cavity_marginals
 EVALUATION = 4096  # strings on which losses are compared
 
 
-def named_key(seed: int, name: str, number: int) -> Key[Array, ""]:
-    """The random key of one purpose: its name is hashed into the seed, so that purposes never share one."""
-    words = np.frombuffer(name.encode().ljust(32, b"\0")[:32], np.uint32)
-    key = jax.random.key(seed)
+def named_key(key: Key[Array, ""] | int, purpose: str, number: int) -> Key[Array, ""]:
+    """The random key of one purpose: its name is hashed into the run's key, so that purposes never share one."""
+    words = np.frombuffer(purpose.encode().ljust(32, b"\0")[:32], np.uint32)
+    key = jax.random.key(key) if isinstance(key, int) else key
     for word in (*words.tolist(), number):
         key = jax.random.fold_in(key, word)
     return key
@@ -100,6 +101,32 @@ def trained_on_grammar(
         attrs={"unit": "nats per site"},
     )
     return result.denoiser, training
+
+
+def network_on_mixture(
+    key: Key[Array, ""], inputs: Inputs, mixture: GaussianMixture, config: TrainConfig, *, width: int
+) -> Training:
+    """A dense network trained on fresh data of a mixture; its record is the `loss` of every step.
+
+    Args:
+      key: of the run; weights and draws follow from it and the dimension.
+    """
+    d = mixture.dimension
+    network = VectorMLP(d, width, rngs=nnx.Rngs(named_key(key, "network", d)))
+    mean = mixture.weights @ mixture.means / jnp.sum(mixture.weights)
+    spread = jnp.sum((mixture.means - mean[None]) ** 2, 1) / d + jnp.mean(mixture.variances, 1)
+    scale = float(jnp.sqrt(mixture.weights @ spread / jnp.sum(mixture.weights)))  # of a number
+    denoiser = from_flax(network, VectorProcess(), (d,), parametrisation=Preconditioned(scale))
+    result = train(
+        named_key(key, "train", d),
+        denoiser,
+        FreshVectors(mixture),
+        config,
+        folder=inputs.folder,
+        report=inputs.training(config),
+    )
+    attributes = {"long_name": "training loss", "units": "squared error of a number of variance 1"}
+    return Training(result.denoiser, xr.Dataset({"loss": ("step", np.asarray(result.losses), attributes)}))
 
 
 def trained_on_mixture(
