@@ -1,5 +1,7 @@
 """Figure and report of the experiment `speciation`."""
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -30,10 +32,9 @@ def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
             curves.points(right, signal(float(d), s2, times), kept, **style, label=label)
     for number, d in enumerate(sizes):
         times = dataset.t.sel(dimension=d).values
-        phi = lambda t, d=d: clone_probability(float(signal(float(d), s2, t)))  # noqa: E731
         label = "theory" if number == len(sizes) - 1 else None
-        curves.function(left, np.linspace(times[0], times[-1], 200), phi, color=COLORS["theory"], shade=shade[d],
-                        label=label)  # fmt: skip
+        fine, style = np.linspace(times[0], times[-1], 200), {"shade": shade[d], "label": label}
+        curves.function(left, fine, _theory(d, s2), color=COLORS["theory"], **style)
     curves.marks(left, [speciation_time(float(d), s2).time for d in sizes], label="$S = 1$")
     reached = np.concatenate([signal(float(d), s2, dataset.t.sel(dimension=d).values) for d in sizes])
     fine = np.geomspace(reached.min() / 2, 2 * reached.max(), 200)
@@ -45,6 +46,11 @@ def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
     left.set(xlabel="noise time $t$", ylabel="cluster kept in a U-turn")
     right.set(xscale="log", xlabel="signal $S$", ylabel="probability of the same cluster")
     return figure
+
+
+def _theory(dimension: int, s2: float) -> Callable[[float], float]:
+    """The probability of the same cluster, as a function of noise time."""
+    return lambda t: clone_probability(float(signal(float(dimension), s2, t)))
 
 
 def tell(dataset: xr.Dataset, findings: Findings) -> Report:
