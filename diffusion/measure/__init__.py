@@ -23,4 +23,7 @@ from .geometry import GridGeometry as GridGeometry
 from .geometry import LineGeometry as LineGeometry
 from .geometry import RingGeometry as RingGeometry
 from .geometry import TreeGeometry as TreeGeometry
+from .likelihood import masked_costs as masked_costs
+from .likelihood import stratified_numbers as stratified_numbers
+from .memorisation import is_copy as is_copy
 from .retention import level_retention as level_retention
