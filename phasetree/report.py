@@ -3,8 +3,8 @@
 A cell of a table is a string, a number or a `Finding`; findings are written with their error by one formatter.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from phasetree.drawing.style import with_error
 from phasetree.findings import Finding
@@ -32,6 +32,8 @@ class Report:
     title: str
     parts: tuple[Table | str, ...]
     closing: str
+    pages: Mapping[str, str] = field(default_factory=dict)
+    """Further files that go into the folder of the run, by name."""
 
     def findings(self) -> Iterator[Finding]:
         """All findings that stand in tables."""

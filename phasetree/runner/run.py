@@ -83,6 +83,8 @@ def execute(
         folder.write("figure.png", _drawn(figure, "png"))
         folder.write("figure.pdf", _drawn(figure, "pdf"))
         folder.write("report.md", report.markdown().encode())
+        for page, text in report.pages.items():
+            folder.write(page, text.encode())
         folder.write("provenance.json", (json.dumps(provenance(time.time() - started), indent=1) + "\n").encode())
         return Result(dataset, findings, figure, report, None if out is False else folder.path)
 
