@@ -3,13 +3,9 @@
 What an earlier run has done is skipped: it moves the bar and leaves the rate, from which the time left follows, alone.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
-
-from diffusion import TrainConfig
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
 
@@ -65,19 +61,3 @@ class Progress:
             self.skip(self._end - self._bar.n)
             self._bar.set_description_str(self._title, refresh=True)
         self._bar.close()
-
-
-@contextlib.contextmanager
-def training_bar(description: str, config: TrainConfig, loss: str = "loss {:.4f}") -> Iterator[Callable[..., None]]:
-    """Gives the `report` that `train` and `descend` call; `loss` says how one is written."""
-    with tqdm(desc=description, total=config.steps, unit="step") as bar:
-
-        def report(step: int, value: float) -> None:
-            if not bar.n:  # the first chunk, perhaps of a resumed run
-                bar.initial = bar.n = bar.last_print_n = step - min(step, config.steps_per_chunk)
-            bar.set_postfix_str(loss.format(value), refresh=False)
-            bar.update(step - bar.n)
-
-        yield report
-        if not bar.n:  # it was trained already
-            bar.initial = bar.n = config.steps

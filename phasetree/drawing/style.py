@@ -3,14 +3,11 @@
 import math
 from typing import Any
 
-import jax.numpy as jnp
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diffusion.measure import Estimate, Peak
-
-SIGNIFICANT = 3.0  # standard errors: from here on a peak is called one
+from diffusion.measure import Estimate
 
 ROUNDING = 1e-6  # relative; what scatters less in float32 does not scatter
 
@@ -53,23 +50,6 @@ def new_page(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
     """A figure of the width of a page, its panels row by row."""
     figure = Figure(figsize=(PAGE, 0.2 + 2.05 * rows), layout="constrained")
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
-
-
-def at(estimate: Estimate, index: int) -> Estimate:
-    """One entry of a curve."""
-    return Estimate(estimate.value[index], estimate.stderr[index])
-
-
-def peak_words(values: Estimate, found: Peak, inside: str) -> str:
-    """Where in the grid a curve is largest, by how much it stands above both ends, and whether that is significant."""
-    top, significance = int(jnp.nanargmax(values.value)), float(found.significance)
-    where = inside if 0 < top < len(values.value) - 1 else "at an END of the grid"
-    is_peak = significance >= SIGNIFICANT  # not if it is NaN
-    verdict = f"{significance:.1f} standard errors" + ("" if is_peak else ", no significant peak")
-    return (
-        f"{where}, {with_error(at(values, top))}, {with_error(found.above_first)} above the lowest and "
-        f"{with_error(found.above_last)} above the highest noise ({verdict})"
-    )
 
 
 def with_error(estimate: Estimate) -> str:
