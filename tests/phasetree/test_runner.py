@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import resource
 import signal
 import subprocess
@@ -153,6 +154,20 @@ def test_what_a_killed_process_left_is_taken_over(tmp_path):
     assert not list(folder.path.rglob(".*"))
     folder.close()
     assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_a_run_that_was_killed_has_the_findings_of_one_that_was_not(finished, tmp_path, calls):
+    """SIGKILL in the last stage: the two before it are kept, and the findings are the same bits."""
+    child = (
+        "import os, signal, sys, phasetree, tests.conftest; from tests.phasetree import own_experiment as own;"
+        "own.inside = lambda: os.kill(os.getpid(), signal.SIGKILL); phasetree.run(own, out=sys.argv[1])"
+    )
+    root = pathlib.Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", child, tmp_path / "run"], cwd=root, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = phasetree.run(own, out=tmp_path / "run")
+    assert calls == ["sum"] and again.findings == finished.findings
+    assert (again.folder / "findings.json").read_bytes() == (finished.folder / "findings.json").read_bytes()
 
 
 def test_a_full_disk_is_one_sentence_and_the_run_resumes(tmp_path, calls):

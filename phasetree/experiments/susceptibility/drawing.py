@@ -104,13 +104,13 @@ def _plot_controls(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     scaled = float(findings.curve("chi/exact").value.max() / field.max()) * field
     axis.plot(dataset.t, scaled, color="0.5", linestyle="--", label="Gaussian field, scaled")
     axis.set(ylabel=r"$\chi$, exact denoisers")
-    axis.set_ylim(bottom=0)
-    axis.legend(fontsize=6)
+    axis.set_ylim(0, 1.35 * axis.get_ylim()[1])
+    axis.legend(fontsize=5.5, ncols=2, loc="upper left")
 
 
 def _plot_ratio(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     axis.axhline(1, color=COLORS["exact"], label="exact")
-    axis.axhspan(0.9, 1.1, color="0.92", zorder=0, label="within 10%")
+    axis.axhspan(0.9, 1.1, color="0.88", zorder=0, label="within 10%")
     _points(axis, dataset.t, findings.curve("ratio"), "trained")
     axis.set(ylabel=r"$\chi$, trained over exact", xlabel=AXIS[config_of(dataset).process])
     axis.legend(fontsize=6)

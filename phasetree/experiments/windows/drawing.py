@@ -35,7 +35,7 @@ def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
             )  # fmt: skip
     curves.threshold(axis, THRESHOLD, label="$S = 1$")
     axis.set(xlabel="noise time $t$", ylabel="node kept, if its parent is", ylim=(0.4, 1.07), xlim=(0, last))
-    axis.legend(loc="center right", fontsize=5.5)
+    axis.legend(loc="upper right", bbox_to_anchor=(1, 0.9), fontsize=5.5)
     return figure
 
 
