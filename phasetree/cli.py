@@ -1,16 +1,15 @@
 """The command line: `phasetree EXPERIMENT [options]`, `phasetree list`.
 
-An experiment is a package in `phasetree.experiments` with a frozen config, `PRESETS`, `run`, `plot` and `report`. Its
-options are the config's fields, explained by their docstrings; the config's `label` names the folder. Only the chosen
-experiment is imported.
+An experiment is a package in `phasetree.experiments`, see `phasetree.experiment`. Its options are the config's fields,
+explained by their docstrings; the config's `label` names the folder. Only the chosen experiment is imported.
 """
 
-import importlib
 import itertools
 import os
 import pathlib
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 EXPERIMENTS = {
     "transition": "the noise at which each level of a random hierarchy is lost: trained, exact, theory",
@@ -67,14 +66,13 @@ def _run(name: str, options: list[str]) -> int:
     import jax
 
     from diffusion import FolderError, NonFiniteLossError
-    from phasetree.results import ResultFolder
+    from phasetree.runner.choose import find_experiment
+    from phasetree.runner.run import execute
 
-    module = importlib.import_module("phasetree.experiments." + name.replace("-", "_"))
     try:
-        config, out = _parse(name, module.PRESETS, options)
-        folder = ResultFolder(out or f"results/{name}-{config.label}-seed{config.seed}", name, config)
-        with folder.given_back_if_unused():
-            dataset = module.run(config, folder)
+        _, experiment = find_experiment(name)
+        config, out = _parse(name, experiment.PRESETS, options)
+        result = execute(name, experiment, config, out)
     except jax.errors.JaxRuntimeError as error:
         if "out of memory" not in str(error).lower():
             raise
@@ -83,14 +81,12 @@ def _run(name: str, options: list[str]) -> int:
     except (FolderError, NonFiniteLossError, ValueError, OSError, ImportError) as error:
         print(f"phasetree {name}: {error}", file=sys.stderr)
         return 1
-    report = module.report(dataset)
-    folder.finish(dataset, module.plot(dataset), report)
-    _show(report)
-    print(f"\nwritten to {folder.path}/: data.nc, figure.png, figure.pdf, report.md, config.json, provenance.json")
+    _show(result.report.markdown().removesuffix("\n"))
+    print(f"\nwritten to {result.folder}/: data.nc, findings.json, figure.png, figure.pdf, report.md, config.json")
     return 0
 
 
-def _parse(name: str, presets: dict, options: list[str]):
+def _parse(name: str, presets: Mapping[str, Any], options: list[str]):
     """The config of the chosen preset with the given options on top, and the output folder."""
     import tyro
 

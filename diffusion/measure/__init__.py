@@ -24,4 +24,7 @@ from .geometry import LineGeometry as LineGeometry
 from .geometry import RingGeometry as RingGeometry
 from .geometry import TreeGeometry as TreeGeometry
 from .likelihood import log_density as log_density
+from .masked_likelihood import masked_costs as masked_costs
+from .masked_likelihood import stratified_numbers as stratified_numbers
+from .memorisation import is_copy as is_copy
 from .retention import level_retention as level_retention

@@ -3,14 +3,13 @@
 import math
 from typing import Any
 
-import jax.numpy as jnp
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diffusion.measure import Estimate, Peak
+from diffusion.measure import Estimate
 
-SIGNIFICANT = 3.0  # standard errors: from here on a peak is called one
+ROUNDING = 1e-6  # relative; what scatters less in float32 does not scatter
 
 COLUMN = 3.4  # inches, one column of a two-column journal
 PAGE = 7.1  # both columns
@@ -53,34 +52,27 @@ def new_page(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
-def at(estimate: Estimate, index: int) -> Estimate:
-    """One entry of a curve."""
-    return Estimate(estimate.value[index], estimate.stderr[index])
-
-
-def peak_words(values: Estimate, found: Peak, inside: str) -> str:
-    """Where in the grid a curve is largest, by how much it stands above both ends, and whether that is significant."""
-    top, significance = int(jnp.nanargmax(values.value)), float(found.significance)
-    where = inside if 0 < top < len(values.value) - 1 else "at an END of the grid"
-    is_peak = significance >= SIGNIFICANT  # not if it is no number
-    verdict = f"{significance:.1f} standard errors" + ("" if is_peak else ", no significant peak")
-    return (
-        f"{where}, {with_error(at(values, top))}, {with_error(found.above_first)} above the lowest and "
-        f"{with_error(found.above_last)} above the highest noise ({verdict})"
-    )
-
-
 def with_error(estimate: Estimate) -> str:
     """A number with its standard error, to two digits of the error: '0.468 +- .0041' reads 0.4680 +- 0.0041.
 
-    An error that is not known, as of one repetition, is a question mark; that of an exact number, 0, is left out.
+    An error that is not known, as of one repetition, is a question mark; that of an exact number, 0 or as small as
+    rounding, is left out. What is NaN, or drowned in its error (ten times as large as the number, and as 1), is not
+    resolved.
     """
     value, error = float(estimate.value), float(estimate.stderr)
     if not math.isfinite(value):
-        return "not in range"
-    if not math.isfinite(error):
-        return f"{value:.4f} +- ?"
-    if error == 0:
-        return f"{value:.4f}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} +- {error:.{digits}f}"
+        return "not resolved"
+    if math.isinf(error) or error >= 10 * max(abs(value), 1):
+        return f"not resolved (error {error:.1e})"
+    if not error > ROUNDING * abs(value):
+        return _plain(value) + (" +- ?" if math.isnan(error) else "")
+    place = int(f"{error:.1e}".partition("e")[2])  # of the first digit of the error, after rounding
+    if not -8 <= place <= 8:
+        return f"({value / 10.0**place:.1f} +- {error / 10.0**place:.1f})e{place:+d}"
+    digits = 1 - place
+    value, error = round(value, digits), round(error, digits)
+    return f"{value:z.{max(digits, 0)}f} +- {error:.{max(digits, 0)}f}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.4g}"

@@ -1,14 +1,12 @@
 """The trained denoisers of experiments: on random hierarchies, losses beside those of exact inference; on mixtures."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from diffusion import (
     AbstractNetworkDenoiser,
@@ -22,29 +20,31 @@ from diffusion import (
     train,
 )
 from diffusion.denoise.loss import posterior_loss, site_weights
+from diffusion.measure import Estimate
 from diffusion.noise.process import AbstractTokenProcess
 from diffusion.noise.schedule import default_schedule
 from diffusion.training.train import draw_times
 from hierarchical import GaussianMixture, RandomHierarchyModel
-from phasetree.progress import training_bar
-from phasetree.results import ResultFolder
+from phasetree.drawing.style import with_error
+from phasetree.experiment import Finding, Findings, Inputs, Training
+from phasetree.findings import path
 from theory import cavity_marginals
 
 EVALUATION = 4096  # strings on which losses are compared
 
 
-def named_key(seed: int, name: str, number: int) -> Key[Array, ""]:
-    """The random key of one purpose: its name is hashed into the seed, so that purposes never share one."""
-    words = np.frombuffer(name.encode().ljust(32, b"\0")[:32], np.uint32)
-    key = jax.random.key(seed)
+def named_key(key: Key[Array, ""] | int, purpose: str, number: int) -> Key[Array, ""]:
+    """The random key of one purpose: its name is hashed into the run's key, so that purposes never share one."""
+    words = np.frombuffer(purpose.encode().ljust(32, b"\0")[:32], np.uint32)
+    key = jax.random.key(key) if isinstance(key, int) else key
     for word in (*words.tolist(), number):
         key = jax.random.fold_in(key, word)
     return key
 
 
-def trained_on_grammar(
-    keys: Callable[[str, int], Key[Array, ""]],
-    folder: ResultFolder,
+def network_on_grammar(
+    key: Key[Array, ""],
+    inputs: Inputs,
     number: int,
     rhm: RandomHierarchyModel,
     process: AbstractTokenProcess,
@@ -52,11 +52,11 @@ def trained_on_grammar(
     *,
     width: int,
     seed: int,
-) -> tuple[AbstractNetworkDenoiser, xr.Dataset]:
-    """A tree U-Net trained on fresh strings of grammar `number`; checkpoints and exact losses are kept in the folder.
+) -> Training:
+    """A tree U-Net trained on fresh strings of grammar `number`, beside exact inference.
 
     Args:
-      keys: the key of a purpose, by its name and number.
+      key: of the run; data, times and noise of the training follow from it and `number`.
       seed: of the network's initial weights, with `number`.
 
     Returns:
@@ -65,75 +65,81 @@ def trained_on_grammar(
     """
     network = TreeUNet(process, rhm.branching, width, rngs=nnx.Rngs(seed + number))
     denoiser = from_flax(network, process, rhm.num_leaves, blind=True)
-    data = _noised_data(keys("evaluation", number), rhm, process)
-    bayes = folder.stage(f"bayes-{number}", lambda: _bayes_losses(rhm, process, data))
-    floor = float(bayes.cavity_loss.mean())
-    with training_bar(f"training, Bayes loss {floor:.4f}", config) as report:
-        result = train(
-            keys("train", number),
-            denoiser,
-            Fresh(rhm),
-            config,
-            folder=folder.path / "checkpoints" / str(number),
-            report=report,
-        )
-    losses = _network_losses(result.denoiser, *data)
-    training = xr.Dataset(
+    data = _noised_data(named_key(key, "evaluation", number), rhm, process)
+    bayes = inputs.keep(f"bayes-{number}", lambda: _bayes_losses(rhm, process, data))
+    result = train(
+        named_key(key, "train", number),
+        denoiser,
+        Fresh(rhm),
+        config,
+        folder=inputs.folder / str(number),
+        report=inputs.training(config),
+    )
+    excess = _network_losses(result.denoiser, *data) - bayes.posterior_loss.values
+    record = xr.Dataset(
         {
             "training_loss": ("step", np.asarray(result.losses)),
-            "bayes_training_loss": floor,
+            "bayes_training_loss": float(bayes.cavity_loss.mean()),
             "bayes_loss": float(bayes.posterior_loss.mean()),
-            "excess_loss": float(np.mean(losses - bayes.posterior_loss.values)),
-            "excess_loss_stderr": float(np.std(losses - bayes.posterior_loss.values) / EVALUATION**0.5),
+            "excess_loss": float(np.mean(excess)),
+            "excess_loss_stderr": float(np.std(excess) / EVALUATION**0.5),
         },
         attrs={"unit": "nats per site"},
     )
-    return result.denoiser, training
+    return Training(result.denoiser, record)
 
 
-def trained_on_mixture(
-    seed: int,
-    folder: ResultFolder,
-    mixture: GaussianMixture,
-    config: TrainConfig,
-    *,
-    width: int,
-) -> tuple[AbstractNetworkDenoiser, Float[np.ndarray, " steps"]]:
-    """A dense network trained on fresh data of a mixture, and its loss at every step; checkpoints are kept.
+def network_on_mixture(
+    key: Key[Array, ""], inputs: Inputs, mixture: GaussianMixture, config: TrainConfig, *, width: int
+) -> Training:
+    """A dense network trained on fresh data of a mixture; its record is the `loss` of every step.
 
     Args:
-      seed: of weights and draws, with the dimension.
+      key: of the run; weights and draws follow from it and the dimension.
     """
     d = mixture.dimension
-    network = VectorMLP(d, width, rngs=nnx.Rngs(named_key(seed, "network", d)))
+    network = VectorMLP(d, width, rngs=nnx.Rngs(named_key(key, "network", d)))
     mean = mixture.weights @ mixture.means / jnp.sum(mixture.weights)
     spread = jnp.sum((mixture.means - mean[None]) ** 2, 1) / d + jnp.mean(mixture.variances, 1)
     scale = float(jnp.sqrt(mixture.weights @ spread / jnp.sum(mixture.weights)))  # of a number
     denoiser = from_flax(network, VectorProcess(), (d,), parametrisation=Preconditioned(scale))
-    with training_bar(f"training in {d} dimensions", config) as report:
-        result = train(
-            named_key(seed, "train", d),
-            denoiser,
-            Fresh(mixture),
-            config,
-            folder=folder.path / "checkpoints" / str(d),
-            report=report,
-        )
-    return result.denoiser, np.asarray(result.losses)
+    result = train(
+        named_key(key, "train", d),
+        denoiser,
+        Fresh(mixture),
+        config,
+        folder=inputs.folder,
+        report=inputs.training(config),
+    )
+    attributes = {"long_name": "training loss", "units": "squared error of a number of variance 1"}
+    return Training(result.denoiser, xr.Dataset({"loss": ("step", np.asarray(result.losses), attributes)}))
 
 
-def training_lines(dataset: xr.Dataset) -> list[str]:
-    """The excess loss of each trained network, in words; nothing where none was trained."""
+def training_findings(dataset: xr.Dataset) -> list[Finding]:
+    """`excess-loss/GRAMMAR`, the same in percent, and `bayes-loss/GRAMMAR`; nothing where none was trained."""
     if "excess_loss" not in dataset:
         return []
-    numbers = zip(
-        *(np.ravel(dataset[name]) for name in ("excess_loss", "excess_loss_stderr", "bayes_loss")), strict=True
-    )
-    return [
-        f"Grammar {number}: trained loss {excess:.4f} +- {error:.4f} nats per site above Bayes ({bayes:.4f}), "
-        f"{100 * excess / bayes:.2f} +- {100 * error / bayes:.2f}%."
-        for number, (excess, error, bayes) in enumerate(numbers)
-    ]
+    names = ("excess_loss", "excess_loss_stderr", "bayes_loss")
+    found, unit = [], "nats per site"
+    for number, (excess, error, bayes) in enumerate(zip(*(np.ravel(dataset[name]) for name in names), strict=True)):
+        share = Estimate(jnp.asarray(100 * excess / bayes), jnp.asarray(100 * error / bayes))
+        found += [
+            Finding(path("excess-loss", number), Estimate(jnp.asarray(excess), jnp.asarray(error)), "difference", unit),
+            Finding(path("excess-loss-percent", number), share, "difference", "%"),
+            Finding.exact(path("bayes-loss", number), float(bayes), "predicted", unit),
+        ]
+    return found
+
+
+def training_lines(findings: Findings) -> list[str]:
+    """The excess loss of each trained network, in words; nothing where none was trained."""
+    lines = []
+    for number in range(len(findings.select("excess-loss"))):
+        excess, percent, bayes = (
+            with_error(findings[name, number].estimate) for name in ("excess-loss", "excess-loss-percent", "bayes-loss")
+        )
+        lines.append(f"Grammar {number}: trained loss {excess} nats per site above Bayes ({bayes}), {percent}%.")
+    return lines
 
 
 def _bayes_losses(rhm: RandomHierarchyModel, process: AbstractTokenProcess, data: tuple[Array, ...]) -> xr.Dataset:

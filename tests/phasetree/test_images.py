@@ -12,13 +12,14 @@ from diffusion import TrainConfig
 from diffusion.measure import GridGeometry, bootstrap, connected_sums, susceptibility
 from diffusion.networks.conv_unet import gathered
 from hierarchical import Images
+from phasetree.experiment import Inputs
 from phasetree.experiments import images as experiment
-from phasetree.experiments.images import figure, stages
-from phasetree.recipes.vision import PreparedImages, trained_embedding
-from phasetree.results import ResultFolder
-from tests.experiments import finish
+from phasetree.experiments.images import analysis, stages
+from phasetree.progress import Silent
+from phasetree.recipes.vision import PreparedImages, patch_embedding
+from phasetree.runner.run import execute
 
-TINY = experiment.ImagesConfig(
+TINY = experiment.Config(
     patch=2,
     width=8,
     levels=1,
@@ -26,8 +27,8 @@ TINY = experiment.ImagesConfig(
     train=TrainConfig(steps=20, batch_size=8, steps_per_chunk=10, steps_per_checkpoint=10),
     encoder_steps=40,
     noise_levels=(0.5, 1.0, 1.5),
-    data=6,
-    trajectories=4,
+    num_data=6,
+    num_trajectories=4,
     sampler_steps=2,
 )
 
@@ -45,57 +46,53 @@ def stripes(tmp_path_factory):
 
 
 def finished(config, path):
-    return finish("images", experiment, config, path)
+    return execute("images", experiment, config, path)
 
 
 @pytest.fixture(scope="module")
 def whole(stripes, tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "whole"
-    return path, finished(stripes, path)
+    return finished(stripes, tmp_path_factory.mktemp("runs") / "whole")
 
 
-def test_a_run_says_what_it_found(whole):
-    path, dataset = whole
+def test_a_run_reports_changes_and_the_class(whole):
+    dataset = whole.dataset
     assert dataset.sums.dims == ("t", "datum", "kind", "distance") and dataset.kept.dims == ("t", "datum")
     assert np.isfinite(dataset.sums).all() and dataset.sizes["row"] == dataset.sizes["column"] == 8  # padded
-    assert float(dataset.accuracy) == 1
+    assert whole.findings["accuracy"].value == 100
     assert ((dataset.regenerated >= 0) & (dataset.regenerated <= 1)).all()
-    report = (path / "report.md").read_text()
-    assert (
-        "the class is lost half-way at t = " in report and "chi of the embedding above its control is largest" in report
-    )
+    assert "the class is lost half-way at t = " in whole.report.closing
+    assert "chi of the embedding above its control is largest" in whole.report.closing
+    assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
 
 
 def test_a_run_without_classes_says_so(whole):
-    _, dataset = whole
-    plain = dataset.drop_vars(["kept", "accuracy", "accuracy_stderr"]).assign_attrs(num_classes=0, chance=float("nan"))
-    report = experiment.report(plain)
+    plain = whole.dataset.drop_vars(["kept", "accuracy", "accuracy_stderr"]).assign_attrs(num_classes=0)
+    findings = experiment.analyse(plain)
+    report = experiment.tell(plain, findings).markdown()
     assert "the embedding is an auto-encoder's" in report and "class is lost" not in report
-    assert experiment.plot(plain).axes
+    assert experiment.draw(plain, findings).axes
 
 
-def test_images_without_classes_are_embedded_by_an_auto_encoder():
+def test_images_without_classes_are_embedded_by_an_auto_encoder(tmp_path):
     """Patches that are one of two patterns are told apart by few numbers: the error falls far below their variance."""
     rng = np.random.default_rng(1)
     patterns = rng.normal(size=(2, 2, 2, 1)).astype(np.float32)
     squares = patterns[rng.integers(2, size=(200, 3, 3))]  # n, rows, columns, 2, 2, 1
     pixels = squares.transpose(0, 1, 3, 2, 4, 5).reshape(200, 6, 6, 1)
-    seen = []
-    config = TrainConfig(steps=150, batch_size=32, warmup_steps=10, steps_per_chunk=50)
-    found = trained_embedding(
-        jax.random.key(1), jnp.asarray(pixels), None, 2, config, report=lambda step, loss: seen.append(loss)
-    )
+    inputs = Inputs({}, tmp_path / "checkpoints", Silent(), lambda name, compute: compute())
+    found = patch_embedding(jax.random.key(1), inputs, jnp.asarray(pixels), None, 2, 150)
+    error = float(found.loss(jnp.asarray(pixels), jnp.zeros(len(pixels), jnp.int32)))
     assert found.patches(jnp.asarray(pixels[:5])).shape == (5, 9, 16) and found.num_classes == 0
-    assert seen[-1] < 0.1 * pixels.var()
+    assert error < 0.1 * pixels.var()
 
 
 def test_a_run_that_lost_stages_comes_back_the_same(stripes, whole):
-    path, dataset = whole
-    before = (path / "data.nc").read_bytes()
+    before = (whole.folder / "data.nc").read_bytes()
     for stage in ("t-1.nc", "examples.nc"):
-        (path / "stages" / stage).unlink()
-    xr.testing.assert_identical(finished(stripes, path), dataset)
-    assert (path / "data.nc").read_bytes() == before
+        (whole.folder / "stages" / stage).unlink()
+    again = finished(stripes, whole.folder)
+    xr.testing.assert_identical(again.dataset, whole.dataset)
+    assert again.findings == whole.findings and (whole.folder / "data.nc").read_bytes() == before
 
 
 def test_mixing_keeps_every_patch_and_its_place():
@@ -121,30 +118,27 @@ def test_mixing_leaves_no_correlation_on_average():
 
 def test_chi_of_pixels_is_that_of_its_definition(whole):
     """On sums as they are stored: chi = sum over all pairs of covariances over sum of variances."""
-    _, dataset = whole
-    mean = dataset.sums.sel(kind="pixels").mean("datum").values
-    np.testing.assert_allclose(figure.chi(dataset, "pixels").value, mean.sum(1) / mean[:, 0], rtol=1e-5)
-    assert (mean[:, 0] > 0).all() and jnp.isfinite(figure.xi(dataset, "pixels").value).all()
+    mean = whole.dataset.sums.sel(kind="pixels").mean("datum").values
+    np.testing.assert_allclose(whole.findings.curve("chi/pixels").value, mean.sum(1) / mean[:, 0], rtol=1e-5)
+    assert (mean[:, 0] > 0).all() and jnp.isfinite(whole.findings.curve("xi/pixels").value).all()
 
 
 def test_the_excess_is_chi_above_the_control(whole):
-    _, dataset = whole
-    want = figure.chi(dataset, "embedding").value - figure.chi(dataset, "control").value
-    np.testing.assert_allclose(figure.excess(dataset).value, want, rtol=1e-5)
+    chi, control = (whole.findings.curve("chi", kind).value for kind in ("embedding", "control"))
+    np.testing.assert_allclose(whole.findings.curve("excess").value, chi - control, rtol=1e-5)
 
 
-def test_a_grid_of_one_patch_is_refused(stripes, tmp_path):
-    config = dataclasses.replace(stripes, patch=8)
-    with pytest.raises(ValueError, match="patch = 8 leaves 1 x 1 patches of stripes"):
-        experiment.run(config, ResultFolder(tmp_path / "run", "images", config))
-
-
-def test_too_few_held_out_images_are_told_before_training(stripes, tmp_path):
-    config = dataclasses.replace(stripes, data=13)
-    with pytest.raises(
-        ValueError, match=r"stripes\.npz leaves 12 held-out images, data = 13 are asked for: lower data"
-    ):
-        experiment.run(config, ResultFolder(tmp_path / "run", "images", config))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patch": 8}, "patch = 8 leaves 1 x 1 patches of stripes"),
+        ({"num_data": 13}, r"stripes\.npz leaves 12 held-out images, num_data = 13 are asked for: lower num_data"),
+    ],
+)
+def test_unfit_images_are_refused_before_training_and_leave_no_folder(stripes, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        finished(dataclasses.replace(stripes, **options), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +148,7 @@ def test_too_few_held_out_images_are_told_before_training(stripes, tmp_path):
         ({"noise_levels": (0.5, 1.0, 2.0)}, "evenly spaced"),
         ({"noise_levels": (3.0, 4.0, 5.0)}, r"times end at 4"),
         ({"patch": 0}, "patch = 0: must be at least 1"),
-        ({"trajectories": 1}, "trajectories = 1: must be at least 2"),
+        ({"num_trajectories": 1}, "num_trajectories = 1: must be at least 2"),
     ],
 )
 def test_impossible_configurations_say_what_to_change(options, message):
@@ -164,27 +158,26 @@ def test_impossible_configurations_say_what_to_change(options, message):
 
 def test_two_classes_are_held_against_their_speciation_times(whole):
     """Clusters of known means and covariance: their numbers are found; the report sets the time beside both."""
-    path, _ = whole
-    assert "of two classes it is kept with probability 0.775 at t = " in (path / "report.md").read_text()
+    assert "of two classes it is kept with probability 0.775 at t = " in whole.report.closing
     rng, mean = np.random.default_rng(2), np.array([2.0, 0.0, 0.0, 0.0])
     labels = np.arange(20_000) % 2
     rows = np.where(labels[:, None] == 1, mean, -mean) + rng.normal(size=(20_000, 4)) * [0.5, 1.0, 0.3, 0.3]
     pixels = rows.reshape(-1, 2, 2, 1).astype(np.float32)
     sets = Images("clusters", pixels, labels.astype(np.int32), "drawn", ("up", "down"))
     data = PreparedImages(sets, pixels, sets.labels, pixels[:4], sets.labels[:4], 0.0, 1.0)
-    found = stages._two_class_statistics(data)
+    found = stages.two_class_statistics(data)
     few = data._replace(train=pixels[:8], train_labels=sets.labels[:8])
-    parts = [stages._two_class_statistics(few._replace(train=pixels[i : i + 8])) for i in range(0, 20_000, 8)]
+    parts = [stages.two_class_statistics(few._replace(train=pixels[i : i + 8])) for i in range(0, 20_000, 8)]
     norms = np.array([statistics["squared_norm"] for statistics in parts])
     error = norms.std() / len(norms) ** 0.5
     assert abs(norms.mean() - 4.0) < 4 * error < 1.43 / 2 / 4 / 2  # half of what the means of 4 rows each add
     with pytest.raises(ValueError, match="'down': 0}, at least 2 are needed"):
-        stages._two_class_statistics(few._replace(train_labels=0 * sets.labels[:8]))
+        stages.two_class_statistics(few._replace(train_labels=0 * sets.labels[:8]))
     want = {"largest_variance": 4.25, "squared_norm": 4.0, "variance_along": 0.25}
     assert found.keys() == want.keys()
     np.testing.assert_allclose(list(found.values()), list(want.values()), rtol=0.03)
-    times = figure.speciation_times(xr.Dataset(attrs=want))
-    np.testing.assert_allclose([t.time for t in times], [np.log(4.25) / 2, np.log(4.75) / 2], rtol=1e-12)
+    times = analysis.speciation_times(xr.Dataset(attrs=want))
+    np.testing.assert_allclose([t.time for t in times.values()], [np.log(4.25) / 2, np.log(4.75) / 2], rtol=1e-12)
 
 
 def test_a_single_class_has_nothing_to_decide():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,51 +10,51 @@ import xarray as xr
 
 from diffusion import FolderError, ProbabilityFlow
 from phasetree.experiments import memorisation_time as experiment
-from phasetree.experiments.memorisation_time import figure, stages
+from phasetree.experiments.memorisation_time import analysis, stages
 from phasetree.experiments.memorisation_time.config import TRAINING
-from tests.experiments import finish
+from phasetree.runner.run import execute
 from theory.exact.empirical import EmpiricalDenoiser
 
-TINY = experiment.MemorisationConfig(
+TINY = experiment.Config(
     points=(8, 16),
-    repeats=2,
+    num_repeats=2,
     dimension=4,
     width=16,
     steps_per_point=10,
     observations=5,
-    generated=32,
+    num_data=32,
     sampler_steps=8,
     train=dataclasses.replace(TRAINING, batch_size=16, steps_per_checkpoint=20),
 )
 
 
 def finished(path):
-    return finish("memorisation-time", experiment, TINY, path)
+    return execute("memorisation-time", experiment, TINY, path)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "whole"
-    return path, finished(path)
+    return finished(tmp_path_factory.mktemp("runs") / "whole")
 
 
-def test_a_run_says_what_it_found(whole):
-    path, dataset = whole
+def test_a_run_reports_times_and_exponents(whole):
+    dataset = whole.dataset
     assert dataset.train_loss.dims[:2] == ("repeat", "points") and int(dataset.step.max()) == 160
     assert (dataset.empirical_loss < dataset.bayes_loss).all()  # no score fits the set better than its own
-    report = (path / "report.md").read_text()
-    assert "| 8 |" in report and "From n = 8 to 16 the time to memorise grows as n to the power" in report
+    assert [row[0] for row in whole.report.parts[0].rows] == ["8", "16"]
+    assert "From n = 8 to 16 the time to memorise grows as n to the power" in whole.report.closing
+    assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
 
 
 def test_the_set_s_own_score_has_memorised_and_the_exact_one_has_not():
     """By both measures: the losses between which memory is counted are theirs, and what they generate."""
-    case = stages._case(TINY, 16, 0)
+    case = stages._case(TINY, jax.random.key(TINY.seed), 16, 0)
     own = EmpiricalDenoiser(data=case.data, process=case.exact.process)
     (own_loss, _, _), (exact_loss, exact_test, nothing) = stages._losses(own, case), stages._losses(case.exact, case)
     part = xr.Dataset(
         {"bayes_loss": exact_loss, "empirical_loss": own_loss, "train_loss": ("look", [own_loss, exact_loss])}
     )
-    np.testing.assert_allclose(figure.memorised(part), [1, 0])
+    np.testing.assert_allclose(analysis.memorised(part), [1, 0])
     assert nothing == 0 and abs(exact_test - exact_loss) < 0.3
     copies = [float(stages._copies(denoiser, case, ProbabilityFlow(48))) for denoiser in (own, case.exact)]
     assert copies[0] > 0.95 and copies[1] < 0.2
@@ -61,9 +62,9 @@ def test_the_set_s_own_score_has_memorised_and_the_exact_one_has_not():
 
 def test_times_are_where_curves_first_rise_through_a_threshold():
     steps = np.array([1.0, 10.0, 100.0, np.nan])
-    np.testing.assert_allclose(figure.first_time(steps, np.array([0.0, 0.4, 0.6, np.nan]), 0.5), 10**1.5)
-    assert np.isnan(figure.first_time(steps, np.array([0.0, 0.1, 0.2, 0.9]), 0.5))  # a look that was none
-    assert np.isnan(figure.first_time(steps[:3], np.array([0.7, 0.8, 0.9]), 0.5))  # there from the start
+    np.testing.assert_allclose(analysis.first_time(steps, np.array([0.0, 0.4, 0.6, np.nan]), 0.5), 10**1.5)
+    assert np.isnan(analysis.first_time(steps, np.array([0.0, 0.1, 0.2, 0.9]), 0.5))  # a look that was none
+    assert np.isnan(analysis.first_time(steps[:3], np.array([0.7, 0.8, 0.9]), 0.5))  # there from the start
 
 
 def test_exponents_of_power_laws_are_found():
@@ -87,19 +88,21 @@ def test_exponents_of_power_laws_are_found():
         {"points": points},
     )
     for what, want in (("memorisation", 1.2), ("generalisation", 0.0)):
-        np.testing.assert_allclose(figure.exponent(dataset, what, 0.5).value, want, atol=1e-6)
-    assert jnp.isnan(figure.exponent(dataset, "copies", 0.5).value)
+        np.testing.assert_allclose(analysis.exponent(dataset, what, 0.5).value, want, atol=1e-6)
+    assert jnp.isnan(analysis.exponent(dataset, "copies", 0.5).value)
 
 
-def test_what_was_lost_is_computed_again_or_told(whole):
-    """A network's stage is made again from what was seen; what was seen and lost needs its training once more."""
-    path, dataset = whole
-    (path / "stages" / "points-8-1.nc").unlink()
-    xr.testing.assert_identical(finished(path), dataset)
-    (path / "stages" / "points-8-1.nc").unlink()
-    (path / "stages" / "points-8-1-step-80.nc").unlink()
-    with pytest.raises(FolderError, match=r"what was seen of 8 points, repeat 1, is lost in part: delete .*points-8-1"):
-        finished(path)
+def test_what_was_lost_is_computed_again_or_refused(whole):
+    """A network's stage is made again from what was measured; a look that is lost needs its training once more."""
+    stages_folder = whole.folder / "stages"
+    (stages_folder / "points-8-1.nc").unlink()
+    again = finished(whole.folder)
+    xr.testing.assert_identical(again.dataset, whole.dataset)
+    assert again.findings == whole.findings
+    (stages_folder / "points-8-1.nc").unlink()
+    (stages_folder / "points-8-1" / "step-80.nc").unlink()
+    with pytest.raises(FolderError, match=r"of 8 points, repeat 1, is lost in part: delete .*checkpoints/points-8-1"):
+        finished(whole.folder)
 
 
 @pytest.mark.parametrize(

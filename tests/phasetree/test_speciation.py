@@ -4,59 +4,68 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 import xarray as xr
 
 from diffusion import TrainConfig
 from diffusion.measure import locate_transition
 from phasetree.experiments import speciation as experiment
-from phasetree.experiments.speciation import figure
-from tests.experiments import finish
+from phasetree.experiments.speciation import analysis
+from phasetree.runner.run import execute
 from theory.gaussian.speciation import signal
 
-TINY = experiment.SpeciationConfig(
+TINY = experiment.Config(
     dimensions=(8, 16),
     trained=(8,),
     offsets=(-0.5, 0.0, 0.5),
-    trajectories=2000,
+    num_trajectories=2000,
     sampler_steps=32,
     width=16,
     train=TrainConfig(steps=20, batch_size=32, steps_per_chunk=10, steps_per_checkpoint=10),
 )
 
 
-def finished(path):
-    return finish("speciation", experiment, TINY, path)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "whole"
-    return path, finished(path)
+    return execute("speciation", experiment, TINY, tmp_path_factory.mktemp("runs") / "whole")
 
 
 def test_exact_curves_are_those_of_theory(whole):
     """Within 4.5 binomial standard errors everywhere (18 points), and the crossing at S = 1 within 5 of its own."""
-    (path, dataset), key = whole, jax.random.key(0)
-    assert figure.cases(dataset) == [("exact", 8), ("exact", 16), ("trained", 8)]
+    dataset, key = whole.dataset, jax.random.key(0)
+    assert analysis.cases(dataset) == [("exact", 8), ("exact", 16), ("trained", 8)]
     for d in (8, 16):
         for curve in ("U-turn", "clones", "flow"):
-            assert np.abs(figure.deviations(dataset, "exact", curve, d)).max() < 4.5
-            found, times = figure.crossing(dataset, "exact", curve, d), dataset.time.sel(dimension=d).values
-            predicted = [figure.PREDICTIONS[curve](float(s)) for s in signal(float(d), TINY.std**2, times)]
+            assert whole.findings["deviation", "exact", curve, d].value < 4.5
+            found, times = whole.findings["crossing", "exact", curve, d], dataset.t.sel(dimension=d).values
+            predicted = [analysis.PREDICTIONS[curve](float(s)) for s in signal(float(d), TINY.std**2, times)]
             # theory's curve through the same locator: three points are interpolated alike
-            want = locate_transition(key, jnp.asarray(times), jnp.asarray([predicted]), figure.THRESHOLD)
+            want = locate_transition(key, jnp.asarray(times), jnp.asarray([predicted]), analysis.THRESHOLD)
             assert abs(found.value - want.value) < 5 * found.stderr
-    report = (path / "report.md").read_text()
-    assert "Speciation in d = 8, trained denoiser: predicted at t = 1.0782 (S = 1)" in report
-    assert report.count("| exact |") == 6 and report.count("| trained |") == 3
+
+
+def test_the_report_prints_findings_and_ends_in_a_sentence(whole):
+    [table] = whole.report.parts
+    assert [row[:3] for row in table.rows] == [
+        (kind, d, curve)
+        for kind, d in (("exact", 8), ("exact", 16), ("trained", 8))
+        for curve in ("U-turn", "clones", "flow")
+    ]
+    assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
+    assert "Speciation in d = 8, trained denoiser: predicted at t = 1.0782 (S = 1)" in whole.report.closing
 
 
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
-    path, dataset = whole
-    (path / "stages" / "trained-8.nc").unlink()
-    xr.testing.assert_identical(finished(path), dataset)
+    """The lost stage needs the network, which comes back from its checkpoints."""
+    (whole.folder / "stages" / "trained-8.nc").unlink()
+    again = execute("speciation", experiment, TINY, whole.folder)
+    xr.testing.assert_identical(again.dataset, whole.dataset)
+    assert again.findings == whole.findings
+
+
+def test_without_training_only_the_exact_denoiser_is_measured(whole):
+    config = dataclasses.replace(TINY, no_train=True)
+    assert [stage.name for stage in experiment.plan(config)] == ["exact-8", "exact-16"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,7 @@ def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
         ({"trained": (4,)}, r"trained = \(4,\) is not among dimensions = \(8, 16\)"),
         ({"std": 1.0}, r"std = 1\.0: must be positive, and at most a third of \|m\| = sqrt\(d\) = 2\.83"),
         ({"offsets": (0.0, 0.1, 0.3)}, "increasing and evenly spaced"),
-        ({"trajectories": 1}, "trajectories = 1: must be at least 16"),
+        ({"num_trajectories": 1}, "num_trajectories = 1: must be at least 16"),
     ],
 )
 def test_impossible_configurations_say_what_to_change(options, message):
@@ -74,7 +83,7 @@ def test_impossible_configurations_say_what_to_change(options, message):
         dataclasses.replace(TINY, **options)
 
 
-def test_times_before_the_start_are_told():
+def test_times_before_the_start_are_refused():
     config = dataclasses.replace(TINY, dimensions=(2,), trained=(), std=0.3, offsets=(-1.0, 0.0, 1.0))
     with pytest.raises(ValueError, match=r"in d = 2 dimensions, speciation at 0\.\d+, that is before t = 0\.1"):
-        experiment.stages.noise_times(config, 2)
+        experiment.plan(config)

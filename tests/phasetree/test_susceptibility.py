@@ -12,11 +12,11 @@ from diffusion import Masking, TrainConfig
 from diffusion.measure import TreeGeometry, change_sums, correlation_length, susceptibility
 from hierarchical import RandomHierarchyModel, sample_strings
 from phasetree.experiments import susceptibility as experiment
-from tests.experiments import finish
+from phasetree.runner.run import execute
 from theory import pair_correlation
 from theory.exact import GrammarDenoiser
 
-TINY = experiment.SusceptibilityConfig(
+TINY = experiment.Config(
     num_symbols=3,
     num_synonyms=2,
     depth=2,
@@ -29,58 +29,59 @@ TINY = experiment.SusceptibilityConfig(
 EPSILON = dataclasses.replace(TINY, process="epsilon", num_symbols=8, num_synonyms=3, controls=False)
 
 
-def finished(config, path):
-    return finish("susceptibility", experiment, config, path)
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    path = tmp_path_factory.mktemp("susceptibility") / "tiny"
-    return path, finished(TINY, path)
+    return execute("susceptibility", experiment, TINY, tmp_path_factory.mktemp("susceptibility") / "tiny")
 
 
 def test_curves_are_functions_of_the_kept_sums(tiny):
-    _, dataset = tiny
-    assert set(dataset.curve.values) == {"exact", "trained", "chain", "mixture"}
-    for name in dataset.curve.values:
-        part = dataset.sel(curve=name)
-        sums = jnp.asarray(part.sums.transpose("row", "time", "distance").values.mean(0))
-        np.testing.assert_allclose(part.chi, susceptibility(sums), rtol=1e-12)
-        np.testing.assert_allclose(part.xi, correlation_length(sums, TreeGeometry((2, 2))), rtol=1e-12)
-    assert (dataset.chi_stderr > 0).all() and dataset.tree_changed.shape == (3, 7)
+    assert set(tiny.dataset.denoiser.values) == {"exact", "trained", "chain", "mixture"}
+    for name in tiny.dataset.denoiser.values:
+        part = tiny.dataset.sums.sel(denoiser=name).isel(grammar=0)
+        sums = jnp.asarray(part.transpose("datum", "t", "distance").values.mean(0))
+        chi, xi = (tiny.findings.curve(what, name) for what in ("chi", "xi"))
+        np.testing.assert_allclose(chi.value, susceptibility(sums), rtol=1e-12)
+        np.testing.assert_allclose(xi.value, correlation_length(sums, TreeGeometry((2, 2))), rtol=1e-12)
+        assert (chi.stderr > 0).all()
+    assert tiny.dataset.tree_changed.shape == (3, 7)
 
 
-def test_the_report_compares_and_names_the_controls(tiny):
-    report = (tiny[0] / "report.md").read_text()
-    assert (
-        "Control, Markov chain (of the first grammar): chi is largest at t = " in report
-        and "Gaussian random field" in report
-    )
-    assert "the largest difference of trained from exact" in report and "above Bayes" in report
-    assert (tiny[0] / "figure.png").stat().st_size > 0
+def test_the_report_compares_names_the_controls_and_prints_findings(tiny):
+    report = tiny.report.markdown()
+    assert "Control, Markov chain (of the first grammar): chi is largest at t = " in report
+    assert "Gaussian random field" in report and "above Bayes" in report
+    assert "the largest difference of trained from exact" in tiny.report.closing
+    assert all(cell == tiny.findings[cell.name] for cell in tiny.report.findings())
 
 
-def test_a_run_that_lost_some_stages_comes_back_the_same(tiny, tmp_path):
-    path, dataset = tiny
-    before = (path / "data.nc").read_bytes()
-    for stage in ("trained-0.nc", "chain-0.nc"):
-        (path / "stages" / stage).unlink()
-    xr.testing.assert_identical(finished(TINY, path), dataset)
-    assert (path / "data.nc").read_bytes() == before
+def test_a_run_that_lost_some_stages_comes_back_the_same(tiny):
+    before = (tiny.folder / "data.nc").read_bytes()
+    for stage in ("trained-0.nc", "chain.nc"):
+        (tiny.folder / "stages" / stage).unlink()
+    again = execute("susceptibility", experiment, TINY, tiny.folder)
+    xr.testing.assert_identical(again.dataset, tiny.dataset)
+    assert again.findings == tiny.findings and (tiny.folder / "data.nc").read_bytes() == before
 
 
 def test_the_epsilon_process_is_exact_beside_mean_field(tmp_path):
-    dataset = finished(EPSILON, tmp_path / "epsilon")
-    assert set(dataset.curve.values) == {"exact", "mean field"}
-    predicted = susceptibility(pair_correlation.mean_field_sums(jnp.asarray(dataset.time.values, float), 2, 8, 3, 2))
-    np.testing.assert_allclose(dataset.chi.sel(curve="mean field"), predicted, rtol=1e-6)
-    assert "the largest difference of exact from mean field" in (tmp_path / "epsilon" / "report.md").read_text()
+    result = execute("susceptibility", experiment, EPSILON, tmp_path / "epsilon")
+    times = jnp.asarray(result.dataset.t.values, float)
+    predicted = susceptibility(pair_correlation.mean_field_sums(times, 2, 8, 3, 2))
+    np.testing.assert_allclose(result.findings.curve("chi/mean-field").value, predicted, rtol=1e-6)
+    assert "the largest difference of exact from mean field" in result.report.closing
+    assert list(result.dataset.denoiser.values) == ["exact"]
 
 
 def test_errors_of_several_grammars_are_taken_over_grammars(tmp_path):
-    config = dataclasses.replace(TINY, num_grammars=3, width=0, controls=False)
-    dataset = finished(config, tmp_path / "several")
-    assert dataset.sizes["row"] == 3 and list(dataset.curve.values) == ["exact"]
+    """The error is that of the bootstrap over three means, not over 48 data."""
+    config = dataclasses.replace(TINY, num_grammars=3, no_train=True, controls=False)
+    result = execute("susceptibility", experiment, config, tmp_path / "several")
+    assert result.dataset.sizes["grammar"] == 3 and list(result.dataset.denoiser.values) == ["exact"]
+    rows = jnp.asarray(
+        result.dataset.sums.sel(denoiser="exact").mean("datum").transpose("grammar", "t", "distance").values
+    )
+    assert experiment.analysis.sums_of(result.dataset, "exact").shape == rows.shape
+    np.testing.assert_allclose(result.findings.curve("chi/exact").value, susceptibility(rows.mean(0)), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_errors_of_several_grammars_are_taken_over_grammars(tmp_path):
         ({"num_trajectories": 1}, "num_trajectories = 1 is too small: at least 2"),
         ({"first_time": 0.9, "last_time": 0.2}, "first_time = 0.9, last_time = 0.2"),
         ({"num_synonyms": 9}, "num_synonyms"),
-        ({"width": -1}, "width = -1"),
+        ({"width": 0}, "width = 0: must be at least 1"),
         ({"seed": -1}, "seed = -1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,20 +11,18 @@ import xarray as xr
 from diffusion import TrainConfig
 from diffusion.measure import susceptibility
 from phasetree.experiments import text as experiment
-from phasetree.experiments.text import figure
 from phasetree.recipes.language import model
-from phasetree.results import ResultFolder
-from tests.experiments import finish
+from phasetree.runner.run import execute
 
-TINY = experiment.TextConfig(
+TINY = experiment.Config(
     window=16,
     width=16,
     layers=1,
     heads=2,
     train=TrainConfig(steps=20, batch_size=8, learning_rate=1e-2, steps_per_chunk=10, steps_per_checkpoint=10),
     noise_levels=(0.2, 0.6, 1.0),
-    passages=6,
-    trajectories=4,
+    num_data=6,
+    num_trajectories=4,
     tokens_per_step=8,
     control_steps=10,
 )
@@ -38,41 +37,39 @@ def tiny(tmp_path_factory):
 
 
 def finished(config, path):
-    return finish("text", experiment, config, path)
+    return execute("text", experiment, config, path)
 
 
 @pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "whole"
-    return path, finished(tiny, path)
+    return finished(tiny, tmp_path_factory.mktemp("runs") / "whole")
 
 
-def test_a_run_has_both_texts_and_says_what_it_found(whole):
-    path, dataset = whole
-    assert dataset.sums.dims == dataset.within.dims == ("text", "t", "passage", "distance")
+def test_a_run_has_both_texts_and_reports_both(whole):
+    dataset, report = whole.dataset, whole.report.markdown()
+    assert dataset.sums.dims == dataset.within.dims == ("text", "t", "datum", "distance")
     assert list(dataset.text.values) == ["real", "shuffled"] and dataset.sizes["t"] == 3
     assert np.isfinite(dataset.sums).all() and dataset.attrs["source"] == "käfer.txt"
-    report = (path / "report.md").read_text()
     assert "shuffled tokens: chi is largest at masked fraction" in report and "**" in report
-    assert "standard errors" in report and report.rstrip().endswith(".")
-    page = (path / "passages.html").read_text()
+    assert "standard errors" in whole.report.closing and whole.report.closing.endswith(".")
+    assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
+    page = (whole.folder / "passages.html").read_text()
     assert page.count("<h2>") == 3 and "<b>" in page and "&lt;und&gt;" in page
 
 
 def test_pairs_within_words_are_left_out_of_chi(whole):
-    _, dataset = whole
-    sums, within = (dataset[name].sel(text="real").mean("passage").values for name in ("sums", "within"))
+    parts = (whole.dataset[name].sel(text="real").mean("datum").values for name in ("sums", "within"))
+    sums, within = parts
     across = 1 + (sums[:, 1:] - within[:, 1:]).sum(1) / sums[:, 0]
-    np.testing.assert_allclose(figure.curve(dataset, "real", figure.chi_across).value, across, rtol=1e-5)
-    np.testing.assert_allclose(
-        figure.curve(dataset, "real", figure.chi_all).value, susceptibility(jnp.asarray(sums)), rtol=1e-5
-    )
+    np.testing.assert_allclose(whole.findings.curve("chi/real").value, across, rtol=1e-5)
+    every = susceptibility(jnp.asarray(sums))
+    np.testing.assert_allclose(whole.findings.curve("chi-all/real").value, every, rtol=1e-5)
     assert abs(within[:, 1:]).max() > 0  # some words are longer than a token
 
 
 def test_shuffling_keeps_every_token(tiny):
     data = model.prepare(tiny)
-    shuffled = experiment.stages._shuffled(np.random.default_rng(0), data)
+    shuffled = experiment.stages.shuffled(jax.random.key(0), data)
     for name in ("train", "held_out"):
         old, new = (np.concatenate(getattr(corpus, name)) for corpus in (data.corpus, shuffled.corpus))
         np.testing.assert_array_equal(np.sort(old), np.sort(new))
@@ -84,16 +81,17 @@ def test_a_text_without_enough_windows_is_refused_before_training(tmp_path):
     (tmp_path / "a.txt").write_text("a" * 3000)
     config = dataclasses.replace(TINY, file=tmp_path / "a.txt")
     with pytest.raises(ValueError, match=r"a\.txt leaves \d+ held-out windows of \d tokens"):
-        experiment.run(config, ResultFolder(tmp_path / "run", "text", config))
+        finished(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_lost_stages_comes_back_the_same(tiny, whole):
-    path, dataset = whole
-    before = (path / "data.nc").read_bytes()
+    before = (whole.folder / "data.nc").read_bytes()
     for stage in ("real-0.6.nc", "shuffled-1.nc"):
-        (path / "stages" / stage).unlink()
-    xr.testing.assert_identical(finished(tiny, path), dataset)
-    assert (path / "data.nc").read_bytes() == before
+        (whole.folder / "stages" / stage).unlink()
+    again = finished(tiny, whole.folder)
+    xr.testing.assert_identical(again.dataset, whole.dataset)
+    assert again.findings == whole.findings and (whole.folder / "data.nc").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -103,7 +101,7 @@ def test_a_run_that_lost_stages_comes_back_the_same(tiny, whole):
         ({"noise_levels": (0.5, 0.9)}, "at least 3 increasing"),
         ({"noise_levels": (0.1, 0.5, 0.50000001)}, "at least 3 increasing"),
         ({"window": 3}, "window = 3: must be at least 4"),
-        ({"trajectories": 1}, "trajectories = 1: must be at least 2"),
+        ({"num_trajectories": 1}, "num_trajectories = 1: must be at least 2"),
         ({"heads": 3}, "width = 16 is not a multiple of heads = 3"),
     ],
 )

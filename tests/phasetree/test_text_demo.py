@@ -1,6 +1,7 @@
 """Text: a bound that is exact where it must be, changed words marked, and runs that survive a kill."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +10,15 @@ import pytest
 import xarray as xr
 
 from diffusion import FolderError, Masking, TrainConfig, from_function
+from diffusion.measure import masked_costs, stratified_numbers
 from phasetree.experiments import text_demo
 from phasetree.recipes.language import (
-    escape,
     fraction_of_words_changed,
     mark_changes,
     marked_words,
-    masked_costs,
     model,
-    storable,
-    stratified_numbers,
 )
-from phasetree.results import ResultFolder
-from tests.experiments import finish
+from phasetree.runner.run import execute
 
 PROBABILITIES = np.array([0.5, 0.25, 0.15, 0.1])
 LENGTH = 8
@@ -82,15 +79,7 @@ def test_changed_words_are_marked():
     assert fraction_of_words_changed("...", "!") == 0
 
 
-def test_what_a_terminal_obeys_does_not_reach_it():
-    """U+FFFD takes the place of controls in what is stored, escapes do in what is printed; line ends stay."""
-    hostile = "a \x1b]0;title\x07 b\0\x9b2J\tc\r\nd \u202ee"
-    assert storable(hostile) == "a \ufffd]0;title\ufffd b\ufffd\ufffd2J\tc\r\nd \u202ee"
-    for line in (escape(hostile), mark_changes("", hostile), mark_changes(hostile, hostile)):
-        assert line.isprintable() and "title" in line
-
-
-TINY = text_demo.TextDemoConfig(
+TINY = text_demo.Config(
     vocabulary=1024,  # more than such a short text is given
     window=16,
     width=16,
@@ -99,8 +88,8 @@ TINY = text_demo.TextDemoConfig(
     train=TrainConfig(steps=40, batch_size=8, learning_rate=1e-2, steps_per_chunk=10, steps_per_checkpoint=10),
     noise_levels=(0.3, 0.8),
     strata=2,
-    passages=6,
-    trajectories=2,
+    num_data=6,
+    num_trajectories=2,
     tokens_per_step=4,
 )
 
@@ -135,29 +124,26 @@ def tiny(tmp_path_factory):
 
 
 def finished(config, path):
-    return finish("text-demo", text_demo, config, path)
+    return execute("text-demo", text_demo, config, path)
 
 
 @pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory):
-    """An uninterrupted run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, finished(tiny, folder)
+    """An uninterrupted run."""
+    return finished(tiny, tmp_path_factory.mktemp("runs") / "whole")
 
 
 def test_results_and_report(whole):
-    folder, dataset = whole
+    dataset, report = whole.dataset, whole.report.markdown()
     assert float(dataset.bound) > 0 and float(dataset.bound_stderr) > 0
-    assert dataset.words_changed.dims == ("t", "passage", "trajectory")
-    report = (folder / "report.md").read_text()
+    assert dataset.words_changed.dims == ("t", "datum", "trajectory")
     assert f"{dataset.vocabulary} byte-pair tokens instead of 1024" in report
     assert "trigram" in report and "t = 0.8: " in report and "**" in report
-    assert report.rstrip().endswith("of the words.")
-    assert (folder / "figure.png").stat().st_size > 0
+    assert whole.report.closing.endswith("of the words.")
+    assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
 
 
 def test_killed_run_finishes_with_the_same_file(tiny, whole, tmp_path, monkeypatch):
-    folder, dataset = whole
     with monkeypatch.context() as patch:
         patch.setattr(model, "train", stopped_after(model.train, 20))
         with pytest.raises(KeyboardInterrupt):
@@ -170,8 +156,10 @@ def test_killed_run_finishes_with_the_same_file(tiny, whole, tmp_path, monkeypat
         text_demo.stages, "regenerate", stopped_at_second_call(text_demo.stages.regenerate)
     )  # one level is left
     monkeypatch.setattr(text_demo.stages, "masked_costs", None)  # that stage is done
-    xr.testing.assert_identical(finished(tiny, tmp_path / "killed"), dataset)
-    assert (tmp_path / "killed" / "data.nc").read_bytes() == (folder / "data.nc").read_bytes()
+    again = finished(tiny, tmp_path / "killed")
+    xr.testing.assert_identical(again.dataset, whole.dataset)
+    assert again.findings == whole.findings
+    assert (again.folder / "data.nc").read_bytes() == (whole.folder / "data.nc").read_bytes()
 
 
 def stopped_after(train, last: int):
@@ -223,11 +211,12 @@ def test_bad_input_is_named(tiny, tmp_path):
     ]:
         config = dataclasses.replace(tiny, file=tmp_path / name)
         with pytest.raises(error, match=message):
-            text_demo.run(config, ResultFolder(tmp_path / f"out-{name}", "text-demo", config))
+            finished(config, tmp_path / f"out-{name}")
+        assert not (tmp_path / f"out-{name}").exists()
     with pytest.raises(ValueError, match=r"noise_levels = \(0\.0,\): give masked fractions in \(0, 1\]"):
         dataclasses.replace(tiny, noise_levels=(0.0,))
-    with pytest.raises(ValueError, match="passages = 1: an error bar needs at least 2"):
-        dataclasses.replace(tiny, passages=1)
+    with pytest.raises(ValueError, match="num_data = 1: an error bar needs at least 2"):
+        dataclasses.replace(tiny, num_data=1)
     with pytest.raises(ValueError, match="strata = 0: must be at least 1"):
         dataclasses.replace(tiny, strata=0)
 
@@ -235,6 +224,17 @@ def test_bad_input_is_named(tiny, tmp_path):
 def test_changed_file_is_refused(tiny, whole):
     characters = tiny.file.read_text(encoding="utf-8")
     tiny.file.write_text("x" + characters[1:], encoding="utf-8")
-    with pytest.raises(FolderError, match=r"another run \(sha256"):
-        text_demo.run(tiny, ResultFolder(whole[0], "text-demo", tiny))
+    with pytest.raises(FolderError, match=r'another run \(file = "sha256 .* there, "sha256 .* here\)'):
+        finished(tiny, whole.folder)
     tiny.file.write_text(characters, encoding="utf-8")
+
+
+def test_a_moved_file_and_a_moved_folder_are_the_same_run(tiny, whole, tmp_path, monkeypatch):
+    """Nothing is computed again: no stage can be."""
+    (tmp_path / "moved").mkdir()
+    file = tmp_path / "moved" / "other name.txt"
+    file.write_bytes(tiny.file.read_bytes())
+    folder = shutil.copytree(whole.folder, tmp_path / "folder")
+    monkeypatch.setattr(text_demo.stages, "prepare", None)
+    again = finished(dataclasses.replace(tiny, file=file), folder)
+    xr.testing.assert_identical(again.dataset, whole.dataset)

@@ -46,7 +46,7 @@ def test_a_run_leaves_data_figure_report_configuration_and_provenance(finished):
     assert "Class lost at masked fraction" in printed and "seed 0" in printed
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["versions"]["jax"] and provenance["devices"] and provenance["dtype"].startswith("float64")
-    assert not [file for file in folder.rglob(".*")], "temporary files were left"
+    assert not list(folder.rglob(".*")), "temporary files were left"
 
 
 def test_the_result_opens_with_labels(finished):
@@ -121,9 +121,9 @@ def test_the_folder_of_another_run_is_refused(environment, finished):
 
 def test_a_damaged_stage_is_named(environment, finished, tmp_path):
     folder = shutil.copytree(finished[0], tmp_path / "damaged")
-    (folder / "stages" / "exact-0.nc").write_bytes(b"garbage")
+    (folder / "stages" / "transition.nc").write_bytes(b"garbage")
     done = phasetree(environment, *TINY, "--out", folder)
-    assert done.returncode == 1 and "exact-0.nc is damaged: delete it" in done.stderr
+    assert done.returncode == 1 and "transition.nc is damaged: delete it" in done.stderr
 
 
 def test_an_option_is_found_wherever_it_stands():

@@ -6,8 +6,13 @@ ln n / d fixed, the weight jumps from 0 to 1 at the collapse time t_C, and the e
 0 there. At finite d both are smooth curves, known exactly; those of different d cross near t_C.
 """
 
+from .analysis import analyse as analyse
 from .config import PRESETS as PRESETS
-from .config import CollapseConfig as CollapseConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .drawing import draw as draw
+from .drawing import tell as tell
+from .stages import collect as collect
+from .stages import plan as plan
+
+GENERATION = 6
+SUMMARY = "when the exact score of a finite training set falls onto its points: measured, exact, limit"

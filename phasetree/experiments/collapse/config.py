@@ -11,7 +11,7 @@ LARGEST = 1e9  # numbers of a training set, 4 GB
 
 
 @dataclasses.dataclass(frozen=True)
-class CollapseConfig:
+class Config:
     """Find the noise below which the score of a finite training set returns its points, and compare with theory."""
 
     preset: Literal["quick", "default", "paper"] = "default"
@@ -27,17 +27,17 @@ class CollapseConfig:
     """Standard deviation s of the data, per dimension."""
     times: tuple[float, ...] = (0.4, 0.55, 0.7, 0.85, 1.0, 1.15, 1.3, 1.45, 1.6)
     """Noise times over the collapse time, increasing and evenly spaced, 1 among them."""
-    sets: int = 512
+    num_sets: int = 512
     """Training sets, drawn independently; errors are over sets."""
-    seeds: int = 16
-    """Points of each set that are noised, at each noise time."""
-    turns: int = 4
-    """How many of them are taken back by the reverse equation."""
+    num_data: int = 16
+    """Points of each set that are noised, the seeds, at each noise time."""
+    num_trajectories: int = 4
+    """R, how many of these are taken back by the reverse equation, a U-turn each."""
     sampler_steps: int = 24
     """Steps of the reverse equation, two calls of the denoiser each."""
 
     def __post_init__(self):
-        check_options(self, sets=4, seeds=1, turns=1, sampler_steps=1)
+        check_options(self, num_sets=4, num_data=1, num_trajectories=1, sampler_steps=1)
         if (
             len(self.dimensions) < 1
             or min(self.dimensions) < 1
@@ -51,11 +51,11 @@ class CollapseConfig:
                 f"alpha = {self.alpha}, dimensions up to {self.dimensions[-1]}: a set of e^{most:.0f} points holds "
                 f"more than {LARGEST:.0e} numbers, lower one of them"
             )
-        if self.points(self.dimensions[0]) < max(3, self.seeds) or self.turns > self.seeds:
+        if self.points(self.dimensions[0]) < max(3, self.num_data) or self.num_trajectories > self.num_data:
             raise ValueError(
-                f"n = e^(alpha d) = {self.points(self.dimensions[0])} points in d = {self.dimensions[0]}, seeds = "
-                f"{self.seeds}, turns = {self.turns}: give at least 3 points, no more seeds than those, no more turns "
-                f"than seeds"
+                f"n = e^(alpha d) = {self.points(self.dimensions[0])} points in d = {self.dimensions[0]}, num_data = "
+                f"{self.num_data}, num_trajectories = {self.num_trajectories}: give at least 3 points, no more data "
+                f"than those, no more trajectories than data"
             )
         check_grid("times", self.times, 0.0)
         if min(abs(time - 1) for time in self.times) > 1e-6:
@@ -72,7 +72,7 @@ class CollapseConfig:
 
 
 PRESETS = {
-    "quick": CollapseConfig(preset="quick", dimensions=(12, 20), sets=128),
-    "default": CollapseConfig(),
-    "paper": CollapseConfig(preset="paper", dimensions=(12, 20, 28, 36, 48), sets=5120),
+    "quick": Config(preset="quick", dimensions=(12, 20), num_sets=128),
+    "default": Config(),
+    "paper": Config(preset="paper", dimensions=(12, 20, 28, 36, 48), num_sets=5120),
 }

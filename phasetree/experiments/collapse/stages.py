@@ -1,6 +1,6 @@
-"""The stages of the experiment `collapse`, one for each dimension, and how they become one dataset."""
+"""The stages of the experiment `collapse`, `dimension-D` for each dimension D, and how they become one dataset."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
@@ -8,60 +8,54 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Key
-from tqdm import tqdm
 
 from diffusion import ReverseSDE, VectorProcess
-from phasetree.experiments.collapse.config import CollapseConfig
+from phasetree.experiment import Inputs, Stage
+from phasetree.experiments.collapse.config import Config
 from phasetree.recipes.training import named_key
-from phasetree.results import ResultFolder
 from theory.exact.empirical import EmpiricalDenoiser, seed_log_weights
 from theory.gaussian.collapse import isotropic_collapse_time
 from theory.gaussian.seed_weight import isotropic_seed_weight
 
 
-def run(config: CollapseConfig, folder: ResultFolder) -> xr.Dataset:
-    """Draw sets, noise their points, weigh and undo at every noise time. Resumes from what `folder` holds.
+def plan(config: Config) -> list[Stage]:
+    """One stage for each dimension."""
+    units = len(config.times)
+    return [Stage(f"dimension-{d}", measured, units=units, options={"dimension": d}) for d in config.dimensions]
+
+
+def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """One dataset.
 
     Returns:
-      For every `dimension`, set and `time` (in units of its `collapse_time`), means over the seeds of a set: the
-      `weight` of the seed, its `entropy` -ln w / d, whether a U-turn has `returned` to the seed; the same by theory in
-      `exact_weight` and `exact_entropy`.
+      For every `dimension`, set and noise time `t` (in units of its `collapse_time`), means over the seeds of a set:
+      the `weight` of the seed, its `entropy` -ln w / d, whether a U-turn has `returned` to the seed; the same by theory
+      in `exact_weight` and `exact_entropy`.
     """
-    parts = []
-    with tqdm(desc="seeds and U-turns", total=len(config.dimensions) * len(config.times), unit="time") as bar:
-        for number, d in enumerate(config.dimensions):
-            parts.append(folder.stage(f"dimension-{d}", lambda d=d: _measured(config, d, bar.update)))
-            bar.update((number + 1) * len(config.times) - bar.n)
-    dataset = xr.concat(parts, xr.Variable("dimension", list(config.dimensions)))
-    dataset = dataset.assign_coords(time=list(config.times))
-    dataset.time.attrs = {"long_name": "noise time over the collapse time", "units": "1"}
-    return dataset.assign_attrs(
-        config=folder.config,
-        seed=config.seed,
-        std=config.std,
-        alpha=config.alpha,
-        seeds=config.seeds,
-        turns=config.turns,
-    )
+    parts = [results[f"dimension-{d}"] for d in config.dimensions]
+    dataset = xr.concat(parts, xr.Variable("dimension", list(config.dimensions))).assign_coords(t=list(config.times))
+    name = "noise time over the collapse time"
+    dataset.t.attrs = {"long_name": name, "units": "1", "process": "Ornstein-Uhlenbeck"}
+    return dataset
 
 
-def _measured(config: CollapseConfig, dimension: int, tell: Callable) -> xr.Dataset:
-    """One dimension, at all times; `tell` is called after each."""
+def measured(config: Config, key: Key[Array, ""], inputs: Inputs, *, dimension: int) -> xr.Dataset:
+    """One dimension, at all times."""
     n, variance = config.points(dimension), config.std**2
     collapse_time = isotropic_collapse_time(n, dimension, variance)
-    sampler, shape = ReverseSDE(config.sampler_steps), (n, dimension, config.seeds, config.turns)
+    sampler, shape = ReverseSDE(config.sampler_steps), (n, dimension, config.num_data, config.num_trajectories)
     found, exact = [], []
     for number, time in enumerate(config.times):
         t = time * collapse_time
         # the same sets at all times, with noise of its own
-        sets = jax.random.split(named_key(config.seed, "sets", dimension), config.sets)
-        noise_key = named_key(config.seed, f"noise-{dimension}", number)
+        sets = jax.random.split(named_key(key, "sets", dimension), config.num_sets)
+        noise_key = named_key(key, f"noise-{dimension}", number)
         found.append([np.asarray(part) for part in _seeds(sets, noise_key, sampler, jnp.float32(t), config.std, shape)])
         exact.append(isotropic_seed_weight(n, dimension, t, variance))
-        tell()
+        inputs.advance()
     names = ("weight", "entropy", "returned")
-    parts = {name: (("time", "set"), np.stack([row[i] for row in found])) for i, name in enumerate(names)}
-    theory = {f"exact_{name}": ("time", np.array([row[i] for row in exact])) for i, name in enumerate(names[:2])}
+    parts = {name: (("t", "set"), np.stack([row[i] for row in found])) for i, name in enumerate(names)}
+    theory = {f"exact_{name}": ("t", np.array([row[i] for row in exact])) for i, name in enumerate(names[:2])}
     return xr.Dataset({**parts, **theory, "collapse_time": collapse_time, "points": n})
 
 

@@ -10,8 +10,13 @@ not. The control shows by how much: every patch is taken from another trajectory
 patch's own changes as they are and removes every correlation between patches, and is embedded anew.
 """
 
+from .analysis import analyse as analyse
 from .config import PRESETS as PRESETS
-from .config import ImagesConfig as ImagesConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .drawing import draw as draw
+from .stages import collect as collect
+from .stages import plan as plan
+from .telling import tell as tell
+
+GENERATION = 6
+SUMMARY = "which patches of real images change together, and where the class is lost"

@@ -11,7 +11,7 @@ TRAINING = TrainConfig(steps=2000, batch_size=64, steps_per_chunk=20, steps_per_
 
 
 @dataclasses.dataclass(frozen=True)
-class ImagesConfig:
+class Config:
     """Find the noise at which changes of real images are most correlated, over how many patches, and the class lost."""
 
     preset: Literal["quick", "default", "paper"] = "default"
@@ -45,16 +45,16 @@ class ImagesConfig:
     """Training steps of the embedding, of 64 images each."""
     noise_levels: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
     """Ornstein-Uhlenbeck times t, increasing and evenly spaced, in (0, 4], to which images are noised: alpha = e^-t."""
-    data: int = 48
+    num_data: int = 48
     """Held-out images that are regenerated."""
-    trajectories: int = 16
+    num_trajectories: int = 16
     """R, regenerations of each image at each noise level."""
     sampler_steps: int = 12
     """Steps of the reverse equation, two calls of the U-Net each."""
 
     def __post_init__(self):
         check_options(self, side=8, patch=1, width=1, levels=1, square=1, encoder_steps=1, sampler_steps=1)
-        check_options(self, data=4, trajectories=2)
+        check_options(self, num_data=4, num_trajectories=2)
         if len(self.classes) == 1:
             raise ValueError(f"classes = {self.classes[0]}: give two or more, or none for all")
         check_grid("noise_levels", self.noise_levels, 0.0)
@@ -68,7 +68,7 @@ class ImagesConfig:
 
 
 PRESETS = {
-    "quick": ImagesConfig(
+    "quick": Config(
         preset="quick",
         images=pathlib.Path("digits"),
         patch=2,
@@ -77,16 +77,16 @@ PRESETS = {
         encoder_steps=400,
         noise_levels=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
     ),
-    "default": ImagesConfig(),
-    "paper": ImagesConfig(
+    "default": Config(),
+    "paper": Config(
         preset="paper",
         width=128,
         levels=3,
         square=1,
         train=TrainConfig(steps=100_000, batch_size=256, learning_rate=3e-4, ema_decay=0.9995, bfloat16=True),
         encoder_steps=5000,
-        data=344,
-        trajectories=128,
+        num_data=344,
+        num_trajectories=128,
         sampler_steps=64,
     ),
 }

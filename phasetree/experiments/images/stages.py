@@ -1,30 +1,35 @@
-"""The stages of the experiment `images`, each kept in the folder when done, and how they become one dataset."""
+"""The stages of the experiment `images`, and how they become one dataset.
+
+data         what the images are, and the statistics of two classes
+embedding    the classifier, or auto-encoder, that embeds patches
+train        the denoiser
+examples     a few images, regenerated
+t-T          correlated changes of all held-out images from noise time T
+"""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float, Int
-from tqdm import tqdm
+from jaxtyping import Array, Float, Int, Key
 
-from diffusion import AbstractNetworkDenoiser, ReverseSDE, TrainConfig, forward_backward
+from diffusion import ReverseSDE, forward_backward
 from diffusion.measure import GridGeometry, connected_sums, displacement, over_trajectories
 from diffusion.networks.conv_unet import gathered, spread
-from phasetree.experiments.images.config import ImagesConfig
-from phasetree.progress import training_bar
+from phasetree.experiment import Inputs, Stage, Training
+from phasetree.experiments.images.config import Config
 from phasetree.recipes.training import named_key
 from phasetree.recipes.vision import (
     PatchEmbedding,
     PreparedImages,
+    network_on_images,
+    patch_embedding,
     prepare_images,
-    trained_embedding,
-    trained_on_images,
 )
-from phasetree.results import ResultFolder
 
 IMAGES_AT_ONCE = 512
 SHOWN = 3  # images kept
@@ -32,70 +37,80 @@ SHORTEST = 0.01  # the smallest time of training; below it the mean of x_0 is ta
 KINDS = ("embedding", "control", "pixels")
 
 
-class Lab(NamedTuple):
-    """All that was trained."""
+def plan(config: Config) -> list[Stage]:
+    """Train embedding and denoiser, regenerate, correlate."""
+    both, units = ("embedding", "train"), len(config.noise_levels)
+    levels = [
+        Stage(f"t-{t:g}", correlated, both, options={"number": number}) for number, t in enumerate(config.noise_levels)
+    ]
+    networks = [Stage("embedding", embedding), Stage("train", trained, units=units)]
+    return [Stage("data", described, units=0.1), *networks, Stage("examples", examples, both), *levels]
 
-    data: PreparedImages
-    denoiser: AbstractNetworkDenoiser
-    embedding: PatchEmbedding
 
-
-def run(config: ImagesConfig, folder: ResultFolder) -> xr.Dataset:
-    """Train embedding and denoiser, regenerate, correlate. Resumes from what `folder` holds.
+def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """One dataset.
 
     Returns:
-      For every held-out image (`datum`) and time t: `sums` S(r) of correlated changes at a distance of r patches, for
-      each `kind` of change (embedding, control, pixels); the fraction of regenerations whose class is `kept`; the mean
-      `length` of displacements; some images; training losses and the classifier's accuracy.
-
-    Raises:
-      FileNotFoundError, ValueError, ImportError: if there are no such images, see `load_images`.
-      FolderError: if the images have changed since the folder was made.
+      For every held-out image (`datum`) and noise time `t`: `sums` S(r) of correlated changes at a distance of r
+      patches, for each `kind` of change (embedding, control, pixels); the fraction of regenerations whose class is
+      `kept`; the mean `length` of displacements; some images; the training loss and the classifier's accuracy.
     """
+    about = results["data"].attrs
+    levels = xr.concat([results[f"t-{t:g}"] for t in config.noise_levels], "t", data_vars="all")
+    dataset = xr.merge([levels, results["examples"], results["train"].loss, results["embedding"]])
+    distances = GridGeometry(int(about["rows"]), int(about["columns"])).distances
+    dataset = dataset.assign_coords(t=list(config.noise_levels), distance=distances, kind=list(KINDS))
+    dataset.t.attrs = {"long_name": "noise time", "units": "1", "process": "Ornstein-Uhlenbeck"}
+    dataset.distance.attrs = {"long_name": "distance", "units": "patches"}
+    return dataset.assign_attrs(about)
+
+
+def _ready(config: Config) -> PreparedImages:
+    """The images, as every stage sees them."""
     multiple = math.lcm(config.patch, config.square * 2 ** (config.levels - 1))
     layout = {"background": config.background, "channels_first": config.channels_first}
-    data = prepare_images(config.images, config.side, multiple, config.seed, config.classes, **layout)
-    if len(data.held_out) < config.data:
+    return prepare_images(config.images, config.side, multiple, config.seed, config.classes, **layout)
+
+
+def _grid(config: Config, data: PreparedImages) -> GridGeometry:
+    return GridGeometry(data.train.shape[1] // config.patch, data.train.shape[2] // config.patch)
+
+
+def described(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
+    """What the images are, in attributes.
+
+    Raises:
+      FileNotFoundError, ValueError, ImportError: if there are no such images, see `load_images`, or too few.
+    """
+    data = _ready(config)
+    grid = _grid(config, data)
+    if len(data.held_out) < config.num_data:
         raise ValueError(
-            f"{data.images.name} leaves {len(data.held_out)} held-out images, data = {config.data} are asked for: "
-            f"lower data, or give more images"
+            f"{data.images.name} leaves {len(data.held_out)} held-out images, num_data = {config.num_data} are asked "
+            f"for: lower num_data, or give more images"
         )
-    grid = GridGeometry(data.train.shape[1] // config.patch, data.train.shape[2] // config.patch)
-    if min(grid.height, grid.width) < 2:
+    if grid.height * grid.width < 2:
         raise ValueError(
-            f"patch = {config.patch} leaves {grid.height} x {grid.width} patches of {data.images.name}: at least 2 x 2 "
-            f"are needed, lower patch"
+            f"patch = {config.patch} leaves {grid.height} x {grid.width} patches of {data.images.name}: lower it"
         )
-    two_classes = _two_class_statistics(data)
-    embedding = _embedding(config, folder, data)
-    denoiser, losses = _denoiser(config, folder, data)
-    lab = Lab(data, denoiser, embedding)
-    examples = folder.stage("examples", lambda: _examples(config, lab))
-    dataset = xr.merge([_correlated(config, folder, lab, grid), examples])
-    loss = ("step", losses, {"long_name": "training loss", "units": "squared error of a number of variance 1"})
-    dataset = dataset.assign({"loss": loss, **_accuracy(lab)}).assign_coords(
-        t=list(config.noise_levels), distance=grid.distances, kind=list(KINDS)
-    )
-    dataset.t.attrs = {"long_name": "Ornstein-Uhlenbeck time", "units": "1"}
-    dataset.distance.attrs = {"long_name": "distance", "units": "patches"}
-    return dataset.assign_attrs(
-        config=folder.config,
-        source=data.images.name,
-        provenance=data.images.provenance,
-        sha256=data.images.sha256,
-        seed=config.seed,
-        num_classes=data.images.num_classes,
-        chance=data.images.chance,
-        pixels=f"{data.train.shape[1]} x {data.train.shape[2]}",
-        patch=config.patch,
-        rows=grid.height,
-        columns=grid.width,
-        trained_on=len(data.train),
-        **two_classes,
+    return xr.Dataset(
+        attrs={
+            "source": data.images.name,
+            "provenance": data.images.provenance,
+            "sha256": data.images.sha256,
+            "num_classes": data.images.num_classes,
+            "chance": data.images.chance,
+            "pixels": f"{data.train.shape[1]} x {data.train.shape[2]}",
+            "patch": config.patch,
+            "rows": grid.height,
+            "columns": grid.width,
+            "trained_on": len(data.train),
+            **two_class_statistics(data),
+        }
     )
 
 
-def _two_class_statistics(data: PreparedImages) -> dict[str, float]:
+def two_class_statistics(data: PreparedImages) -> dict[str, float]:
     """What speciation times follow from, of standardised training images; nothing unless there are two classes.
 
     Returns:
@@ -120,36 +135,33 @@ def _two_class_statistics(data: PreparedImages) -> dict[str, float]:
     }
 
 
-def _embedding(config: ImagesConfig, folder: ResultFolder, data: PreparedImages) -> PatchEmbedding:
-    training = TrainConfig(config.encoder_steps, 64, 2e-3, steps_per_chunk=20)
-    what = "classifier" if data.train_labels is not None else "auto-encoder"
-    with training_bar(f"training the {what}", training, "loss {:.3f}") as report:
-        return trained_embedding(
-            named_key(config.seed, "embedding", 0),
-            jnp.asarray(data.train),
-            None if data.train_labels is None else jnp.asarray(data.train_labels),
-            config.patch,
-            training,
-            folder=folder.path / "checkpoints" / "embedding",
-            report=report,
-        )
+def embedding(config: Config, key: Key[Array, ""], inputs: Inputs) -> Training:
+    """Of patches; its record is the classifier's accuracy on all held-out images, with its binomial error."""
+    data = _ready(config)
+    labels = None if data.train_labels is None else jnp.asarray(data.train_labels)
+    steps, pixels = config.encoder_steps, jnp.asarray(data.train)
+    found = patch_embedding(named_key(key, "embedding", 0), inputs, pixels, labels, config.patch, steps)
+    if not found.num_classes:
+        return Training(found, xr.Dataset())
+    logits = eqx.filter_jit(lambda embedding, x: embedding.logits(x))(found, jnp.asarray(data.held_out))
+    classes = np.argmax(np.asarray(logits), -1)
+    right = float(np.mean(classes == data.held_out_labels))
+    error = math.sqrt(right * (1 - right) / len(classes))
+    return Training(found, xr.Dataset({"accuracy": right, "accuracy_stderr": error}))
 
 
-def _denoiser(
-    config: ImagesConfig, folder: ResultFolder, data: PreparedImages
-) -> tuple[AbstractNetworkDenoiser, np.ndarray]:
-    with training_bar(f"training on {data.images.name}", config.train, "loss {:.3f}") as report:
-        return trained_on_images(
-            named_key(config.seed, "network", 0),
-            named_key(config.seed, "train", 0),
-            data,
-            config.train,
-            width=config.width,
-            levels=config.levels,
-            patch=config.square,
-            folder=folder.path / "checkpoints" / "denoiser",
-            report=report,
-        )
+def trained(config: Config, key: Key[Array, ""], inputs: Inputs) -> Training:
+    """The denoiser."""
+    return network_on_images(
+        named_key(key, "network", 0),
+        named_key(key, "train", 0),
+        inputs,
+        _ready(config),
+        config.train,
+        width=config.width,
+        levels=config.levels,
+        patch=config.square,
+    )
 
 
 class _Changes(eqx.Module):
@@ -196,62 +208,50 @@ def _mixed(
     return spread(squares[chosen, jnp.arange(rows)[None, :, None], jnp.arange(columns)[None, None]], patch)
 
 
-def _correlated(config: ImagesConfig, folder: ResultFolder, lab: Lab, grid: GridGeometry) -> xr.Dataset:
-    """Sums of correlated changes of all images at every time, a stage for each."""
-    statistic = _Changes(lab.embedding, grid, config.patch)
-    images = lab.data.held_out[: config.data]
-    calls = min(config.data, -(-config.data * config.trajectories // IMAGES_AT_ONCE))
-    pieces = np.array_split(images, calls)
-    levels: list[xr.Dataset] = []
-    with tqdm(desc="regenerating", total=len(config.noise_levels) * len(pieces), unit="call") as bar:
-
-        def level(number: int, t: float) -> xr.Dataset:
-            found = []
-            for key, piece in zip(
-                jax.random.split(named_key(config.seed, "regenerate", number), len(pieces)), pieces, strict=True
-            ):
-                changes = over_trajectories(
-                    key,
-                    lab.denoiser,
-                    jnp.asarray(piece),
-                    jnp.float32(t),
-                    statistic,
-                    num_trajectories=config.trajectories,
-                    sampler=_sampler(config),
-                    at_once=IMAGES_AT_ONCE,
-                    beside=jax.random.randint(
-                        jax.random.fold_in(named_key(config.seed, "mix", number), len(found)),
-                        (len(piece), grid.height, grid.width),
-                        0,
-                        config.trajectories,
-                    ),
-                )
-                found.append(jax.tree.map(np.asarray, changes))
-                bar.update()
-            joined = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
-            dims = {"sums": ("datum", "kind", "distance"), "length": ("datum", "kind"), "kept": ("datum",)}
-            return xr.Dataset({name: (dims[name], value) for name, value in joined.items()})
-
-        for number, t in enumerate(config.noise_levels):
-            levels.append(folder.stage(f"t-{t:g}", lambda number=number, t=t: level(number, t)))
-            bar.update(len(levels) * len(pieces) - bar.n)
-    return xr.concat(levels, "t", data_vars="all")
+def correlated(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int) -> xr.Dataset:
+    """Sums of correlated changes of all images at one time."""
+    data = _ready(config)
+    grid = _grid(config, data)
+    statistic = _Changes(inputs["embedding"].model, grid, config.patch)
+    calls = min(config.num_data, -(-config.num_data * config.num_trajectories // IMAGES_AT_ONCE))
+    pieces = np.array_split(data.held_out[: config.num_data], calls)
+    keys, parts = jax.random.split(named_key(key, "regenerate", number), len(pieces)), []
+    for piece_key, piece in zip(keys, pieces, strict=True):
+        mix_key = jax.random.fold_in(named_key(key, "mix", number), len(parts))
+        shape = (len(piece), grid.height, grid.width)
+        changes = over_trajectories(
+            piece_key,
+            inputs["train"].model,
+            jnp.asarray(piece),
+            jnp.float32(config.noise_levels[number]),
+            statistic,
+            num_trajectories=config.num_trajectories,
+            sampler=_sampler(config),
+            at_once=IMAGES_AT_ONCE,
+            beside=jax.random.randint(mix_key, shape, 0, config.num_trajectories),
+        )
+        parts.append(jax.tree.map(np.asarray, changes))
+        inputs.advance(1 / len(pieces))
+    joined = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    dims = {"sums": ("datum", "kind", "distance"), "length": ("datum", "kind"), "kept": ("datum",)}
+    return xr.Dataset({name: (dims[name], value) for name, value in joined.items()})
 
 
-def _examples(config: ImagesConfig, lab: Lab) -> xr.Dataset:
+def examples(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     """A few held-out images in gray levels from 0 to 1, regenerated once from every time, and their displacements."""
-    x0 = jnp.asarray(lab.data.held_out[:SHOWN])
-    original = lab.embedding.patches(x0)
+    data, denoiser, embedded = _ready(config), inputs["train"].model, inputs["embedding"].model
+    x0 = jnp.asarray(data.held_out[:SHOWN])
+    original = embedded.patches(x0)
     pictures, lengths = [], []
     for number, t in enumerate(config.noise_levels):
-        key = named_key(config.seed, "examples", number)
         times = jnp.full(len(x0), t, jnp.float32)
-        again = forward_backward(key, lab.denoiser, x0, times, sampler=_sampler(config))[0]
+        example_key, sampler = named_key(key, "examples", number), _sampler(config)
+        again = forward_backward(example_key, denoiser, x0, times, sampler=sampler)[0]
         pictures.append(np.asarray(again))
-        lengths.append(np.asarray(jnp.linalg.norm(lab.embedding.patches(again) - original, axis=-1)))
+        lengths.append(np.asarray(jnp.linalg.norm(embedded.patches(again) - original, axis=-1)))
 
     def gray(standardised):
-        return np.clip(np.asarray(standardised) * lab.data.std + lab.data.mean, 0, 1)
+        return np.clip(np.asarray(standardised) * data.std + data.mean, 0, 1)
 
     pixels = ("row", "column", "channel")
     return xr.Dataset(
@@ -263,15 +263,5 @@ def _examples(config: ImagesConfig, lab: Lab) -> xr.Dataset:
     )
 
 
-def _accuracy(lab: Lab) -> dict[str, float]:
-    """Of the classifier on all held-out images, with its binomial standard error; nothing without classes."""
-    if not lab.embedding.num_classes:
-        return {}
-    logits = eqx.filter_jit(lambda embedding, x: embedding.logits(x))(lab.embedding, jnp.asarray(lab.data.held_out))
-    classes = np.argmax(np.asarray(logits), -1)
-    right = float(np.mean(classes == lab.data.held_out_labels))
-    return {"accuracy": right, "accuracy_stderr": math.sqrt(right * (1 - right) / len(classes))}
-
-
-def _sampler(config: ImagesConfig) -> ReverseSDE:
+def _sampler(config: Config) -> ReverseSDE:
     return ReverseSDE(config.sampler_steps, SHORTEST)

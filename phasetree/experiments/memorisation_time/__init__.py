@@ -7,8 +7,13 @@ the training loss goes, the memorisation time. Theory of wide networks says that
 while the first does not depend on it, so that more data leave more time to stop.
 """
 
+from .analysis import analyse as analyse
 from .config import PRESETS as PRESETS
-from .config import MemorisationConfig as MemorisationConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .drawing import draw as draw
+from .drawing import tell as tell
+from .stages import collect as collect
+from .stages import plan as plan
+
+GENERATION = 6
+SUMMARY = "how long training takes to generalise and to memorise, against the number of points"

@@ -23,7 +23,7 @@ TRAINING = TrainConfig(
 
 
 @dataclasses.dataclass(frozen=True)
-class MemorisationConfig:
+class Config:
     """Find how long training takes to generalise and to memorise, against the number of training points."""
 
     preset: Literal["quick", "default", "paper"] = "default"
@@ -33,7 +33,7 @@ class MemorisationConfig:
     """Decides the data, the networks' initial weights and every draw."""
     points: tuple[int, ...] = (128, 256, 512)
     """Sizes n of the training set, increasing; several times the dimension, or there is nothing to generalise from."""
-    repeats: int = 3
+    num_repeats: int = 3
     """Independent training sets and networks of each size; errors are over them."""
     dimension: int = 32
     """Dimension d of the data; the squared norm of the clusters' means is d."""
@@ -44,16 +44,16 @@ class MemorisationConfig:
     steps_per_point: int = 20
     """Training steps over n; `train.steps` follows from it."""
     observations: int = 30
-    """Times, evenly spaced in their logarithm, at which the network is looked at."""
-    generated: int = 512
-    """Data generated at each of them."""
+    """Moments of the training, evenly spaced in the logarithm of the step, at which the network is measured."""
+    num_data: int = 512
+    """Data generated at each of these."""
     sampler_steps: int = 16
     """Steps of the probability flow that generates, two calls of the network each."""
     train: TrainConfig = TRAINING
     """How to train: at a constant rate, or times would mean nothing."""
 
     def __post_init__(self):
-        check_options(self, repeats=1, dimension=2, width=1, steps_per_point=1, observations=4, generated=1)
+        check_options(self, num_repeats=1, dimension=2, width=1, steps_per_point=1, observations=4, num_data=1)
         check_options(self, sampler_steps=1)
         if len(self.points) < 2 or self.points[0] < 3 or any(b <= a for a, b in itertools.pairwise(self.points)):
             raise ValueError(f"points = {self.points}: give at least 2 increasing sizes from 3 on")
@@ -67,7 +67,7 @@ class MemorisationConfig:
             )
 
     def observed(self, points: int) -> list[int]:
-        """Steps at which the network is looked at: whole chunks, the last step among them."""
+        """Steps at which the network is measured: whole chunks, the last step among them."""
         chunk = self.train.steps_per_chunk
         last = max(1, points * self.steps_per_point // chunk)
         return sorted({round(float(n)) * chunk for n in np.geomspace(1, last, self.observations)})
@@ -79,15 +79,15 @@ class MemorisationConfig:
 
 
 PRESETS = {
-    "quick": MemorisationConfig(preset="quick", points=(64, 128), repeats=1, dimension=16, width=128, generated=256),
-    "default": MemorisationConfig(),
-    "paper": MemorisationConfig(
+    "quick": Config(preset="quick", points=(64, 128), num_repeats=1, dimension=16, width=128, num_data=256),
+    "default": Config(),
+    "paper": Config(
         preset="paper",
         points=(512, 1024, 2048, 4096, 8192),
-        repeats=5,
+        num_repeats=5,
         dimension=64,
         width=1024,
-        generated=4096,
+        num_data=4096,
         train=dataclasses.replace(TRAINING, batch_size=512, learning_rate=5e-4),
     ),
 }

@@ -1,6 +1,7 @@
-"""The stages of the experiment `memorisation-time`, each kept in the folder when done, and the dataset they make."""
+"""The stages of the experiment `memorisation-time`, `points-N-R` for the R-th set of N points, and their dataset."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -24,18 +25,17 @@ from diffusion import (
     from_flax,
     train,
 )
+from diffusion.measure import is_copy
 from diffusion.training.train import draw_times
 from hierarchical import two_clusters
-from phasetree.experiments.memorisation_time.config import MemorisationConfig
-from phasetree.progress import training_bar
+from phasetree.experiment import Inputs, Stage
+from phasetree.experiments.memorisation_time.config import Config
 from phasetree.recipes.training import named_key
-from phasetree.results import ResultFolder
 from theory.exact import MixtureDenoiser
 from theory.exact.empirical import EmpiricalDenoiser
 
 DRAWS = 4096  # noised data on which losses are compared
 START = 4.0  # where generation begins, OU units
-NEAREST = 1 / 3  # generated data count as copies when so much nearer to one point than to any other
 
 
 class Noised(NamedTuple):
@@ -61,8 +61,17 @@ class Case(NamedTuple):
     """The network's: losses are in its unit."""
 
 
-def run(config: MemorisationConfig, folder: ResultFolder) -> xr.Dataset:
-    """Train on every set and look at the network as it is trained. Resumes from what `folder` holds.
+def plan(config: Config) -> list[Stage]:
+    """One stage for each training set."""
+    return [
+        Stage(f"points-{n}-{r}", watched, units=n / config.points[0], options={"points": n, "repeat": r})
+        for r in range(config.num_repeats)
+        for n in config.points
+    ]
+
+
+def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """One dataset.
 
     Returns:
       For every number of `points`, repeat and look (its `step`): `train_loss` and `test_loss` on noised training points
@@ -70,57 +79,50 @@ def run(config: MemorisationConfig, folder: ResultFolder) -> xr.Dataset:
       generated data that are copies. Of each set the same losses of exact denoisers: `bayes_loss` and `empirical_loss`
       on its noised points, `initial_excess` of the untrained network.
     """
+    sizes = xr.Variable("points", list(config.points))
     parts = [
-        xr.concat(
-            [folder.stage(f"points-{n}-{r}", lambda n=n, r=r: _watched(config, folder, n, r)) for n in config.points],
-            xr.Variable("points", list(config.points)),
-            join="outer",
-        )
-        for r in range(config.repeats)
+        xr.concat([results[f"points-{n}-{r}"] for n in config.points], sizes, join="outer")
+        for r in range(config.num_repeats)
     ]
-    dataset = xr.concat(parts, "repeat")
-    return dataset.assign_attrs(
-        config=folder.config, seed=config.seed, dimension=config.dimension, std=config.std, width=config.width
-    )
+    return xr.concat(parts, "repeat")
 
 
-def _watched(config: MemorisationConfig, folder: ResultFolder, points: int, repeat: int) -> xr.Dataset:
-    """One network, trained; every look at it is a stage of its own."""
-    case, name = _case(config, points, repeat), f"points-{points}-{repeat}"
-    network = VectorMLP(config.dimension, config.width, rngs=nnx.Rngs(named_key(config.seed, "network", repeat)))
-    denoiser = from_flax(
-        network,
-        case.exact.process,
-        (config.dimension,),
-        parametrisation=case.parametrisation,
-    )
-    bayes = _losses(case.exact, case)
-    empirical = _losses(EmpiricalDenoiser(data=case.data, process=case.exact.process), case)
+def watched(config: Config, key: Key[Array, ""], inputs: Inputs, *, points: int, repeat: int) -> xr.Dataset:
+    """One network, trained; every look at it is kept when it is done.
+
+    Raises:
+      FolderError: if training is finished and a look is lost.
+    """
+    case = _case(config, key, points, repeat)
+    network = VectorMLP(config.dimension, config.width, rngs=nnx.Rngs(named_key(key, "network", repeat)))
+    shape, parametrisation = (config.dimension,), case.parametrisation
+    denoiser = from_flax(network, case.exact.process, shape, parametrisation=parametrisation)
     steps, sampler = config.observed(points), ProbabilityFlow(config.sampler_steps)
 
     def look(step: int, found: AbstractNetworkDenoiser) -> None:
         if step in steps:
-            folder.stage(f"{name}-step-{step}", lambda: _look(found, case, sampler))
+            inputs.keep(f"step-{step}", lambda: _look(found, case, sampler))
 
     training = dataclasses.replace(config.train, steps=steps[-1])
-    with training_bar(f"training on {points} points ({repeat + 1} of {config.repeats})", training) as report:
-        train(
-            named_key(config.seed, f"train-{points}", repeat),
-            denoiser,
-            Finite(case.data),
-            training,
-            folder=folder.path / "checkpoints" / name,
-            report=report,
-            observe=look,
-        )
+    train(
+        named_key(key, f"train-{points}", repeat),
+        denoiser,
+        Finite(case.data),
+        training,
+        folder=inputs.folder,
+        report=inputs.training(training),
+        observe=look,
+    )
 
     def lost() -> xr.Dataset:
         raise FolderError(
-            f"what was seen of {points} points, repeat {repeat}, is lost in part: delete "
-            f"{folder.path / 'checkpoints' / name}, and the same command trains that network again"
+            f"what was measured of {points} points, repeat {repeat}, is lost in part: delete {inputs.folder}, and the "
+            f"same command trains that network again"
         )
 
-    looks = xr.concat([folder.stage(f"{name}-step-{step}", lost) for step in steps], "look")
+    bayes = _losses(case.exact, case)
+    empirical = _losses(EmpiricalDenoiser(data=case.data, process=case.exact.process), case)
+    looks = xr.concat([inputs.keep(f"step-{step}", lost) for step in steps], "look")
     return looks.assign_coords(look=range(len(steps))).assign(
         step=("look", steps),
         bayes_loss=float(bayes[0]),
@@ -129,17 +131,17 @@ def _watched(config: MemorisationConfig, folder: ResultFolder, points: int, repe
     )
 
 
-def _case(config: MemorisationConfig, points: int, repeat: int) -> Case:
+def _case(config: Config, key: Key[Array, ""], points: int, repeat: int) -> Case:
     """The clusters are those of the seed; each repeat has a training set of its own, larger ones contain smaller."""
-    mixture = two_clusters(named_key(config.seed, "means", config.dimension), config.dimension, config.std)
+    mixture = two_clusters(named_key(key, "means", config.dimension), config.dimension, config.std)
     exact = MixtureDenoiser(mixture=mixture, process=VectorProcess())
     supply = Fresh(mixture)
-    data = supply.batch(named_key(config.seed, "data", repeat), max(config.points))[:points]
-    keys = jax.random.split(named_key(config.seed, "evaluation", repeat), 5)
+    data = supply.batch(named_key(key, "data", repeat), max(config.points))[:points]
+    keys = jax.random.split(named_key(key, "evaluation", repeat), 5)
     noised = _noised(keys[0], keys[1], exact, data[jnp.arange(DRAWS) % points])
-    fresh = _noised(keys[2], keys[3], exact, supply.batch(named_key(config.seed, "fresh", repeat), DRAWS))
+    fresh = _noised(keys[2], keys[3], exact, supply.batch(named_key(key, "fresh", repeat), DRAWS))
     sigma = exact.process.path.sigma(START).astype(jnp.float32)
-    start = sigma * jax.random.normal(keys[4], (config.generated, config.dimension), jnp.float32)
+    start = sigma * jax.random.normal(keys[4], (config.num_data, config.dimension), jnp.float32)
     return Case(data, exact, noised, fresh, start, Preconditioned(float((1 + config.std**2) ** 0.5)))
 
 
@@ -173,6 +175,4 @@ def _losses(denoiser: AbstractDenoiser, case: Case) -> tuple[Float[Array, ""], F
 def _copies(denoiser: AbstractDenoiser, case: Case, sampler: ProbabilityFlow) -> Float[Array, ""]:
     """The fraction of generated data that are three times as near to one training point as to any other."""
     made = sampler(jax.random.key(0), denoiser, case.start, jnp.full(len(case.start), START, jnp.float32))
-    distances = jnp.linalg.norm(made[:, None] - case.data[None], axis=-1)
-    nearest = -jax.lax.top_k(-distances, 2)[0]
-    return jnp.mean((nearest[:, 0] < NEAREST * nearest[:, 1]).astype(jnp.float32))
+    return jnp.mean(is_copy(made, case.data).astype(jnp.float32))

@@ -7,8 +7,13 @@ onto one, and cross phi(1) = .775 at the speciation time S = 1. Under the probab
 the probability is Phi(S^(1/2)).
 """
 
+from .analysis import analyse as analyse
 from .config import PRESETS as PRESETS
-from .config import SpeciationConfig as SpeciationConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .drawing import draw as draw
+from .drawing import tell as tell
+from .stages import collect as collect
+from .stages import plan as plan
+
+GENERATION = 6
+SUMMARY = "when a diffusion decides between two Gaussian clusters: trained, exact, theory"

@@ -10,7 +10,7 @@ TRAINING = TrainConfig(steps=3000, batch_size=256)
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeciationConfig:
+class Config:
     """Find the noise at which a diffusion decides between two clusters, and compare with theory."""
 
     preset: Literal["quick", "default", "paper"] = "default"
@@ -21,23 +21,25 @@ class SpeciationConfig:
     dimensions: tuple[int, ...] = (16, 64, 256, 1024)
     """Dimensions d in which the exact denoiser is measured; the squared norm of the means is d."""
     trained: tuple[int, ...] = (64,)
-    """Those of the dimensions in which a network is trained; none with an empty list."""
+    """Those of the dimensions in which a network is trained."""
+    no_train: bool = False
+    """Train nothing: the exact denoiser only."""
     std: float = 0.6
     """Standard deviation s of the clusters, per dimension."""
     offsets: tuple[float, ...] = (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)
     """Where to measure: noise times minus the speciation time of each d, increasing and evenly spaced, OU units."""
-    trajectories: int = 4096
-    """U-turns, and pairs of clones, at each noise time."""
+    num_trajectories: int = 4096
+    """R, U-turns and pairs of clones at each noise time."""
     sampler_steps: int = 32
     """Steps of the reverse equation and of the flow, two calls of the denoiser each. Their error falls with the square
     of their number; after 16, 8192 pairs of clones in 1024 dimensions show it, by seven standard errors."""
     width: int = 256
-    """Width of the network."""
+    """Width of the network, units of a layer."""
     train: TrainConfig = TRAINING
     """How to train; every batch is drawn anew."""
 
     def __post_init__(self):
-        check_options(self, trajectories=16, sampler_steps=1, width=1)
+        check_options(self, num_trajectories=16, sampler_steps=1, width=1)
         if not self.dimensions or min(self.dimensions) < 2 or len(set(self.dimensions)) < len(self.dimensions):
             raise ValueError(f"dimensions = {self.dimensions}: give different numbers from 2 on")
         if not set(self.trained) <= set(self.dimensions):
@@ -45,7 +47,7 @@ class SpeciationConfig:
         if not 0 < self.std <= min(self.dimensions) ** 0.5 / 3:
             raise ValueError(
                 f"std = {self.std}: must be positive, and at most a third of |m| = sqrt(d) = "
-                f"{min(self.dimensions) ** 0.5:.3g}: clusters are told by the side they are on"
+                f"{min(self.dimensions) ** 0.5:.3g}: clusters are identified by the side they are on"
             )
         check_grid("offsets", self.offsets)
 
@@ -56,20 +58,20 @@ class SpeciationConfig:
 
 
 PRESETS = {
-    "quick": SpeciationConfig(
+    "quick": Config(
         preset="quick",
         dimensions=(16, 64),
         trained=(16,),
-        trajectories=2048,
+        num_trajectories=2048,
         width=128,
         train=TrainConfig(steps=1000, batch_size=256),
     ),
-    "default": SpeciationConfig(),
-    "paper": SpeciationConfig(
+    "default": Config(),
+    "paper": Config(
         preset="paper",
         dimensions=(64, 256, 1024, 4096),
         trained=(64, 256, 1024, 4096),
-        trajectories=65_536,
+        num_trajectories=65_536,
         sampler_steps=64,
         width=2048,
         train=TrainConfig(steps=30_000, batch_size=1024, learning_rate=5e-4),

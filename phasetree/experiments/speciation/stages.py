@@ -1,6 +1,10 @@
-"""The stages of the experiment `speciation`, each kept in the folder when done, and how they become one dataset."""
+"""The stages of the experiment `speciation`, and how they become one dataset.
 
-from collections.abc import Callable
+train-D                 one network for each dimension D that is trained
+exact-D, trained-D      U-turns, clones and flow at every noise time
+"""
+
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
@@ -8,18 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Bool, Float, Key
-from tqdm import tqdm
 
-from diffusion import (
-    AbstractDenoiser,
-    ProbabilityFlow,
-    ReverseSDE,
-    VectorProcess,
-)
+from diffusion import AbstractDenoiser, ProbabilityFlow, ReverseSDE, VectorProcess
 from hierarchical import GaussianMixture, two_clusters
-from phasetree.experiments.speciation.config import SpeciationConfig
-from phasetree.recipes.training import named_key, trained_on_mixture
-from phasetree.results import ResultFolder
+from phasetree.experiment import Inputs, Stage, Training
+from phasetree.experiments.speciation.config import Config
+from phasetree.recipes.training import named_key, network_on_mixture
 from theory.exact import MixtureDenoiser
 from theory.gaussian.speciation import speciation_time
 
@@ -28,43 +26,54 @@ SHORTEST = 0.1  # below it the mean of x_0 is taken: clusters are told apart the
 ELEMENTS = 2**23  # numbers of trajectories that are in memory at a time
 
 
-def run(config: SpeciationConfig, folder: ResultFolder) -> xr.Dataset:
-    """Train, noise and denoise at every noise time and dimension. Resumes from what `folder` holds.
+def plan(config: Config) -> list[Stage]:
+    """Train, then noise and denoise at every noise time, in every dimension.
+
+    Raises:
+      ValueError: if a noise time lies before the first at which clusters are told apart.
+    """
+    for d in config.dimensions:
+        noise_times(config, d)
+    units = len(config.offsets)
+    exact = [Stage(f"exact-{d}", measured, units=units, options={"dimension": d}) for d in config.dimensions]
+    networks = () if config.no_train else config.trained
+    training = [Stage(f"train-{d}", trained, units=units, options={"dimension": d}) for d in networks]
+    after = [
+        Stage(f"trained-{d}", measured, (f"train-{d}",), units, options={"dimension": d, "network": f"train-{d}"})
+        for d in networks
+    ]
+    return [*exact, *training, *after]
+
+
+def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """One dataset.
 
     Returns:
       `same`, 1 or 0 for every `denoiser` (exact, trained), `curve` (U-turn, clones, flow), `dimension`, `offset` and
-      trajectory, NaN where nothing was trained; the `time` of every dimension and offset; losses of training.
+      trajectory, NaN where nothing was trained; the noise time `t` of every dimension and offset; training losses.
     """
-    parts, losses = {}, {}
-    kinds = [("exact", d) for d in config.dimensions] + [("trained", d) for d in config.trained]
-    with tqdm(desc="U-turns and clones", total=len(kinds) * len(config.offsets), unit="time") as bar:
-        for number, (kind, d) in enumerate(kinds):
-            mixture = two_clusters(named_key(config.seed, "means", d), d, config.std)
-            denoiser: AbstractDenoiser = MixtureDenoiser(mixture=mixture, process=VectorProcess())
-            if kind == "trained":
-                denoiser, losses[d] = trained_on_mixture(config.seed, folder, mixture, config.train, width=config.width)
-            parts[kind, d] = folder.stage(
-                f"{kind}-{d}", lambda m=mixture, dn=denoiser, k=kind: _measured(config, m, dn, k, bar.update)
-            )
-            bar.update((number + 1) * len(config.offsets) - bar.n)
-    same = [_stacked({d: parts[kind, d].same for d in config.dimensions if (kind, d) in parts}) for kind in dict(kinds)]
+    kinds = ("exact",) if config.no_train or not config.trained else ("exact", "trained")
+    same = [
+        _stacked({d: results[f"{kind}-{d}"].same for d in config.dimensions if f"{kind}-{d}" in results})
+        for kind in kinds
+    ]
     dataset = xr.Dataset(
         {
-            "same": xr.concat(same, xr.Variable("denoiser", list(dict(kinds))), join="outer"),
-            "time": (("dimension", "offset"), np.array([noise_times(config, d) for d in config.dimensions])),
+            "same": xr.concat(same, xr.Variable("denoiser", list(kinds)), join="outer"),
+            "t": (("dimension", "offset"), np.array([noise_times(config, d) for d in config.dimensions])),
         }
     ).assign_coords(curve=list(CURVES), offset=list(config.offsets))
-    for d, loss in losses.items():
-        dataset[f"loss_{d}"] = (f"step_{d}", loss, {"units": "squared error of a number of variance 1"})
-    dataset.time.attrs = {"long_name": "Ornstein-Uhlenbeck time", "units": "1"}
-    return dataset.assign_attrs(config=folder.config, seed=config.seed, std=config.std)
+    for d in config.trained if len(kinds) > 1 else ():
+        dataset[f"loss_{d}"] = results[f"train-{d}"].loss.rename(step=f"step_{d}")
+    dataset.t.attrs = {"long_name": "noise time", "units": "1", "process": "Ornstein-Uhlenbeck"}
+    return dataset
 
 
 def _stacked(arrays: dict[int, xr.DataArray]) -> xr.DataArray:
     return xr.concat(list(arrays.values()), xr.Variable("dimension", list(arrays)))
 
 
-def noise_times(config: SpeciationConfig, dimension: int) -> list[float]:
+def noise_times(config: Config, dimension: int) -> list[float]:
     """Where a dimension is measured: around its speciation time."""
     centre = speciation_time(float(dimension), config.std**2).time
     times = [centre + offset for offset in config.offsets]
@@ -76,20 +85,32 @@ def noise_times(config: SpeciationConfig, dimension: int) -> list[float]:
     return times
 
 
-def _measured(
-    config: SpeciationConfig, mixture: GaussianMixture, denoiser: AbstractDenoiser, kind: str, tell: Callable
+def clusters(config: Config, key: Key[Array, ""], dimension: int) -> GaussianMixture:
+    """The direction of the means is drawn for each dimension."""
+    return two_clusters(named_key(key, "means", dimension), dimension, config.std)
+
+
+def trained(config: Config, key: Key[Array, ""], inputs: Inputs, *, dimension: int) -> Training:
+    """The network of one dimension."""
+    return network_on_mixture(key, inputs, clusters(config, key, dimension), config.train, width=config.width)
+
+
+def measured(
+    config: Config, key: Key[Array, ""], inputs: Inputs, *, dimension: int, network: str | None = None
 ) -> xr.Dataset:
-    """Whether clusters are the same, for every noise time; `tell` is called after each."""
-    d = mixture.dimension
-    calls = -(-config.trajectories * d // ELEMENTS)
-    size = -(-config.trajectories // calls)
+    """Whether clusters are the same at every noise time, for the exact denoiser or that of the stage `network`."""
+    mixture, kind = clusters(config, key, dimension), "trained" if network else "exact"
+    exact = MixtureDenoiser(mixture=mixture, process=VectorProcess())
+    denoiser = inputs[network].model if network else exact
+    calls = -(-config.num_trajectories * dimension // ELEMENTS)
+    size = -(-config.num_trajectories // calls)
     samplers = (ReverseSDE(config.sampler_steps, SHORTEST), ProbabilityFlow(config.sampler_steps, SHORTEST))
     rows = []
-    for number, t in enumerate(noise_times(config, d)):
-        keys = jax.random.split(named_key(config.seed, f"{kind}-{d}", number), calls)
-        found = [_same(key, mixture, denoiser, samplers, jnp.float32(t), size) for key in keys]
-        rows.append(np.concatenate([np.asarray(part) for part in found], 1)[:, : config.trajectories])
-        tell()
+    for number, t in enumerate(noise_times(config, dimension)):
+        keys = jax.random.split(named_key(key, f"{kind}-{dimension}", number), calls)
+        parts = [np.asarray(_same(k, mixture, denoiser, samplers, jnp.float32(t), size)) for k in keys]
+        rows.append(np.concatenate(parts, 1)[:, : config.num_trajectories])
+        inputs.advance()
     return xr.Dataset({"same": (("offset", "curve", "trajectory"), np.stack(rows).astype(np.float32))})
 
 

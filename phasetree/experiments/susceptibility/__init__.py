@@ -7,8 +7,13 @@ pair theory stand beside. Controls go through the same: strings with the same ne
 chain), the same classes but nothing between (the grammar filtered at its leaves), and a Gaussian random field.
 """
 
+from .analysis import analyse as analyse
 from .config import PRESETS as PRESETS
-from .config import SusceptibilityConfig as SusceptibilityConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .drawing import draw as draw
+from .stages import collect as collect
+from .stages import plan as plan
+from .telling import tell as tell
+
+GENERATION = 6
+SUMMARY = "which symbols change together, and how far apart: trained, exact, theory, controls"

@@ -13,7 +13,7 @@ from phasetree.experiments.checks import check_options
 
 
 @dataclasses.dataclass(frozen=True)
-class SusceptibilityConfig:
+class Config:
     """Find the noise at which changes of a datum are most correlated; compare with exact inference and controls."""
 
     preset: Literal["quick", "default", "paper", "epsilon"] = "default"
@@ -45,15 +45,17 @@ class SusceptibilityConfig:
     """Grammars, each with a network of its own. With several, errors are taken over grammars, else over data."""
     controls: bool = True
     """Whether a Markov chain and a flat mixture, made of the first grammar, and a Gaussian field do the same."""
+    no_train: bool = False
+    """Train nothing: exact inference only. Nothing is trained for epsilon either."""
     width: int = 64
-    """Width of the tree U-Net; 0 trains nothing."""
+    """Width of the tree U-Net, channels of a node."""
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=10_000, learning_rate=4e-3))
     """Training of each network."""
     seed: int = 0
     """Everything random follows from it."""
 
     def __post_init__(self):
-        check_options(self)
+        check_options(self, width=1)
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name, least in {"num_times": 3, "num_data": 4, "num_trajectories": 2, "num_grammars": 1}.items():
             if getattr(self, name) < least:
@@ -62,13 +64,16 @@ class SusceptibilityConfig:
             raise ValueError(
                 f"first_time = {self.first_time}, last_time = {self.last_time}: give 0 < first_time < last_time < 1"
             )
-        if self.width < 0:
-            raise ValueError(f"width = {self.width}: give a positive number, or 0 to train nothing")
 
     @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
         return self.preset if self.process in ("masking", self.preset) else f"{self.preset}-{self.process}"
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are networks."""
+        return not self.no_train and self.process != "epsilon"
 
     def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
         """A random grammar of these sizes."""
@@ -76,7 +81,7 @@ class SusceptibilityConfig:
 
 
 PRESETS = {
-    "quick": SusceptibilityConfig(
+    "quick": Config(
         "quick",
         depth=3,
         num_times=7,
@@ -84,11 +89,11 @@ PRESETS = {
         num_trajectories=32,
         train=TrainConfig(steps=1000, learning_rate=4e-3),
     ),
-    "default": SusceptibilityConfig(),
-    "paper": SusceptibilityConfig(
-        "paper", 32, 8, 2, 9, last_time=0.6, num_times=12, num_trajectories=256, controls=False, width=0
+    "default": Config(),
+    "paper": Config(
+        "paper", 32, 8, 2, 9, last_time=0.6, num_times=12, num_trajectories=256, controls=False, no_train=True
     ),
-    "epsilon": SusceptibilityConfig(
-        "epsilon", 32, 8, 2, 9, "epsilon", first_time=0.5, num_times=19, num_data=32, controls=False, width=0
+    "epsilon": Config(
+        "epsilon", 32, 8, 2, 9, "epsilon", first_time=0.5, num_times=19, num_data=32, controls=False, no_train=True
     ),
 }

@@ -8,8 +8,13 @@ another reason, that words are cut into tokens; they are counted apart, and chi 
 The control is the same text with its tokens shuffled, with a network of its own: it has no correlations to show.
 """
 
+from .analysis import analyse as analyse
 from .config import PRESETS as PRESETS
-from .config import TextConfig as TextConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .drawing import draw as draw
+from .stages import collect as collect
+from .stages import plan as plan
+from .telling import tell as tell
+
+GENERATION = 6
+SUMMARY = "which tokens of a real text change together, and how far apart; a shuffled control"

@@ -12,7 +12,7 @@ TRAINING = TrainConfig(steps=1500, batch_size=32, learning_rate=2e-3, steps_per_
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConfig:
+class Config:
     """Find the noise at which changes of a real text are most correlated, and over how many tokens."""
 
     preset: Literal["quick", "default", "paper"] = "default"
@@ -41,9 +41,9 @@ class TextConfig:
     """Most times that training reads the text: a short text takes fewer steps than asked for."""
     noise_levels: tuple[float, ...] = (0.05, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     """Masked fractions t, increasing, in (0, 1], at which passages are regenerated."""
-    passages: int = 48
-    """Held-out windows that are regenerated, spread evenly over the held-out text."""
-    trajectories: int = 24
+    num_data: int = 48
+    """Held-out passages (windows) that are regenerated, spread evenly over the held-out text."""
+    num_trajectories: int = 24
     """R, regenerations of each passage at each noise level."""
     tokens_per_step: int = 6
     """Tokens revealed at a time in regeneration. Those of one step do not see each other: 1 is exact and slowest."""
@@ -53,7 +53,7 @@ class TextConfig:
     """Training steps of the control's network, which only has to learn how frequent tokens are."""
 
     def __post_init__(self):
-        check_options(self, window=4, width=1, layers=1, heads=1, readings=1, trajectories=2, passages=4)
+        check_options(self, window=4, width=1, layers=1, heads=1, readings=1, num_trajectories=2, num_data=4)
         check_options(self, tokens_per_step=1, control_steps=1, vocabulary=256)
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
@@ -70,19 +70,19 @@ class TextConfig:
 
 
 PRESETS = {
-    "quick": TextConfig(
+    "quick": Config(
         preset="quick",
         width=64,
         layers=2,
         train=TrainConfig(steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100),
         noise_levels=(0.1, 0.4, 0.6, 0.8, 1.0),
-        passages=24,
-        trajectories=12,
+        num_data=24,
+        num_trajectories=12,
         tokens_per_step=8,
         control_steps=100,
     ),
-    "default": TextConfig(),
-    "paper": TextConfig(
+    "default": Config(),
+    "paper": Config(
         preset="paper",
         vocabulary=8192,
         window=128,
@@ -91,8 +91,8 @@ PRESETS = {
         heads=12,
         train=TrainConfig(steps=50_000, batch_size=256, learning_rate=3e-4, bfloat16=True),
         noise_levels=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
-        passages=300,
-        trajectories=50,
+        num_data=300,
+        num_trajectories=50,
         tokens_per_step=1,
         control_steps=2000,
     ),

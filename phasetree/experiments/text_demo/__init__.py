@@ -3,8 +3,8 @@ r"""A real text through the same machinery: train on it by masking, bound its bi
 The text is cut into training passages and held-out blocks (`hierarchical.corpus`), written in byte pairs, and cut into
 windows of equal length. A transformer learns to fill in masked tokens of training windows. On held-out windows:
 
-- the bound on bits per character (`passages`, equation (2)) beside character n-gram models of the same training text on
-  the same characters, each window on its own for all of them;
+- the bound on bits per character (`diffusion.measure.likelihood`, equation (2)) beside character n-gram models of the
+  same training text on the same characters, each window on its own for all of them;
 - b(t), the bits per character of tokens masked at fraction t; the bound is its mean over t;
 - forward-backward at several t: which tokens and words of a passage come back, and which change.
 
@@ -12,8 +12,13 @@ Windows of a held-out block resemble each other, so errors of bits are taken ove
 passages, which are spread evenly over the held-out text.
 """
 
+from .analysis import analyse as analyse
 from .config import PRESETS as PRESETS
-from .config import TextDemoConfig as TextDemoConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .drawing import draw as draw
+from .stages import collect as collect
+from .stages import plan as plan
+from .telling import tell as tell
+
+GENERATION = 6
+SUMMARY = "train on a real text, noise and regenerate passages, bits per character"

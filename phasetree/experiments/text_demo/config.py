@@ -11,7 +11,7 @@ TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_
 
 
 @dataclasses.dataclass(frozen=True)
-class TextDemoConfig:
+class Config:
     """Train on a real text by masking its words; bits per character, and what regeneration changes."""
 
     preset: Literal["quick", "default"] = "default"
@@ -40,22 +40,22 @@ class TextDemoConfig:
     """Masked fractions t, in (0, 1], at which passages are regenerated."""
     strata: int = 16
     """Noise levels at which each held-out window is evaluated for the bound."""
-    passages: int = 48
-    """Held-out windows that are regenerated."""
-    trajectories: int = 2
-    """Regenerations of each passage at each noise level."""
+    num_data: int = 48
+    """Held-out passages (windows) that are regenerated."""
+    num_trajectories: int = 2
+    """R, regenerations of each passage at each noise level."""
     tokens_per_step: int = 2
     """Tokens revealed at a time in regeneration; 1 is exact and slowest."""
 
     def __post_init__(self):
-        check_options(self, window=1, width=1, layers=1, heads=1, readings=1, strata=1, trajectories=1)
+        check_options(self, window=1, width=1, layers=1, heads=1, readings=1, strata=1, num_trajectories=1)
         check_options(self, tokens_per_step=1)
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
         if self.vocabulary < 256:
             raise ValueError(f"vocabulary = {self.vocabulary}: at least 256, one token per byte")
-        if self.passages < 2:
-            raise ValueError(f"passages = {self.passages}: an error bar needs at least 2")
+        if self.num_data < 2:
+            raise ValueError(f"num_data = {self.num_data}: an error bar needs at least 2")
         if not self.noise_levels or not all(0 < t <= 1 for t in self.noise_levels):
             raise ValueError(f"noise_levels = {self.noise_levels}: give masked fractions in (0, 1]")
 
@@ -66,15 +66,15 @@ class TextDemoConfig:
 
 
 PRESETS = {
-    "quick": TextDemoConfig(
+    "quick": Config(
         preset="quick",
         width=64,
         layers=2,
         train=TrainConfig(steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100),
         noise_levels=(0.2, 0.5, 0.8),
         strata=4,
-        passages=24,
-        trajectories=1,
+        num_data=24,
+        num_trajectories=1,
     ),
-    "default": TextDemoConfig(),
+    "default": Config(),
 }

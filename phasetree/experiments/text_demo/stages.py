@@ -1,92 +1,92 @@
-"""The stages of the experiment `text-demo`, each kept in the folder when done, and how they become one dataset."""
+"""The stages of the experiment `text-demo`, and how they become one dataset.
+
+train           the network
+baselines       bits per character of n-gram models
+bits            the bound of the network, and its bits at every noise level
+regenerated-T   passages regenerated from masked fraction T
+"""
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Key
-from tqdm import tqdm
 
-from diffusion import AbstractNetworkDenoiser
-from hierarchical import (
-    BitsPerCharacter,
-    bits_per_character,
-    fit_ngram,
-)
-from phasetree.experiments.text_demo.config import TextDemoConfig
+from diffusion.measure import masked_costs, stratified_numbers
+from hierarchical import BitsPerCharacter, bits_per_character, fit_ngram
+from phasetree.experiment import Inputs, Stage, Training
+from phasetree.experiments.text_demo.config import Config
 from phasetree.recipes.language import (
     Prepared,
     fraction_of_words_changed,
-    masked_costs,
+    network_on_text,
     prepare,
     regenerate,
-    shortened,
     storable,
-    stratified_numbers,
-    trained_on_text,
 )
-from phasetree.results import ResultFolder
 
 NGRAMS = ("unigram", "bigram", "trigram")
 
 
-def run(config: TextDemoConfig, folder: ResultFolder) -> xr.Dataset:
-    """Train, evaluate, regenerate; resumes from what `folder` holds.
+def plan(config: Config) -> list[Stage]:
+    """Train, evaluate, regenerate."""
+    levels = [
+        Stage(f"regenerated-{t:g}", regenerated, ("train",), options={"number": i})
+        for i, t in enumerate(config.noise_levels)
+    ]
+    units = len(levels)
+    network = Stage("train", trained, units=4 * units)
+    return [network, Stage("baselines", baselines), Stage("bits", bits, ("train",), 2 * units), *levels]
+
+
+def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """One dataset.
+
+    Returns:
+      `ngram_bits` and the network's `bound` and `bits` at every masked fraction `t`, bits per character with errors
+      over held-out blocks; for every datum (passage) and trajectory the fraction of `tokens_changed` and
+      `words_changed`, and the text; the training loss.
+    """
+    levels = [results[f"regenerated-{t:g}"] for t in config.noise_levels]
+    changes = xr.concat([level.drop_vars("original") for level in levels], "t")
+    parts = [results["baselines"], results["bits"], changes, levels[0].original, results["train"].loss]
+    dataset = xr.merge(parts).assign_coords(t=list(config.noise_levels))
+    dataset.t.attrs = {"long_name": "masked fraction", "units": "1", "process": "masking"}
+    return dataset.assign_attrs(results["train"].attrs)
+
+
+def trained(config: Config, key: Key[Array, ""], inputs: Inputs) -> Training:
+    """The network.
 
     Raises:
       FileNotFoundError, ValueError, ImportError: if there is no such text, see `load_text`.
-      FolderError: if the text has changed since the folder was made.
     """
-    network_key, train_key, number_key, mask_key, regeneration_key = jax.random.split(jax.random.key(config.seed), 5)
-    data = prepare(config)
-    denoiser, losses = trained_on_text(network_key, train_key, config, data, folder)
-    baselines = folder.stage("baselines", lambda: _baselines(data))
-    bits = folder.stage("bits", lambda: _bits(number_key, mask_key, config, data, denoiser))
-    level_keys = jax.random.split(regeneration_key, len(config.noise_levels))
-    levels = [
-        folder.stage(f"regenerated-{t:g}", lambda t=t, key=key: _regenerated(key, config, data, denoiser, t))
-        for t, key in zip(tqdm(config.noise_levels, "regenerating", unit="level"), level_keys, strict=True)
-    ]
-    changes = xr.concat([level.drop_vars("original") for level in levels], "t")
-    dataset = xr.merge([baselines, bits, changes, levels[0].original, losses]).assign_coords(
-        t=list(config.noise_levels)
-    )
-    dataset.t.attrs = {"long_name": "masked fraction", "units": "1"}
-    return dataset.assign_attrs(
-        config=folder.config,
-        text=data.text.name,
-        provenance=data.text.provenance,
-        sha256=data.text.sha256,
-        seed=config.seed,
-        characters=len(data.text.characters),
-        held_out_characters=sum(map(len, data.window_texts)),
-        vocabulary=data.corpus.tokenizer.vocab_size,
-        window=data.windows.train.shape[1],
-        steps=losses.sizes["step"],
-        note=shortened(config, data, losses.sizes["step"]),
-    )
+    network_key, train_key, *_ = jax.random.split(key, 5)
+    return network_on_text(network_key, train_key, inputs, config, prepare(config))
 
 
-def _baselines(data: Prepared) -> xr.Dataset:
+def baselines(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     """Character models of orders 1, 2, 3 on the characters of the held-out windows."""
+    data = prepare(config)
     models = [fit_ngram(data.split.train, order) for order in (1, 2, 3)]
     costs = [_over_blocks(np.array([-m.log_prob(text).sum() for text in data.window_texts]), data) for m in models]
     return _bits_dataset("ngram", "ngram_bits", costs, "n-gram model").assign_coords(ngram=list(NGRAMS))
 
 
-def _bits(
-    number_key: Key[Array, ""],
-    mask_key: Key[Array, ""],
-    config: TextDemoConfig,
-    data: Prepared,
-    denoiser: AbstractNetworkDenoiser,
-) -> xr.Dataset:
+def bits(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     """The bound, and b(t) at the noise levels."""
+    _, _, number_key, mask_key, _ = jax.random.split(key, 5)
+    data = prepare(config)
     windows = data.windows.held_out
     numbers = stratified_numbers(number_key, len(windows), windows.shape[1], config.strata)
     levels = jnp.asarray([max(round(t * windows.shape[1]), 1) for t in config.noise_levels], jnp.int32)
     fixed = jnp.broadcast_to(levels[None], (len(windows), len(levels)))
-    costs = masked_costs(mask_key, denoiser, windows, jnp.concatenate([numbers, fixed], 1)).astype(np.float64)
+    costs = masked_costs(
+        mask_key, inputs["train"].model, windows, jnp.concatenate([numbers, fixed], 1),
+        report=lambda _, total: inputs.advance(inputs.units / total),
+    ).astype(np.float64)  # fmt: skip
     bound = _over_blocks(costs[:, : config.strata].mean(1), data)
     curve = [_over_blocks(cost, data) for cost in costs[:, config.strata :].T]
     dataset = _bits_dataset("t", "bits", curve, "bits per character of masked tokens")
@@ -108,22 +108,23 @@ def _units(long_name: str) -> dict[str, str]:
     return {"long_name": long_name, "units": "bits per character"}
 
 
-def _regenerated(
-    key: Key[Array, ""], config: TextDemoConfig, data: Prepared, denoiser: AbstractNetworkDenoiser, t: float
-) -> xr.Dataset:
-    """Passages spread over the held-out text, regenerated from masked fraction t."""
+def regenerated(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int) -> xr.Dataset:
+    """Passages spread over the held-out text, regenerated from one masked fraction."""
+    level_key = jax.random.split(jax.random.split(key, 5)[4], len(config.noise_levels))[number]
+    data = prepare(config)
     windows, decode = data.windows.held_out, data.corpus.tokenizer.decode
-    x0 = windows[np.unique(np.linspace(0, len(windows) - 1, config.passages).astype(int))]
-    x = regenerate(key, denoiser, x0, t, config.trajectories, config.tokens_per_step)
+    x0 = windows[np.unique(np.linspace(0, len(windows) - 1, config.num_data).astype(int))]
+    t, per_step = config.noise_levels[number], config.tokens_per_step
+    x = regenerate(level_key, inputs["train"].model, x0, t, config.num_trajectories, per_step)
     originals = [storable(decode(row)) for row in x0]
     texts = [[storable(decode(row)) for row in rows] for rows in x]
     words = [[fraction_of_words_changed(old, new) for new in row] for old, row in zip(originals, texts, strict=True)]
-    dims = ("passage", "trajectory")
+    dims = ("datum", "trajectory")
     return xr.Dataset(
         {
             "tokens_changed": (dims, (x != x0[:, None]).mean(2), {"long_name": "fraction of tokens changed"}),
             "words_changed": (dims, np.array(words), {"long_name": "fraction of words changed"}),
-            "original": ("passage", np.array(originals, object)),
+            "original": ("datum", np.array(originals, object)),
             "regenerated": (dims, np.array(texts, object)),
         }
     )

@@ -9,7 +9,12 @@ every curve.
 """
 
 from .config import PRESETS as PRESETS
-from .config import TransitionConfig as TransitionConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .figure import analyse as analyse
+from .figure import draw as draw
+from .figure import tell as tell
+from .stages import collect as collect
+from .stages import plan as plan
+
+GENERATION = 6
+SUMMARY = "the noise at which each level of a random hierarchy is lost: trained, exact, theory"

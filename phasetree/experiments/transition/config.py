@@ -16,7 +16,7 @@ TIMES = {"masking": (0.05, 0.95), "uniform": (0.05, 0.95), "gaussian": (0.2, 3.2
 
 
 @dataclasses.dataclass(frozen=True)
-class TransitionConfig:
+class Config:
     """Find the noise at which the class, and every level below it, is lost; compare with exact theory."""
 
     preset: Literal["quick", "default", "paper", "paper-trained"] = "default"
@@ -72,10 +72,10 @@ class TransitionConfig:
 
 
 PRESETS = {
-    "quick": TransitionConfig("quick", depth=3, num_data=512, train=TrainConfig(steps=1000, learning_rate=4e-3)),
-    "default": TransitionConfig(),
-    "paper": TransitionConfig("paper", 32, 8, 2, 9, num_data=512, ensemble=12, width=0),
-    "paper-trained": TransitionConfig(
+    "quick": Config("quick", depth=3, num_data=512, train=TrainConfig(steps=1000, learning_rate=4e-3)),
+    "default": Config(),
+    "paper": Config("paper", 32, 8, 2, 9, num_data=512, ensemble=12, width=0),
+    "paper-trained": Config(
         "paper-trained", 16, 4, 2, 4, width=128, train=TrainConfig(steps=10_000, learning_rate=3e-3)
     ),
 }

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate, halfway, locate_transition
 from phasetree.drawing.style import COLORS, in_style, new_figure, with_error
+from phasetree.experiment import Finding, Findings, Report, Table
 from phasetree.experiments.processes import AXIS
-from phasetree.recipes.training import training_lines
+from phasetree.findings import path
+from phasetree.recipes.training import training_findings, training_lines
 from theory.compare import compare_transitions
 
 
@@ -35,7 +37,7 @@ def _rows(dataset: xr.Dataset, name: str) -> Float[Array, "rows times levels"]:
 
 
 @in_style
-def plot(dataset: xr.Dataset) -> Figure:
+def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
     """Retention against noise, theory as lines and measurements as points; training loss above, if any."""
     trained = "training_loss" in dataset
     figure, axes = new_figure(rows=2 if trained else 1)
@@ -87,9 +89,19 @@ def _points(axis, dataset: xr.Dataset, name: str, level: int, marker: str, label
                   linewidth=0.6, label=label, alpha=1 if level == 0 else 0.6)  # fmt: skip
 
 
-def report(dataset: xr.Dataset) -> str:
+def analyse(dataset: xr.Dataset) -> Findings:
+    """Where each curve crosses half-way at each level, and the excess loss."""
+    found = []
+    for name, levels in transitions(dataset).items():
+        kind = "measured" if name in ("exact", "trained", "empirical") else "predicted"
+        found += [Finding(path("transition", name, i), level, kind, "noise level") for i, level in enumerate(levels)]
+    return Findings([*found, *training_findings(dataset)])
+
+
+def tell(dataset: xr.Dataset, findings: Findings) -> Report:
     """Markdown table of the transitions, loss against Bayes, and one closing sentence."""
-    config, found = _config(dataset), transitions(dataset)
+    config = _config(dataset)
+    found = {name: [f.estimate for f in findings.select("transition", name)] for name in map(str, dataset.curve.values)}
     names = {
         "predicted": "exact posterior (theory)",
         "mean field": "mean field (theory)",
@@ -99,24 +111,24 @@ def report(dataset: xr.Dataset) -> str:
         "ensemble": f"exact posterior, {config.ensemble} other grammars",
     }
     shown = [name for name in names if name in found]
-    lines = [
+    title = (
         f"Noise at which each level crosses half-way, {halfway(config.num_symbols):.4g} "
-        f"({_sizes(config)}, {config.process}, seed {config.seed}):",
-        "",
-        "| level | " + " | ".join(names[name] for name in shown) + " |",
-        "|---" * (len(shown) + 1) + "|",
-    ]
+        f"({_sizes(config)}, {config.process}, seed {config.seed}):"
+    )
+    rows: list[tuple[str | Finding, ...]] = []
     for level in range(config.depth + 1):
-        title = {0: "0 (class)", config.depth: f"{level} (leaves)"}.get(level, str(level))
-        lines.append(f"| {title} | " + " | ".join(with_error(found[name][level]) for name in shown) + " |")
-    return "\n".join([*lines, "", *_training_lines(dataset), _closing_sentence(dataset, found, config)])
+        which = {0: "0 (class)", config.depth: f"{level} (leaves)"}.get(level, str(level))
+        rows.append((which, *(findings["transition", name, level] for name in shown)))
+    table = Table(("level", *(names[name] for name in shown)), tuple(rows))
+    parts = (table, *_training_lines(dataset, findings))
+    return Report(title, parts, _closing_sentence(dataset, found, config))
 
 
-def _training_lines(dataset: xr.Dataset) -> list[str]:
+def _training_lines(dataset: xr.Dataset, findings: Findings) -> list[str]:
     if "excess_loss" not in dataset:
         return []
     difference = f"Largest |retention(trained) - retention(exact)| of any level: {_largest_difference(dataset)}."
-    return [*training_lines(dataset), difference, ""]
+    return [*training_lines(findings), difference]
 
 
 def _largest_difference(dataset: xr.Dataset) -> str:

@@ -1,7 +1,7 @@
-"""The stages of the experiment `transition`, each kept in the folder when done, and how they become one dataset."""
+"""What the experiment `transition` computes, in one stage whose parts are kept when done."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import equinox as eqx
 import jax
@@ -13,17 +13,16 @@ from tqdm import tqdm
 
 from diffusion import (
     AbstractDenoiser,
-    AbstractNetworkDenoiser,
     Fresh,
     forward_backward,
 )
 from diffusion.measure import level_retention
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import Derivation, RandomHierarchyModel, sample_trees
+from phasetree.experiment import Inputs, Stage, Training
 from phasetree.experiments.processes import PROCESSES
-from phasetree.experiments.transition.config import TIMES, TransitionConfig
-from phasetree.recipes.training import named_key, trained_on_grammar
-from phasetree.results import ResultFolder
+from phasetree.experiments.transition.config import TIMES, Config
+from phasetree.recipes.training import named_key, network_on_grammar
 from theory import density_evolution, marginals, mean_field
 from theory.exact import AbstractEmpiricalDenoiser, EmpiricalDenoiser, GrammarDenoiser
 
@@ -31,19 +30,20 @@ from theory.exact import AbstractEmpiricalDenoiser, EmpiricalDenoiser, GrammarDe
 class Run:
     """One run of the experiment: the configuration made concrete, and a method for each stage."""
 
-    def __init__(self, config: TransitionConfig, folder: ResultFolder):
-        self.config, self.folder = config, folder
+    def __init__(self, config: Config, inputs: Inputs):
+        self.config, self.inputs = config, inputs
         self.process = PROCESSES[config.process](config.num_symbols)
         self.keys = functools.partial(named_key, config.seed)
         self.times = np.linspace(*TIMES[config.process], config.num_times)
         if config.process == "gaussian":
-            threshold = float(folder.stage("infinite-depth", self.infinite_depth).threshold)
+            threshold = float(inputs.keep("infinite-depth", self.infinite_depth).threshold)
             self.times *= threshold if np.isfinite(threshold) else 1.0
 
-    def trained(self, number: int, rhm: RandomHierarchyModel) -> tuple[AbstractNetworkDenoiser, xr.Dataset]:
+    def trained(self, number: int, rhm: RandomHierarchyModel) -> Training:
         """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
         options = {"width": self.config.width, "seed": self.config.seed}
-        return trained_on_grammar(self.keys, self.folder, number, rhm, self.process, self.config.train, **options)
+        key = jax.random.key(self.config.seed)
+        return network_on_grammar(key, self.inputs, number, rhm, self.process, self.config.train, **options)
 
     def measured(self, kind: str, number: int, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser) -> xr.Dataset:
         """Retention of every level by forward-backward: the same data and noise whatever the denoiser."""
@@ -82,7 +82,7 @@ class Run:
                 found[:, i][pieces[j]] = retention(key, jnp.asarray(self.times[i]), pieces[j])
             return xr.Dataset({"retention": (("datum", "time", "level"), found)})
 
-        return self.folder.stage(f"{name}-{number}", compute)
+        return self.inputs.keep(f"{name}-{number}", compute)
 
     def ensemble(self) -> xr.DataArray:
         """Expected retention of many grammars of the same sizes, one row each."""
@@ -107,14 +107,24 @@ class Run:
         return xr.Dataset({"threshold": float(result.value), "stderr": float(result.stderr)})
 
 
-def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
-    """Run all stages, skipping those that `folder` holds already.
+def plan(config: Config) -> list[Stage]:
+    """All in one."""
+    return [Stage("transition", run)]
+
+
+def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """That of the stage."""
+    return results["transition"]
+
+
+def run(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
+    """Run all parts, skipping those that are kept already.
 
     Returns:
       Retention of `curve` (trained, exact, empirical: measured; predicted, ensemble: theory) in dims (curve, row, time,
       level), NaN where a curve has fewer rows; training losses; the infinite-depth threshold.
     """
-    this = Run(config, folder)
+    this = Run(config, inputs)
     curves: dict[str, list[xr.DataArray]] = {}
     training = []
     for number in range(config.num_grammars):
@@ -133,7 +143,7 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
     rows["ensemble"] = this.ensemble()
     if config.process == "epsilon":
         rows["mean field"] = _mean_field(this)
-    threshold = folder.stage("infinite-depth", this.infinite_depth)
+    threshold = inputs.keep("infinite-depth", this.infinite_depth)
     longest = max(part.sizes["row"] for part in rows.values())
     dataset = xr.Dataset(
         {
@@ -147,7 +157,7 @@ def run(config: TransitionConfig, folder: ResultFolder) -> xr.Dataset:
     if training:
         dataset = dataset.merge(xr.concat(training, "grammar"))
     dataset = dataset.assign_coords(time=this.times, level=np.arange(config.depth + 1))
-    return dataset.assign_attrs(config=folder.config)
+    return dataset
 
 
 @eqx.filter_jit

@@ -7,8 +7,13 @@ that level's signal, and crosses phi(1) = .775 at t_l = 1/2 ln(m_l^2 + 1 - s^2).
 are neither one nor two for the noised data (total variation between .05 and .95) the level is decided.
 """
 
+from .analysis import analyse as analyse
 from .config import PRESETS as PRESETS
-from .config import WindowsConfig as WindowsConfig
-from .figure import plot as plot
-from .figure import report as report
-from .stages import run as run
+from .config import Config as Config
+from .drawing import draw as draw
+from .drawing import tell as tell
+from .stages import collect as collect
+from .stages import plan as plan
+
+GENERATION = 6
+SUMMARY = "which level of a tree of clusters is decided when: trained, exact, theory"

@@ -12,7 +12,7 @@ TRAINING = TrainConfig(steps=20_000, batch_size=512)
 
 
 @dataclasses.dataclass(frozen=True)
-class WindowsConfig:
+class Config:
     """Find the noise at which each level of a tree of clusters is decided, and compare with theory."""
 
     preset: Literal["quick", "default", "paper"] = "default"
@@ -26,21 +26,21 @@ class WindowsConfig:
     """Dimension d of the data; the nodes of the tree have a direction each, 2^levels - 1 in all."""
     std: float = 1.0
     """Standard deviation s of the clusters, per dimension."""
-    trained: bool = True
-    """Whether a network is trained and measured beside the exact denoiser."""
+    no_train: bool = False
+    """Train nothing: the exact denoiser only."""
     offsets: tuple[float, ...] = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
     """Where to measure: noise times minus the predicted time of each level, increasing and evenly spaced, OU units."""
-    trajectories: int = 16_384
-    """U-turns at each noise time."""
+    num_trajectories: int = 16_384
+    """R, U-turns at each noise time."""
     sampler_steps: int = 48
     """Steps of the reverse equation, two calls of the denoiser each."""
     width: int = 128
-    """Width of the network."""
+    """Width of the network, units of a layer."""
     train: TrainConfig = TRAINING
     """How to train; every batch is drawn anew."""
 
     def __post_init__(self):
-        check_options(self, trajectories=16, sampler_steps=1, width=1, dimension=1)
+        check_options(self, num_trajectories=16, sampler_steps=1, width=1, dimension=1)
         check_positive(self, "level_offsets", "std")
         if any(2 * b > a for a, b in itertools.pairwise(self.level_offsets)):
             raise ValueError(
@@ -65,20 +65,20 @@ class WindowsConfig:
 
 
 PRESETS = {
-    "quick": WindowsConfig(
+    "quick": Config(
         preset="quick",
         level_offsets=(8.0, 2.5),
         dimension=8,
-        trajectories=2048,
+        num_trajectories=2048,
         width=64,
         train=TrainConfig(steps=1500, batch_size=256),
     ),
-    "default": WindowsConfig(),
-    "paper": WindowsConfig(
+    "default": Config(),
+    "paper": Config(
         preset="paper",
         level_offsets=(64.0, 24.0, 9.0, 3.6, 1.5),
         dimension=256,
-        trajectories=65_536,
+        num_trajectories=65_536,
         sampler_steps=96,
         width=1024,
         train=TrainConfig(steps=50_000, batch_size=1024, learning_rate=5e-4),

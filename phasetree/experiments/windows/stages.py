@@ -1,6 +1,10 @@
-"""The stages of the experiment `windows`, each kept in the folder when done, and how they become one dataset."""
+"""The stages of the experiment `windows`, and how they become one dataset.
 
-from collections.abc import Callable
+train                           the network
+exact-level-L, trained-level-L  U-turns at noise times around that of level L
+"""
+
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
@@ -8,77 +12,84 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Bool, Float, Key
-from tqdm import tqdm
 
 from diffusion import AbstractDenoiser, ReverseSDE, VectorProcess
 from hierarchical import TreeMixture, tree_mixture
-from phasetree.experiments.windows.config import WindowsConfig
-from phasetree.recipes.training import named_key, trained_on_mixture
-from phasetree.results import ResultFolder
+from phasetree.experiment import Inputs, Stage, Training
+from phasetree.experiments.windows.config import Config
+from phasetree.recipes.training import named_key, network_on_mixture
 from theory.exact import MixtureDenoiser
 from theory.gaussian.windows import level_times
 
 SHORTEST = 0.005  # where the mean of x_0 is taken
 
 
-def run(config: WindowsConfig, folder: ResultFolder) -> xr.Dataset:
-    """Train, noise and denoise around the predicted time of every level. Resumes from what `folder` holds.
+def plan(config: Config) -> list[Stage]:
+    """Train, then noise and denoise around the predicted time of every level."""
+    levels, units = range(1, len(config.level_offsets) + 1), len(config.offsets)
+    exact = [Stage(f"exact-level-{n}", measured, units=units, options={"level": n}) for n in levels]
+    if config.no_train:
+        return exact
+    after = [
+        Stage(f"trained-level-{n}", measured, ("train",), units, options={"level": n, "network": "train"})
+        for n in levels
+    ]
+    return [*exact, Stage("train", trained, units=2 * units), *after]
+
+
+def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """One dataset.
 
     Returns:
       `kept`, whether a trajectory is below the same node, 1 or 0, for every `denoiser` (exact, trained), `window` (the
-      level around whose time t lies), `offset`, `level` and trajectory; the `time` of window and offset; losses.
+      level around whose time t lies), `offset`, `level` and trajectory; the noise time `t` of window and offset; the
+      training loss.
     """
-    tree = tree_of_clusters(config)
-    times = np.array([[level.time + offset for offset in config.offsets] for level in level_times(tree)])
-    denoisers: dict[str, AbstractDenoiser] = {"exact": MixtureDenoiser(mixture=tree.mixture, process=VectorProcess())}
-    losses = None
-    if config.trained:
-        denoisers["trained"], losses = trained_on_mixture(
-            config.seed, folder, tree.mixture, config.train, width=config.width
-        )
-    parts = {}
-    with tqdm(desc="U-turns", total=times.size * len(denoisers), unit="time") as bar:
-        for number, (kind, denoiser) in enumerate(denoisers.items()):
-            rows = []
-            for window, row in enumerate(times):
-                stage = f"{kind}-level-{window + 1}"
-                rows.append(
-                    folder.stage(stage, lambda d=denoiser, r=row, s=stage: _measured(config, tree, d, r, s, bar.update))
-                )
-                bar.update(number * times.size + (window + 1) * len(row) - bar.n)
-            parts[kind] = xr.concat(rows, "window").kept
-    levels = np.arange(1, len(config.level_offsets) + 1)
+    levels = list(range(1, len(config.level_offsets) + 1))
+    kinds = ["exact"] if config.no_train else ["exact", "trained"]
+    kept = [xr.concat([results[f"{kind}-level-{level}"].kept for level in levels], "window") for kind in kinds]
+    times = np.array([noise_times(config, jax.random.key(config.seed), level) for level in levels])
     dataset = xr.Dataset(
-        {
-            "kept": xr.concat(list(parts.values()), xr.Variable("denoiser", list(parts))),
-            "time": (("window", "offset"), times),
-        }
+        {"kept": xr.concat(kept, xr.Variable("denoiser", kinds)), "t": (("window", "offset"), times)}
     ).assign_coords(window=levels, level=levels, offset=list(config.offsets))
-    if losses is not None:
-        dataset["loss"] = ("step", losses, {"units": "squared error of a number of variance 1"})
-    dataset.time.attrs = {"long_name": "Ornstein-Uhlenbeck time", "units": "1"}
-    return dataset.assign_attrs(
-        config=folder.config, seed=config.seed, std=config.std, level_offsets=list(config.level_offsets)
-    )
+    if not config.no_train:
+        dataset["loss"] = results["train"].loss
+    dataset.t.attrs = {"long_name": "noise time", "units": "1", "process": "Ornstein-Uhlenbeck"}
+    return dataset
 
 
-def tree_of_clusters(config: WindowsConfig) -> TreeMixture:
-    """The tree's directions come from the seed."""
-    key = named_key(config.seed, "tree", config.dimension)
-    tree = tree_mixture(key, config.dimension, config.level_offsets, variance=config.std**2)
+def tree_of_clusters(config: Config, key: Key[Array, ""]) -> TreeMixture:
+    """The tree's directions are drawn."""
+    tree_key = named_key(key, "tree", config.dimension)
+    tree = tree_mixture(tree_key, config.dimension, config.level_offsets, variance=config.std**2)
     return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
 
 
-def _measured(
-    config: WindowsConfig, tree: TreeMixture, denoiser: AbstractDenoiser, times: np.ndarray, name: str, tell: Callable
+def noise_times(config: Config, key: Key[Array, ""], level: int) -> list[float]:
+    """Around the predicted time of a level."""
+    predicted = level_times(tree_of_clusters(config, key))[level - 1].time
+    return [predicted + offset for offset in config.offsets]
+
+
+def trained(config: Config, key: Key[Array, ""], inputs: Inputs) -> Training:
+    """The network."""
+    return network_on_mixture(key, inputs, tree_of_clusters(config, key).mixture, config.train, width=config.width)
+
+
+def measured(
+    config: Config, key: Key[Array, ""], inputs: Inputs, *, level: int, network: str | None = None
 ) -> xr.Dataset:
-    """Which levels are kept, for every noise time around that of one level; `tell` is called after each."""
-    sampler, found = ReverseSDE(config.sampler_steps, SHORTEST), []
-    for number, t in enumerate(times):
-        key = named_key(config.seed, name, number)
-        found.append(np.asarray(_kept(key, tree, denoiser, sampler, jnp.float32(t), config.trajectories), np.int8))
-        tell()
-    return xr.Dataset({"kept": (("offset", "level", "trajectory"), np.stack(found))})
+    """Which levels are kept, at noise times around that of `level`, by the exact denoiser or that of `network`."""
+    tree, kind = tree_of_clusters(config, key), "trained" if network else "exact"
+    exact = MixtureDenoiser(mixture=tree.mixture, process=VectorProcess())
+    denoiser = inputs[network].model if network else exact
+    sampler, rows = ReverseSDE(config.sampler_steps, SHORTEST), []
+    for number, t in enumerate(noise_times(config, key, level)):
+        draw_key = named_key(key, f"{kind}-level-{level}", number)
+        kept = _kept(draw_key, tree, denoiser, sampler, jnp.float32(t), config.num_trajectories)
+        rows.append(np.asarray(kept, np.int8))
+        inputs.advance()
+    return xr.Dataset({"kept": (("offset", "level", "trajectory"), np.stack(rows))})
 
 
 @eqx.filter_jit

@@ -1,14 +1,12 @@
 """What experiments on real texts share: the text made ready, the network trained on it, and passages regenerated."""
 
 from .model import Prepared as Prepared
+from .model import network_on_text as network_on_text
 from .model import prepare as prepare
 from .model import shortened as shortened
-from .model import trained_on_text as trained_on_text
 from .passages import escape as escape
 from .passages import fraction_of_words_changed as fraction_of_words_changed
 from .passages import mark_changes as mark_changes
 from .passages import marked_words as marked_words
-from .passages import masked_costs as masked_costs
 from .passages import regenerate as regenerate
 from .passages import storable as storable
-from .passages import stratified_numbers as stratified_numbers

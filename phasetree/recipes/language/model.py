@@ -1,6 +1,7 @@
 """A real text made ready for a masked-diffusion model, and the model trained on it."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -11,7 +12,6 @@ from flax import nnx
 from jaxtyping import Array, Int32, Key
 
 from diffusion import (
-    AbstractNetworkDenoiser,
     Finite,
     Masking,
     TokenEmbedding,
@@ -21,8 +21,7 @@ from diffusion import (
     train,
 )
 from hierarchical import HeldOutSplit, Text, TokenCorpus, TokenWindows, hold_out, load_text, tokenize, train_tokenizer
-from phasetree.progress import training_bar
-from phasetree.results import ResultFolder
+from phasetree.experiment import Inputs, Training
 
 STRIDES_PER_WINDOW = 8  # training windows overlap: each token is seen at several places of a window
 LONG_TEXT = 1_000_000  # characters; shorter texts hold out a tenth instead of a twentieth
@@ -75,17 +74,39 @@ def shortened(config: LanguageConfig, data: Prepared, steps: int) -> str:
 
 
 def prepare(config: LanguageConfig) -> Prepared:
-    """Load, split, tokenize and cut the text; vocabulary and window shrink for a short one."""
-    text = load_text(config.file or config.corpus)
+    """Load, split, tokenize and cut the text; vocabulary and window shrink for a short one.
+
+    Several stages ask for the same text: the last one is remembered.
+    """
+    return _prepared(load_text(config.file or config.corpus), config.vocabulary, config.window)
+
+
+@functools.lru_cache(maxsize=1)
+def _prepared(text: Text, vocabulary: int, window: int) -> Prepared:
     length = len(text.characters)
     period = 20 if length >= LONG_TEXT else 10
     split = hold_out(text.characters, block_length=min(4000, length // (8 * period)), period=period)
-    vocabulary = min(config.vocabulary, 256 + sum(map(len, split.train)) // 100)
-    corpus = tokenize(split, train_tokenizer(split.train, vocabulary))
+    most = 256 + sum(map(len, split.train)) // 100
+    corpus = tokenize(split, train_tokenizer(split.train, min(vocabulary, most)))
     second_longest = sorted(map(len, corpus.held_out))[-2]  # two blocks at least must give a window
-    windows = corpus.windows(min(config.window, second_longest))
+    windows = corpus.windows(min(window, second_longest))
     block = np.unique(windows.held_out_block, return_inverse=True)[1]
     return Prepared(text, split, corpus, windows, _window_texts(split, corpus, windows), block)
+
+
+def text_attributes(config: LanguageConfig, data: Prepared, steps: int) -> dict[str, str | int]:
+    """What a dataset says of the text it was made from."""
+    return {
+        "source": data.text.name,
+        "provenance": data.text.provenance,
+        "sha256": data.text.sha256,
+        "characters": len(data.text.characters),
+        "held_out_characters": sum(map(len, data.window_texts)),
+        "vocabulary": data.corpus.tokenizer.vocab_size,
+        "window": data.windows.train.shape[1],
+        "steps": steps,
+        "note": shortened(config, data, steps),
+    }
 
 
 def _window_texts(split: HeldOutSplit, corpus: TokenCorpus, windows: TokenWindows) -> list[str]:
@@ -98,18 +119,12 @@ def _window_texts(split: HeldOutSplit, corpus: TokenCorpus, windows: TokenWindow
     return texts
 
 
-def trained_on_text(
-    network_key: Key[Array, ""],
-    key: Key[Array, ""],
-    config: LanguageConfig,
-    data: Prepared,
-    folder: ResultFolder,
-    name: str = "",
-) -> tuple[AbstractNetworkDenoiser, xr.Dataset]:
-    """A transformer that fills in masked tokens of the training windows, and its loss at every step, nats per token.
+def network_on_text(
+    network_key: Key[Array, ""], key: Key[Array, ""], inputs: Inputs, config: LanguageConfig, data: Prepared
+) -> Training:
+    """A transformer that fills in masked tokens of the training windows.
 
-    Args:
-      name: tells the checkpoints of several networks of one run apart.
+    Its record is the `loss` of every step, nats per token, with `text_attributes`.
     """
     process, length = Masking(data.corpus.tokenizer.vocab_size), data.windows.train.shape[1]
     rngs = nnx.Rngs(network_key)
@@ -119,12 +134,11 @@ def trained_on_text(
     most = max(config.readings * tokens // (config.train.batch_size * length), 1)
     training = dataclasses.replace(config.train, steps=min(config.train.steps, most))
     strings = Finite(jnp.asarray(_overlapping(data.corpus.train, length)))
-    denoiser, checkpoints = from_flax(network, process, length), folder.path / "checkpoints" / name
-    description = f"training on {data.text.name} {name}".strip()
-    with training_bar(description, training, "loss {:.2f} nats a token") as report:
-        result = train(key, denoiser, strings, training, folder=checkpoints, report=report)
-    losses = {"loss": ("step", np.asarray(result.losses), {"long_name": "training loss", "units": "nats per token"})}
-    return result.denoiser, xr.Dataset(losses)
+    report = inputs.training(training, "loss {:.2f} nats a token")
+    denoiser = from_flax(network, process, length)
+    result = train(key, denoiser, strings, training, folder=inputs.folder, report=report)
+    losses = ("step", np.asarray(result.losses), {"long_name": "training loss", "units": "nats per token"})
+    return Training(result.denoiser, xr.Dataset({"loss": losses}, attrs=text_attributes(config, data, training.steps)))
 
 
 def _overlapping(passages: tuple[Int32[np.ndarray, " _"], ...], length: int) -> Int32[np.ndarray, "n length"]:

@@ -6,7 +6,6 @@ classes the network learns to tell them from the mean embedding; without, each p
 which has few numbers (an auto-encoder of one patch in its surroundings).
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +18,15 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from diffusion import TrainConfig, descend
 from diffusion.networks.conv_unet import Convolution, gathered
+from phasetree.experiment import Inputs
 
 Images = Float[Array, "batch height width channels"]
 WIDTH, FEATURES, BLOCKS = 64, 16, 2
+BATCH = 64
 
 
 class PatchEncoder(nnx.Module):
-    """Images to embeddings (batch, rows, columns, features), and to what these are trained to tell."""
+    """Images to embeddings (batch, rows, columns, features), and to what these are trained for."""
 
     def __init__(self, channels: int, patch: int, num_classes: int, *, rngs: nnx.Rngs):
         """`num_classes` 0 makes an auto-encoder."""
@@ -80,27 +81,27 @@ class _EmbeddingLoss(eqx.Module):
         return embedding.loss(shard(self.pixels[chosen]), shard(self.labels[chosen]))
 
 
-def trained_embedding(
+def patch_embedding(
     key: Key[Array, ""],
+    inputs: Inputs,
     pixels: Images,
     labels: Int[Array, " n"] | None,
     patch: int,
-    config: TrainConfig,
-    *,
-    folder: str | os.PathLike | None = None,
-    report: Callable[[int, float], None] = lambda step, loss: None,
+    steps: int,
 ) -> PatchEmbedding:
     """Train an embedding on images, with their labels 0, 1, ... if there are any.
 
     Args:
+      inputs: of the stage, which keeps the checkpoints and is told of the progress.
       patch: side of a patch, pixels; must divide height and width.
-      folder, report: as of `diffusion.descend`.
+      steps: of training, 64 images each.
     """
     network_key, train_key = jax.random.split(key)
     num_classes = 0 if labels is None else int(labels.max()) + 1
     encoder = PatchEncoder(pixels.shape[-1], patch, num_classes, rngs=nnx.Rngs(network_key))
     embedding = PatchEmbedding(*nnx.split(encoder), num_classes)
     given = jnp.zeros(len(pixels), jnp.int32) if labels is None else labels
-    loss = _EmbeddingLoss(embedding, pixels, given, config.batch_size)
-    found = descend(train_key, loss, embedding.params, config, folder=folder, report=report)
+    config = TrainConfig(steps, BATCH, 2e-3, steps_per_chunk=20)
+    loss, report = _EmbeddingLoss(embedding, pixels, given, BATCH), inputs.training(config, "loss {:.3f}")
+    found = descend(train_key, loss, embedding.params, config, folder=inputs.folder, report=report)
     return eqx.tree_at(lambda e: e.params, embedding, found.params)

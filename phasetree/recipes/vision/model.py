@@ -1,16 +1,18 @@
 """Real images made ready for a diffusion model, and the model trained on them."""
 
+import functools
 import pathlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from flax import nnx
-from jaxtyping import Array, Float, Float32, Int32, Key
+from jaxtyping import Array, Float32, Int32, Key
 
-from diffusion import AbstractNetworkDenoiser, ConvUNet, Finite, TrainConfig, VectorProcess, from_flax, train
+from diffusion import ConvUNet, Finite, TrainConfig, VectorProcess, from_flax, train
 from hierarchical import Images, load_images, select_classes, split_images
+from phasetree.experiment import Inputs, Training
 
 
 class PreparedImages(NamedTuple):
@@ -39,9 +41,28 @@ def prepare_images(
 
     `side`, `background` and `channels_first` are those of `load_images`.
 
+    Several stages ask for the same images: the last ones are remembered, until their files change.
+
     Raises:
       ValueError: if all pixels are equal, or there are no such classes.
     """
+    path = pathlib.Path(source)
+    files = [path, *path.rglob("*")] if path.is_dir() else [path] if path.exists() else []
+    modified = max((file.stat().st_mtime_ns for file in files), default=0)
+    return _prepared(source, side, multiple, seed, classes, background, channels_first, modified)
+
+
+@functools.lru_cache(maxsize=1)
+def _prepared(
+    source: str | pathlib.Path,
+    side: int,
+    multiple: int,
+    seed: int,
+    classes: tuple[str, ...],
+    background: float | None,
+    channels_first: bool | None,
+    modified: int,
+) -> PreparedImages:
     images = load_images(source, side, background=background, channels_first=channels_first)
     images = select_classes(images, classes) if classes else images
     training, held_out = split_images(images, seed)
@@ -61,22 +82,22 @@ def _padded(pixels: Float32[np.ndarray, "n height width channels"], multiple: in
     return np.pad(pixels, [(0, 0), *((size // 2, size - size // 2) for size in missing), (0, 0)])
 
 
-def trained_on_images(
+def network_on_images(
     network_key: Key[Array, ""],
     key: Key[Array, ""],
+    inputs: Inputs,
     data: PreparedImages,
     config: TrainConfig,
     *,
     width: int,
     levels: int,
     patch: int,
-    folder: pathlib.Path,
-    report: Callable[[int, float], None],
-) -> tuple[AbstractNetworkDenoiser, Float[np.ndarray, " steps"]]:
-    """A convolutional U-Net that denoises on the variance-preserving path, and its loss at every step."""
+) -> Training:
+    """A convolutional U-Net that denoises on the variance-preserving path; its record is the `loss` of every step."""
     shape = data.train.shape[1:]
     network = ConvUNet(shape[-1], width, levels, patch, rngs=nnx.Rngs(network_key))
     denoiser = from_flax(network, VectorProcess(), shape)
-    examples = Finite(jnp.asarray(data.train))
-    result = train(key, denoiser, examples, config, folder=folder, report=report)
-    return result.denoiser, np.asarray(result.losses)
+    report = inputs.training(config, "loss {:.3f}")
+    result = train(key, denoiser, Finite(jnp.asarray(data.train)), config, folder=inputs.folder, report=report)
+    attributes = {"long_name": "training loss", "units": "squared error of a number of variance 1"}
+    return Training(result.denoiser, xr.Dataset({"loss": ("step", np.asarray(result.losses), attributes)}))

@@ -1,0 +1,152 @@
+"""The findings of the experiment `susceptibility`: chi, xi and C(r) of every denoiser, beside theory.
+
+chi/DENOISER/T, xi/DENOISER/T     measured, of exact, trained, chain and mixture; predicted, of `mean-field` and `field`
+changed/DENOISER/T                measured, the fraction of symbols changed
+correlation/DENOISER/T/R          measured at three noise levels, C(r)/C(0)
+ratio/T                           difference, chi of trained over exact, on the same data with the same noise
+peak-above-first/CONTROL          measured, chi at its peak above that of the first noise level; `last` likewise
+gap/PAIR                          difference, the largest of two curves of chi, percent; its note says where
+excess-loss/N, bayes-loss/N       of the network of grammar N
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from diffusion.measure import (
+    Estimate,
+    RingGeometry,
+    bootstrap,
+    correlation,
+    correlation_length,
+    locate_peak,
+    susceptibility,
+)
+from phasetree.experiment import Finding, Findings, config_of, curve_findings
+from phasetree.experiments.susceptibility.stages import geometry, rows_of
+from phasetree.findings import path
+from phasetree.recipes.training import named_key, training_findings
+from theory import gaussian_field, mean_field, pair_correlation
+
+CONTROLS = {"chain": "Markov chain", "mixture": "flat mixture"}
+FIELD_SITES, FIELD_EXPONENT = 256, 1.0
+
+
+def analyse(dataset: xr.Dataset) -> Findings:
+    """Predictions, measurements, and their differences."""
+    config, found = config_of(dataset), []
+    if config.process == "epsilon":
+        found += _mean_field(dataset)
+    if config.controls:
+        found += _gaussian_field(dataset)
+    for name in map(str, dataset.denoiser.values):
+        found += _measured(dataset, name)
+    for index in tree_levels(dataset):
+        for name in ("exact", "trained"):
+            if name in dataset.denoiser:
+                found += _correlations(dataset, name, index)
+    if "trained" in dataset.denoiser:
+        found += _ratios(dataset)
+    found += [finding for name in CONTROLS if name in dataset.denoiser for finding in _peak(dataset, name)]
+    findings = Findings([*found, *training_findings(dataset)])
+    if "trained" in dataset.denoiser:
+        found.append(_gap(dataset, "trained-exact", findings.curve("ratio")))
+    if config.process == "epsilon":
+        theory, exact = findings.curve("chi/mean-field"), findings.curve("chi/exact")
+        ratio = Estimate(exact.value / theory.value, exact.stderr / theory.value)
+        found.append(_gap(dataset, "exact-mean-field", ratio))
+    return Findings([*found, *training_findings(dataset)])
+
+
+def _measured(dataset: xr.Dataset, name: str) -> list[Finding]:
+    rows, times = sums_of(dataset, name), dataset.t.values
+    key, sites = named_key(config_of(dataset).seed, "bootstrap", 0), geometry(config_of(dataset))
+    found = []
+    for what, statistic, unit in (
+        ("chi", susceptibility, "sites"),
+        ("xi", lambda sums: correlation_length(sums, sites), "sites"),
+    ):
+        estimate = jax.jit(bootstrap, static_argnums=2)(jax.random.clone(key), rows, statistic)
+        found += curve_findings((what, name), times, estimate, "measured", unit)
+    changed = rows_of(dataset.sel(denoiser=name)[["sums", "fraction"]]).fraction.transpose("row", "t").values
+    error = np.std(changed, 0, ddof=1) / len(changed) ** 0.5 if len(changed) > 1 else np.full(len(times), np.nan)
+    fraction = Estimate(jnp.asarray(changed.mean(0)), jnp.asarray(error))
+    return [*found, *curve_findings(("changed", name), times, fraction, "measured", "1")]
+
+
+def _mean_field(dataset: xr.Dataset) -> list[Finding]:
+    config, noise = config_of(dataset), jnp.asarray(dataset.t.values, float)
+    sizes = config.depth, config.num_symbols, config.num_synonyms, config.branching
+    sums = pair_correlation.mean_field_sums(noise, *sizes) * config.branching**config.depth
+    chi, xi = susceptibility(sums), correlation_length(sums, geometry(config_of(dataset)))
+    changed = 1 - mean_field.level_beliefs(noise, *sizes).marginal[-1]
+    values = {"chi": (chi, "sites"), "xi": (xi, "sites"), "changed": (changed, "1")}
+    return [f for what, (value, unit) in values.items() for f in _predicted(dataset, what, "mean-field", value, unit)]
+
+
+def _gaussian_field(dataset: xr.Dataset) -> list[Finding]:
+    """Of a field of 256 sites with spectrum 1/k; its noise is the fraction of variance that is noise."""
+    noise = jnp.asarray(dataset.t.values, float)
+    spectrum = gaussian_field.power_law_spectrum(FIELD_SITES, FIELD_EXPONENT)
+    sums = gaussian_field.change_sums(spectrum, jnp.sqrt(1 - noise), jnp.sqrt(noise))
+    xi = correlation_length(sums, RingGeometry(FIELD_SITES))
+    chi = _predicted(dataset, "chi", "field", susceptibility(sums), "sites")
+    return [*chi, *_predicted(dataset, "xi", "field", xi, "sites")]
+
+
+def _predicted(dataset: xr.Dataset, what: str, of: str, values: Array, unit: str) -> list[Finding]:
+    exact = Estimate(values, jnp.zeros_like(values))
+    return curve_findings((what, of), dataset.t.values, exact, "predicted", unit)
+
+
+def _correlations(dataset: xr.Dataset, name: str, index: int) -> list[Finding]:
+    """C(r)/C(0) at one noise level."""
+    sites, rows = geometry(config_of(dataset)), sums_of(dataset, name)[:, index]
+    curve = _bootstrap(rows, lambda mean: correlation(mean, sites))
+    where = ("correlation", name, float(dataset.t[index]))
+    return curve_findings(where, dataset.distance.values, curve, "measured", "1")
+
+
+def _ratios(dataset: xr.Dataset) -> list[Finding]:
+    """Row i of both is the same data with the same noise."""
+    both = jnp.stack([sums_of(dataset, "trained"), sums_of(dataset, "exact")], 1)
+    ratio = _bootstrap(both, lambda mean: susceptibility(mean[0]) / susceptibility(mean[1]))
+    return curve_findings(("ratio",), dataset.t.values, ratio, "difference", "1")
+
+
+def _peak(dataset: xr.Dataset, name: str) -> list[Finding]:
+    key = jax.random.key(config_of(dataset).seed)
+    peak = jax.jit(locate_peak)(key, jnp.asarray(dataset.t.values, float), sums_of(dataset, name))
+    return [
+        Finding(path("peak-above-first", name), peak.above_first, "measured", "sites"),
+        Finding(path("peak-above-last", name), peak.above_last, "measured", "sites"),
+    ]
+
+
+def _gap(dataset: xr.Dataset, pair: str, ratio: Estimate) -> Finding:
+    """The largest deviation of a ratio from 1, percent."""
+    worst = int(jnp.nanargmax(jnp.abs(ratio.value - 1)))
+    gap = Estimate(100 * (ratio.value[worst] - 1), 100 * ratio.stderr[worst])
+    return Finding(path("gap", pair), gap, "difference", "%", f"t = {float(dataset.t[worst]):.3g}")
+
+
+def top(dataset: xr.Dataset, findings: Findings, name: str) -> float:
+    """The noise level at which a curve's chi is largest."""
+    return float(dataset.t[int(jnp.nanargmax(findings.curve("chi", name).value))])
+
+
+def tree_levels(dataset: xr.Dataset) -> list[int]:
+    """Indices of the noise levels at which trees are kept; each of them once."""
+    return sorted({int(np.argmin(abs(dataset.t.values - t))) for t in dataset.tree_time.values})
+
+
+def sums_of(dataset: xr.Dataset, name: str) -> Float[Array, "rows t distances"]:
+    """S(r) in independent rows."""
+    rows = rows_of(dataset.sel(denoiser=name)[["sums", "fraction"]])
+    return jnp.asarray(rows.sums.transpose("row", "t", "distance").values, float)
+
+
+def _bootstrap(rows: Array, statistic) -> Estimate:
+    return jax.jit(lambda rows: bootstrap(jax.random.key(0), rows, statistic))(rows)

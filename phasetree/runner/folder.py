@@ -1,0 +1,147 @@
+"""The folder of one run: claimed by its identity, locked while it runs, every file whole and checked.
+
+A file is written under a hidden name and renamed, after its checksum: a kill leaves the file before, or none, and what
+was left under a hidden name goes when the folder is opened again. Every read compares the checksum, so that a flipped
+bit is an error and never a number. From the folder, `cat $(find checksums -type f) | sha256sum -c` checks it by hand.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from diffusion import FolderError
+from phasetree.runner.lock import Lock
+
+ELSEWHERE = "choose another folder with --out"
+OURS = {"lock", "checksums", ".config.json.part"}  # what a run that was killed at once leaves
+
+
+class RunFolder:
+    """The folder of one run, open: nobody else can open it until it is closed."""
+
+    def __init__(self, folder: str | os.PathLike, identity: dict[str, Any]):
+        """Open or create `folder` for the run of this identity, JSON values, which is kept in `config.json`.
+
+        Raises:
+          FolderError: if it cannot be written, is in use, holds another run, or is no run's.
+        """
+        self.path = pathlib.Path(folder).expanduser()
+        self._made = [parent for parent in self.path.parents if not parent.exists()]  # innermost first
+        with self._writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.has("config.json") and {entry.name for entry in self.path.iterdir()} - OURS:
+                raise FolderError(f"{self.path} is not empty and holds no run of this program: {ELSEWHERE}")
+            self._lock = Lock(self.path / "lock")
+            for part in self.path.glob("**/.*.part"):
+                part.unlink()
+        self.identity = json.dumps(identity, indent=1) + "\n"
+        """As JSON, the content of `config.json`."""
+        try:
+            self._claim(identity)
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim(self, identity: dict[str, Any]) -> None:
+        if not self.has("config.json"):
+            self.write("config.json", self.identity.encode())
+            return
+        advice = f"delete {self.path} to start again, or {ELSEWHERE}"
+        try:
+            kept = dict(json.loads(self.read("config.json", advice)))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise FolderError(f"{self.path / 'config.json'} is damaged: {advice}") from error
+        differing = [name for name in {**kept, **identity} if kept.get(name) != identity.get(name)]
+        if differing:
+            there_here = "; ".join(f"{_shown(n)} = {_shown(kept.get(n))} there, {_shown(identity.get(n))} here"
+                                   for n in differing)  # fmt: skip
+            raise FolderError(f"{self.path} holds another run ({there_here}): {ELSEWHERE}, or delete it")
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keep a file, and its checksum.
+
+        Raises:
+          FolderError: if it cannot be written, as on a full disk.
+        """
+        file = self.path / name
+        with self._writing(file):
+            _replace(_checksum_file(self.path, name), _checksum(name, content))
+            _replace(file, content)
+
+    def read(self, name: str, advice: str) -> bytes:
+        """What was written, see `read_checked`."""
+        return read_checked(self.path, name, advice)
+
+    def close(self) -> None:
+        """Let others open the folder."""
+        self._lock.release()
+
+    @contextlib.contextmanager
+    def removed_if_unused(self) -> Iterator[None]:
+        """Remove the folder if what runs inside fails before a stage or a checkpoint is kept: the run was no run."""
+        try:
+            yield
+        except BaseException:
+            if not any(file.is_file() for kept in ("stages", "checkpoints") for file in (self.path / kept).rglob("*")):
+                shutil.rmtree(self.path)
+                with contextlib.suppress(OSError):  # another run may live there by now
+                    for parent in self._made:
+                        parent.rmdir()
+            raise
+
+    @contextlib.contextmanager
+    def _writing(self, file: pathlib.Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FolderError(f"cannot write to {file}: {error.strerror}; {ELSEWHERE}") from error
+
+
+def read_checked(folder: pathlib.Path, name: str, advice: str) -> bytes:
+    """A file of a run's folder.
+
+    Raises:
+      FolderError: if the file or its checksum is missing or damaged; `advice` says what to do.
+    """
+    try:
+        content, checksum = (folder / name).read_bytes(), _checksum_file(folder, name).read_bytes()
+    except OSError as error:
+        raise FolderError(f"{error.filename} cannot be read ({error.strerror}): {advice}") from error
+    if checksum != _checksum(name, content):
+        raise FolderError(f"{folder / name} is damaged: {advice}")
+    return content
+
+
+def _checksum(name: str, content: bytes) -> bytes:
+    """A line as of the program sha256sum."""
+    return f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()
+
+
+def _checksum_file(folder: pathlib.Path, name: str) -> pathlib.Path:
+    return folder / "checksums" / f"{name}.sha256"
+
+
+def _replace(file: pathlib.Path, content: bytes) -> None:
+    """Write under a hidden name, which only a kill leaves behind, and rename."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(file)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _shown(value: object, most: int = 80) -> str:
+    """A value of a file that may be a stranger's: short, in printable ASCII."""
+    text = value if isinstance(value, str) and value.isidentifier() and value.isascii() else json.dumps(value)
+    return text if len(text) <= most else text[:most] + "..."

@@ -1,0 +1,112 @@
+"""Runs the stages of a plan in this process, one after the other; each is kept when it is done and read when it is not.
+
+A model that training made is not kept here: it comes back from its checkpoints, by calling the stage again, when a
+stage that needs it has to be computed.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import xarray as xr
+
+from diffusion import FolderError
+from phasetree.experiment import Inputs, Stage, Training
+from phasetree.progress import AbstractProgress, Progress, Silent
+from phasetree.runner.folder import RunFolder
+from phasetree.runner.identity import stage_identity
+
+
+def run_stages(stages: list[Stage], config: Any, folder: RunFolder, progress: Progress) -> dict[str, xr.Dataset]:
+    """The result of every stage by name; of a training stage, what it recorded.
+
+    Raises:
+      ValueError: if two stages share a name, or one needs a stage that does not come before it.
+      FolderError: if a file cannot be written or is damaged.
+    """
+    return _Run(stages, config, folder, progress).results()
+
+
+def to_bytes(dataset: xr.Dataset) -> bytes:
+    """A netCDF file, made in memory: the HDF5 library aborts the process where it finds a full disk."""
+    file = io.BytesIO()
+    dataset.to_netcdf(file, engine="h5netcdf")
+    return file.getvalue()
+
+
+class _Run:
+    """The stages, what they have given so far, and which models are in memory."""
+
+    def __init__(self, stages: list[Stage], config: Any, folder: RunFolder, progress: Progress):
+        self.stages = {stage.name: stage for stage in stages}
+        self.config, self.folder, self.progress = config, folder, progress
+        self.identities: dict[str, str] = {}
+        for stage in stages:
+            if stage.name in self.identities:
+                raise ValueError(f"two stages are named {stage.name!r}: give each a name of its own")
+            if missing := [name for name in stage.inputs if name not in self.identities]:
+                raise ValueError(f"stage {stage.name!r} needs {missing[0]!r}, which does not come before it")
+            self.identities[stage.name] = stage_identity(stage, self.identities)
+        self.done: dict[str, xr.Dataset] = {}
+        self.trainings: set[str] = set()
+        self.models: dict[str, Training] = {}
+
+    def results(self) -> dict[str, xr.Dataset]:
+        waiting = list(self.stages.values())
+        while waiting:
+            stage = waiting.pop(0)
+            self.progress.stage(stage.name, stage.units)
+            file = f"stages/{stage.name}.nc"
+            dataset = self._kept(file, self.identities[stage.name], lambda s=stage: self._computed(s))
+            if dataset.attrs.pop("training", 0):
+                self.trainings.add(stage.name)
+            self.done[stage.name] = dataset
+            needed = {name for later in waiting for name in later.inputs}
+            self.models = {name: model for name, model in self.models.items() if name in needed}
+        return self.done
+
+    def _computed(self, stage: Stage) -> xr.Dataset:
+        result = self._called(stage, self.progress)
+        if isinstance(result, Training):
+            self.models[stage.name] = result
+            return result.record.assign_attrs(training=1)
+        return result
+
+    def _called(self, stage: Stage, progress: AbstractProgress) -> xr.Dataset | Training:
+        given: Mapping[str, Any] = {name: self._result(name) for name in stage.inputs}
+        folder, identity = self.folder.path / "checkpoints" / stage.name, self.identities[stage.name]
+
+        def keep(name: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+            return self._kept(f"stages/{stage.name}/{name}.nc", identity, compute)
+
+        key = jax.random.key(self.config.seed)
+        try:
+            return stage.function(self.config, key, Inputs(given, folder, progress, keep, stage.units), **stage.options)
+        except Exception as error:
+            error.add_note(f"in stage {stage.name!r}")
+            raise
+
+    def _result(self, name: str) -> xr.Dataset | Training:
+        """A dataset as kept; of a training stage the model too, from its checkpoints if it is not in memory."""
+        if name not in self.trainings:
+            return self.done[name]
+        if name not in self.models:
+            result = self._called(self.stages[name], Silent())
+            assert isinstance(result, Training)
+            self.models[name] = result
+        return self.models[name]
+
+    def _kept(self, file: str, identity: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+        """Read if it was kept, else computed, kept, and read: the same in both cases."""
+        advice = "delete it, and the next run computes that stage again"
+        if not self.folder.has(file):
+            self.folder.write(file, to_bytes(compute().assign_attrs(stage=identity)))
+        content = self.folder.read(file, advice)
+        try:
+            dataset = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+        except Exception as error:  # the readers below raise many types
+            raise FolderError(f"{self.folder.path / file} is damaged: {advice}") from error
+        if dataset.attrs.pop("stage", None) != identity:
+            raise FolderError(f"{self.folder.path / file} is of a stage with other options or inputs: {advice}")
+        return dataset
