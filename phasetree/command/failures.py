@@ -63,7 +63,9 @@ def explain(error: Exception, words: Sequence[str], config: Any = None) -> Failu
         return Failure(FAILED, message)
     if isinstance(error, FloatingPointError):
         return Failure(FAILED, f"{message}; JAX_DEBUG_NANS asks for this stop: unset it to run")
-    if isinstance(error, UsageError) or (isinstance(error, ValueError | OSError) and _raised_by_us(error, words[0])):
+    if isinstance(error, UsageError) or (
+        isinstance(error, ValueError | FileNotFoundError) and _raised_by_us(error, words[0])
+    ):
         return Failure(USAGE, message)
     if isinstance(error, OSError):
         full = "; what is finished is kept: the same command continues" if error.errno == errno.ENOSPC else ""

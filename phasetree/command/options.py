@@ -7,6 +7,7 @@ list explains all options, `--preset` first. tyro draws its complaints in a box;
 import contextlib
 import dataclasses
 import io
+import itertools
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,10 +118,11 @@ def _one_sentence() -> Iterator[None]:
 
 
 def _sentence(box: str) -> str:
-    """The complaint, which ends at the first rule, and the options that it suggests."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    rows = [line.strip("│| ") for line in plain.splitlines() if line[:1] in ("│", "|")]
-    rules = [number for number, row in enumerate(rows) if row and not row.strip("─-")] or [len(rows)]
-    sentence = re.sub(r"^Error parsing (?!-)\w+: ", "", " ".join(rows[: rules[0]]))  # there, our config's own words
-    near = [row.split(",")[0] for row in rows[rules[0] :] if row.startswith("--")] if "Perhaps" in plain else []
+    """The complaint, which stands between the title and the first rule below it, and the options that it suggests."""
+    rows = [row.strip("│ ") for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    parts = [list(part) for rule, part in itertools.groupby(rows[1:], lambda row: not row.strip("─-╰╯")) if not rule]
+    if not parts:
+        return box.strip()
+    sentence = re.sub(r"^Error parsing (?!-)\w+: ", "", " ".join(parts[0]))  # there, our config's own words
+    near = [row.split(",")[0] for part in parts if part[0].startswith("Perhaps") for row in part if row[:2] == "--"]
     return f"{sentence} (perhaps {' or '.join(near)})" if near else sentence

@@ -22,14 +22,14 @@ def settings_of_a_run() -> Iterator[None]:
     """
     import jax
 
-    before = {name: jax.config.values[name] for name in ("jax_enable_x64", *_cache_settings(None))}
+    before = {name: jax.config.values[name] for name in _cache_settings(None)}
     backend = os.environ.get("MPLBACKEND")
     os.environ["MPLBACKEND"] = "agg"
     try:
         _check_devices()
-        jax.config.update("jax_enable_x64", True)
-        _keep_programs(jax.config.values["jax_compilation_cache_dir"])
-        yield
+        _keep_programs(before["jax_compilation_cache_dir"])
+        with jax.enable_x64(True):
+            yield
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
