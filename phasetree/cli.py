@@ -28,7 +28,8 @@ experiments:
 EXPERIMENT may also be the dotted name of a module of one's own. Every run writes one folder (--out, default
 results/EXPERIMENT-PRESET-seedN; a text file or a set of images adds its name) with data, figure, configuration and
 provenance. The same command again resumes a run that was interrupted, or prints a finished one. --debug shows the
-traceback of an error."""
+traceback of an error. Compiled programs are kept in ~/.cache/phasetree; PHASETREE_CACHE names another
+folder, or is "off"."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +74,7 @@ def _run_experiment(name: str, *options: str) -> int:
     from phasetree.command.failures import explain
     from phasetree.command.options import first_options, read_options
     from phasetree.command.settings import settings_of_a_run
+    from phasetree.runner.choose import find_experiment
 
     config, debug = None, False
     try:
@@ -81,6 +83,8 @@ def _run_experiment(name: str, *options: str) -> int:
         debug = first.debug
         with settings_of_a_run():
             module = import_experiment(module_name)
+            if "." in name:
+                find_experiment(module)  # names what is missing in a module of one's own
             config, out = read_options(f"phasetree {name}", module.PRESETS, first.preset, options)
             _run(name, module, config, out)
     except BrokenPipeError:
@@ -89,7 +93,7 @@ def _run_experiment(name: str, *options: str) -> int:
         if debug:
             raise
         status, sentence = explain(error, [name, *options], config)
-        complain(f"phasetree {name}: {sentence}")
+        complain(f"phasetree {name}: {' '.join(sentence.split())}")
         return status
     return 0
 

@@ -33,7 +33,7 @@ def module_of(name: str) -> str:
     """
     if name in summaries():
         return "phasetree.experiments." + name.replace("-", "_")
-    if "." in name:
+    if "." in name and all(part.isidentifier() for part in name.split(".")):
         return name
     raise UsageError(f"no experiment {name!r}; there are: {', '.join(summaries())}")
 

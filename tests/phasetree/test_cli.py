@@ -71,6 +71,8 @@ def test_home_is_expanded(monkeypatch, tmp_path):
     [
         (["transitions"], "no experiment 'transitions'; there are: collapse"),
         (["no.such.module"], "no module 'no.such.module'"),
+        ([".module"], "no experiment '.module'"),
+        (["os.path"], "posixpath is no experiment: it has no Config"),
         ([OWN, "--preset", "huge"], "--preset huge: choose one of default, many"),
         ([OWN, "--preset"], "Missing value for argument '--preset'"),
         ([OWN, "--sed", "3"], "Unrecognized options: --sed, 3 (perhaps --seed INT)"),
