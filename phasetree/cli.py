@@ -1,135 +1,110 @@
-"""The command line: `phasetree EXPERIMENT [options]`, `phasetree list`.
+"""The command line: `phasetree EXPERIMENT [options]`; without an experiment it lists them.
 
-An experiment is a package in `phasetree.experiments`, see `phasetree.experiment`. Its options are the config's fields,
-explained by their docstrings; the config's `label` names the folder. Only the chosen experiment is imported.
+An experiment is a module as `phasetree.experiment` describes it. Its options are the fields of its config, explained by
+their docstrings. Only the chosen experiment is imported. What surrounds a run is in `phasetree.command`.
 """
 
-import itertools
-import os
+import importlib.metadata
 import pathlib
+import signal
 import sys
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
-EXPERIMENTS = {
-    "transition": "the noise at which each level of a random hierarchy is lost: trained, exact, theory",
-    "susceptibility": "which symbols change together, and how far apart: trained, exact, theory, controls",
-    "text": "which tokens of a real text change together, and how far apart; a shuffled control",
-    "images": "which patches of real images change together, and where the class is lost",
-    "speciation": "when a diffusion decides between two Gaussian clusters: trained, exact, theory",
-    "windows": "which level of a tree of clusters is decided when: trained, exact, theory",
-    "collapse": "when the exact score of a finite training set falls onto its points: measured, exact, limit",
-    "memorisation-time": "how long training takes to generalise and to memorise, against the number of points",
-    "text-demo": "train on a real text, noise and regenerate passages, bits per character",
-}
+from phasetree.command.experiments import import_experiment, module_of, summaries
+from phasetree.command.interrupt import ending_on_interrupt
+from phasetree.command.terminal import any_encoding, close_quietly, complain, printable, show
+
+CLOSED = 141  # the status of a program that writes to a closed pipe, by convention
 
 USAGE = """usage: phasetree EXPERIMENT [options]
-       phasetree EXPERIMENT --help     every option, with its unit
-       phasetree list                  the experiments
+       phasetree EXPERIMENT --help     its presets, and every option with its unit
+       phasetree --version
 
-Every run writes one folder (--out, default results/EXPERIMENT-PRESET-seedN; a text file adds its name) with data,
-figure, configuration and provenance. The same command again resumes a run that was interrupted, or prints a finished
-one."""
+experiments:
+{experiments}
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 done, 1 the run failed, 2 wrong usage, 130 interrupted)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help", "list"):
-        print(USAGE if arguments[:1] != ["list"] else "\n".join(f"{k:14} {v}" for k, v in EXPERIMENTS.items()))
-        return 0 if arguments else 2
-    name, *options = arguments
-    if name not in EXPERIMENTS:
-        print(f"phasetree: no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}", file=sys.stderr)
-        return 2
-    _prepare_jax()
-    try:
-        return _run(name, options)
-    except KeyboardInterrupt:
-        print("\nphasetree: interrupted; the same command again continues from the last checkpoint", file=sys.stderr)
-        return 130
+EXPERIMENT may also be the dotted name of a module of one's own. Every run writes one folder (--out, default
+results/EXPERIMENT-PRESET-seedN; a text file or a set of images adds its name) with data, figure, configuration and
+provenance. The same command again resumes a run that was interrupted, or prints a finished one. --debug shows the
+traceback of an error. Compiled programs are kept in ~/.cache/phasetree; PHASETREE_CACHE names another
+folder, or is "off"."""
 
 
-def _prepare_jax() -> None:
-    """float64 for theory, and compiled programs kept between runs (PHASETREE_CACHE=off turns that off)."""
-    import jax
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
 
-    jax.config.update("jax_enable_x64", True)
-    cache = os.environ.get("PHASETREE_CACHE", str(pathlib.Path.home() / ".cache" / "phasetree"))
-    if cache != "off":
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    Returns:
+      The exit status: 0 done, 1 the run failed, 2 the input cannot be used, 70 a bug of phasetree, 130 interrupted, 141
+      the reader of the output has gone.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with any_encoding():
+        try:
+            with ending_on_interrupt():
+                status = _command(words)
+            sys.stdout.flush()
+            if arguments is None:  # a program that has done its work: there is nothing to interrupt in its end
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except BrokenPipeError:
+            close_quietly()
+            return CLOSED
+        except SystemExit as end:  # of --help, or interrupted
+            return int(end.code or 0)
+    return status
 
 
-def _run(name: str, options: list[str]) -> int:
-    import jax
+def _command(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE.format(experiments="\n".join(f"  {name:18} {line}" for name, line in summaries().items())))
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"phasetree {importlib.metadata.version('phasetree')}")
+        return 0
+    for word in words:
+        if printable(word) != word or "\n" in word:
+            complain(f"phasetree: {printable(word)!r} holds control characters: type it without them")
+            return 2
+    return _run_experiment(*words)
 
-    from diffusion import FolderError, NonFiniteLossError
+
+def _run_experiment(name: str, *options: str) -> int:
+    """Run it, with every failure reported in one line, or with its traceback after --debug."""
+    from phasetree.command.failures import explain
+    from phasetree.command.options import first_options, read_options
+    from phasetree.command.settings import settings_of_a_run
     from phasetree.runner.choose import find_experiment
-    from phasetree.runner.run import execute
 
+    config, debug = None, False
     try:
-        _, experiment = find_experiment(name)
-        config, out = _parse(name, experiment.PRESETS, options)
-        result = execute(name, experiment, config, out)
-    except jax.errors.JaxRuntimeError as error:
-        if "out of memory" not in str(error).lower():
+        module_name = module_of(name)
+        first = first_options(options)
+        debug = first.debug
+        with settings_of_a_run():
+            module = import_experiment(module_name)
+            if "." in name:
+                find_experiment(module)  # names what is missing in a module of one's own
+            config, out = read_options(f"phasetree {name}", module.PRESETS, first.preset, options)
+            _run(module, config, out)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if debug:
             raise
-        print(f"phasetree {name}: {str(error).splitlines()[0]}: ask for a smaller problem", file=sys.stderr)
-        return 1
-    except (FolderError, NonFiniteLossError, ValueError, OSError, ImportError) as error:
-        print(f"phasetree {name}: {error}", file=sys.stderr)
-        return 1
-    _show(result.report.markdown().removesuffix("\n"))
-    print(f"\nwritten to {result.folder}/: data.nc, findings.json, figure.png, figure.pdf, report.md, config.json")
+        status, sentence = explain(error, [name, *options], config)
+        complain(f"phasetree {name}: {' '.join(sentence.split())}")
+        return status
     return 0
 
 
-def _parse(name: str, presets: Mapping[str, Any], options: list[str]):
-    """The config of the chosen preset with the given options on top, and the output folder."""
-    import tyro
+def _run(module: ModuleType, config: Any, out: pathlib.Path | None) -> None:
+    from phasetree.runner.choose import find_experiment
+    from phasetree.runner.run import execute
 
-    chosen = _option("--preset", options) or "default"
-    if chosen not in presets:
-        raise ValueError(f"--preset {chosen}: choose one of {', '.join(presets)}")
-    preset = presets[chosen]
-
-    out_help = (
-        "Folder of the run, default results/EXPERIMENT-PRESET-seedN (a text file adds its name). If it holds this "
-        "run, the run continues."
-    )
-    out_type = Annotated[pathlib.Path | None, tyro.conf.arg(help=out_help, metavar="PATH")]
-
-    def command(config, out=None):
-        return config, out
-
-    command.__annotations__ = {"config": type(preset), "out": out_type}
-    command.__defaults__ = (preset, None)
-
-    return tyro.cli(
-        command,
-        args=options,
-        prog=f"phasetree {name}",
-        description=type(preset).__doc__,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-
-
-def _option(flag: str, options: list[str]) -> str | None:
-    for word, following in itertools.pairwise([*options, None]):
-        if word == flag:
-            return following
-        if word and word.startswith(flag + "="):
-            return word.split("=", 1)[1]
-    return None
-
-
-def _show(report: str) -> None:
-    from rich.console import Console
-    from rich.markdown import Markdown
-
-    Console().print(Markdown(report))
+    result = execute(*find_experiment(module), config, out)
+    files = "data.nc, findings.json, figure.png, figure.pdf, report.md, config.json, provenance.json"
+    show(result.report.markdown(), f"written to {result.folder}/: {files}")
 
 
 if __name__ == "__main__":

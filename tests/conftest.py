@@ -1,14 +1,36 @@
-"""Test-wide settings: float64 on, every implicit promotion and every reused key an error."""
+"""Test-wide settings: float64 on, every implicit promotion and every reused key an error.
+
+Most of the suite takes its time to compile, hundreds of small programs a file. So the optimiser is off,
+which takes a quarter of the processor time off and leaves values as they are. A file whose tests compute long, or are
+about speed, opts out: `pytestmark = pytest.mark.optimised`.
+"""
 
 import os
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/phasetree-tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # also of the programs that tests start
 
 import jax
+import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimised_where_marked(request):
+    """Compile with the optimiser in a module that is marked so, in this process and in those that it starts."""
+    if request.node.get_closest_marker("optimised") is None:
+        yield
+        return
+    setting = "jax_disable_most_optimizations"
+    before = jax.config.values[setting]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(setting.upper(), "0")
+        jax.config.update(setting, False)
+        yield
+        jax.config.update(setting, before)

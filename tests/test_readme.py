@@ -24,6 +24,15 @@ def test_the_ten_lines_print_what_the_readme_shows():
         assert abs(float(got) - float(told)) <= (5 if told == "52" else 1e-9)  # 1000 draws: 1.6% standard error
 
 
+def test_two_commands_make_their_own_environment():
+    """`.ci/run` reads them from here and runs them as they stand."""
+    first, second = re.findall(r"^```sh\n(.*?)\n```$", README, re.DOTALL | re.MULTILINE)
+    for command in (first, second):
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ")
+    assert first.endswith(" && .venv/bin/phasetree transition") and second.endswith(" && .venv/bin/pytest -n 2")
+    assert second in (ROOT / "CONTRIBUTING.md").read_text()
+
+
 def test_the_figure_and_the_pages_it_points_to_exist():
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -1,13 +1,16 @@
-"""What every experiment asks of its options."""
+"""What every experiment asks of its options, among it that their sizes fit into memory: before any array exists."""
 
+import contextlib
 import math
+import os
+import pathlib
 from typing import Any
 
 import numpy as np
 
 
 def check_options(config: Any, **least: int) -> None:
-    """The seed is one, and each option named is at least the number given.
+    """Check that the seed is in range and that each option named is at least the number given.
 
     Raises:
       ValueError: naming the option, its value and the least.
@@ -43,3 +46,60 @@ def check_positive(config: Any, *names: str) -> None:
         with np.errstate(over="ignore"):
             if not (len(values) and (values > 0).all() and np.isfinite(values**2).all()):
                 raise ValueError(f"{name} = {getattr(config, name)}: must be positive and finite")
+
+
+def check_memory(numbers: float, what: str, lower: str) -> None:
+    """Check that `numbers` numbers of 4 bytes, of which a run holds at least so many at a time, fit into memory.
+
+    Args:
+      what: the options with their values, and what they ask for.
+      lower: the options to lower.
+
+    Raises:
+      ValueError: saying how much is asked for and how much there is.
+    """
+    if 4 * numbers > memory():
+        needed = f"{4e-9 * numbers:.3g} GB" if 4e-9 * numbers < 1e100 else "more memory than any machine has"
+        raise ValueError(f"{what} need {needed}, this machine has {memory() / 1e9:.3g} GB: lower {lower}")
+
+
+def check_grammar(config: Any) -> None:
+    """Check that the grammar of a config, and its `num_data` strings, fit into memory.
+
+    Held at a time are all strings of s^L symbols, the messages about one of them (v numbers at every leaf), and for
+    drawing rules a permutation of all v^s tuples; a rule table has v m s numbers for each of L levels.
+
+    Raises:
+      ValueError: naming the options and what they ask for.
+    """
+    v, m, s, depth = config.num_symbols, config.num_synonyms, config.branching, config.depth
+    if min(v, m, s, depth) < 1:
+        return  # refused as no grammar
+    check_memory(_power(v, s), f"num_symbols = {v}, branching = {s}: all v^s tuples", "num_symbols or branching")
+    check_memory(float(v) * m * s * depth, f"depth = {depth}: rules of all levels", "depth")
+    leaves = _power(s, depth)
+    check_memory(leaves * v, f"depth = {depth}, branching = {s}: the beliefs of one string", "depth or branching")
+    held = f"num_data = {config.num_data}, depth = {depth}, branching = {s}: the strings"
+    check_memory(leaves * config.num_data, held, "num_data, depth or branching")
+
+
+def memory() -> float:
+    """Bytes that this process may use: of the machine, of its control group and of its own limit; inf if unknown."""
+    limits = [math.inf]
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        limits.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # "max" stands for no limit
+            limits.append(float(int(pathlib.Path(file).read_text())))
+    with contextlib.suppress(ImportError, OSError):
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            limits.append(float(soft))
+    return min(limits)
+
+
+def _power(base: int, exponent: int) -> float:
+    """base^exponent, inf where that is beyond floating point."""
+    return math.exp(log) if (log := exponent * math.log(base)) < 700 else math.inf

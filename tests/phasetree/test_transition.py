@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from phasetree.cli import _option
-
 TINY = ["transition", "-v", "3", "-m", "2", "-L", "2", "-n", "20", "--width", "8", "--num-data", "200"]
 TINY += ["--num-times", "5", "--ensemble", "3", "--batch-size", "16"]
 TINY += ["--steps", "120", "--steps-per-chunk", "10", "--steps-per-checkpoint", "20"]
@@ -126,15 +124,7 @@ def test_a_damaged_stage_is_named(environment, finished, tmp_path):
     assert done.returncode == 1 and "transition.nc is damaged: delete it" in done.stderr
 
 
-def test_an_option_is_found_wherever_it_stands():
-    """Also where there is none, as in the README's first command."""
-    assert _option("--preset", []) is None
-    assert _option("--preset", ["--preset=quick", "--seed", "3"]) == "quick"
-    assert _option("--preset", ["--seed", "3", "--preset", "quick"]) == "quick"
-
-
 def test_help_explains_every_option(environment):
     shown = phasetree(environment, "transition", "--help").stdout
     for option in ("--num-symbols", "-v", "--process", "--learning-rate", "--seed", "--out"):
         assert option in shown
-    assert "transition" in phasetree(environment, "list").stdout

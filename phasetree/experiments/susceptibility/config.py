@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from diffusion import TrainConfig
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import check_grammar, check_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Config:
 
     def __post_init__(self):
         check_options(self, width=1)
+        check_grammar(self)
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name, least in {"num_times": 3, "num_data": 4, "num_trajectories": 2, "num_grammars": 1}.items():
             if getattr(self, name) < least:

@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from diffusion import TrainConfig
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import check_grammar, check_options
 
 # first and last noise time of the grid; for Gaussian noise in units of the infinite-depth threshold, if there is one
 TIMES = {"masking": (0.05, 0.95), "uniform": (0.05, 0.95), "gaussian": (0.2, 3.2), "epsilon": (0.05, 0.99)}
@@ -53,6 +53,7 @@ class Config:
 
     def __post_init__(self):
         check_options(self)
+        check_grammar(self)
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name in ("num_times", "num_data", "num_grammars", "ensemble"):
             if getattr(self, name) < 2 - (name == "num_grammars"):

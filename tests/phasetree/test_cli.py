@@ -1,0 +1,234 @@
+"""The command line on an experiment of one's own: what it prints, returns and leaves, also when something fails."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+import phasetree
+from diffusion import FolderError, NonFiniteLossError
+from phasetree.cli import main
+from phasetree.command.experiments import summaries
+from phasetree.command.interrupt import MESSAGE
+from phasetree.command.terminal import printable
+from phasetree.experiments import checks
+from phasetree.runner.choose import experiment_names
+from tests.phasetree import own_experiment as own
+
+OWN = own.__name__
+
+
+def lines(text):
+    return text.strip().splitlines()
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_without_an_experiment_it_lists_them(capsys, words):
+    assert main(words) == (0 if words else 2)
+    printed = capsys.readouterr().out
+    for name, summary in summaries().items():
+        assert f"  {name:18} {summary}\n" in printed and summary
+    assert set(summaries()) == set(experiment_names())
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.split()[1][0].isdigit()
+
+
+def test_help_shows_presets_with_their_sizes_first(capsys):
+    assert main(["speciation", "--help"]) == 0
+    printed = capsys.readouterr().out
+    presets = printed.index("paper          dimensions 64 256 1024 4096, ")
+    assert presets < printed.index("--preset {quick,default,paper}") < printed.index("--out PATH")
+    assert printed.index("--preset {") < min(printed.index(f"--{option} ") for option in ("seed", "std", "steps"))
+
+
+def test_a_run_prints_its_report_and_is_what_python_runs(capsys, tmp_path):
+    assert main([OWN, "--preset", "many", "--seed=3", "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    _, findings = phasetree.open_result(tmp_path / "run")
+    assert findings == phasetree.run(own, preset="many", seed=3, out=False).findings
+    assert f"Heads: {findings['heads'].value:.3f} of 2." in printed and "findings.json" in lines(printed)[-1]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["num_data"] == 1000
+
+
+def test_home_is_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main([OWN, "--out=~/runs"]) == 0
+    assert (tmp_path / "runs" / "data.nc").exists() and not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["transitions"], "no experiment 'transitions'; there are: collapse"),
+        (["no.such.module"], "no module 'no.such.module'"),
+        ([".module"], "no experiment '.module'"),
+        (["os.path"], "posixpath is no experiment: it has no Config"),
+        ([OWN, "--preset", "huge"], "--preset huge: choose one of default, many"),
+        ([OWN, "--preset"], "Missing value for argument '--preset'"),
+        ([OWN, "--sed", "3"], "Unrecognized options: --sed, 3 (perhaps --seed INT)"),
+        ([OWN, "--num-data", "many"], "--num-data: invalid literal for int()"),
+        ([OWN, "--num-data", "1"], f"phasetree {OWN}: num_data = 1: must be at least 2"),
+        ([OWN, "--out", "~nobody-of-this-name/run"], "there is no such user"),
+        ([OWN, "--out", "\x1b[31mred\x07"], "'\\\\x1b[31mred\\\\x07' holds control characters"),
+        (["transition", "--learning-rate", "-1"], "phasetree transition: learning_rate = -1.0: must be positive"),
+        (["transition", "--depth", "60"], "depth = 60, branching = 2: the beliefs of one string need 3.69e+10 GB"),
+        (["transition", "--depth", str(10**9)], "lower depth"),
+        (["transition", "-v", str(10**9)], "all v^s tuples need 4e+09 GB"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(capsys, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err and len(lines(shown.err)) == 1 and not shown.out
+    assert not list(tmp_path.iterdir())
+
+
+def of_numpy(dataset):
+    np.zeros(2).reshape(3)
+
+
+def raising(error):
+    def analyse(dataset):
+        raise error
+
+    return analyse
+
+
+@pytest.mark.parametrize(
+    ("analyse", "status", "message"),
+    [
+        (raising(FolderError("it is another run's")), 1, "it is another run's"),
+        (raising(NonFiniteLossError("lower the rate")), 1, "lower the rate"),
+        (raising(MemoryError()), 1, "out of memory: lower --num-data"),
+        (raising(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")), 1, "lower --num-data"),
+        (raising(OSError(28, "No space left on device")), 1, "the same command continues"),
+        (raising(FloatingPointError("invalid value (nan)")), 1, "unset it to run"),
+        (of_numpy, 1, "the experiment raised ValueError: cannot reshape array of size 2 into shape (3,)"),
+    ],
+)
+def test_failures_of_a_run_are_one_line(capsys, monkeypatch, tmp_path, analyse, status, message):
+    monkeypatch.setattr(own, "analyse", analyse)
+    assert main([OWN, "--out", str(tmp_path / "run")]) == status
+    shown = capsys.readouterr().err
+    assert message in shown and len([line for line in lines(shown) if "phasetree" in line]) == 1
+
+
+def test_a_bug_is_called_one_and_its_traceback_is_kept(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(own, "SUMMARY", own.SUMMARY)
+    monkeypatch.setattr("phasetree.runner.run.execute", of_numpy_called)
+    assert main(["speciation", "--out", str(tmp_path / "run")]) == 70
+    shown = capsys.readouterr().err
+    [file] = tmp_path.glob("phasetree-bug-*.txt")
+    assert len(lines(shown)) == 1 and "This is a bug of phasetree" in shown and str(file) in shown
+    kept = file.read_text()
+    assert "of_numpy_called" in kept and "phasetree speciation --out" in kept and f"jax {jax.__version__}" in kept
+
+
+def of_numpy_called(*arguments):
+    np.zeros(2).reshape(3)
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr(own, "analyse", raising(FolderError("this")))
+    with pytest.raises(FolderError, match="this"):
+        main([OWN, "--debug", "--out", str(tmp_path / "run")])
+
+
+def test_settings_are_as_before(capsys, monkeypatch, tmp_path):
+    """matplotlib would refuse that backend, JAX those programs; JAX computes in float32 before and after."""
+    monkeypatch.setenv("MPLBACKEND", "no-such-backend")
+    before = dict(jax.config.values)
+    with jax.enable_x64(False):
+        assert main([OWN, "--out", str(tmp_path / "run")]) == 0
+        assert jax.numpy.zeros(()).dtype == "float32"
+    assert dict(jax.config.values) == before and os.environ["MPLBACKEND"] == "no-such-backend"
+
+
+def child(source, **environment):
+    """The result of a Python program of its own."""
+    command = [sys.executable, "-c", textwrap.dedent(source)]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
+
+
+def test_a_device_that_is_not_there_is_named():
+    done = child(f"from phasetree.cli import main; raise SystemExit(main(['{OWN}']))", JAX_PLATFORMS="no-such-device")
+    assert done.returncode == 2 and len(lines(done.stderr)) == 1
+    assert "JAX_PLATFORMS=no-such-device: JAX cannot use it" in done.stderr
+
+
+def test_any_terminal_shows_help_and_its_end_is_quiet():
+    program = f"from phasetree.cli import main; raise SystemExit(main(['{OWN}', '--help']))"
+    done = child(program, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and "--preset" in done.stdout and not done.stderr
+    shell = f'{sys.executable} -c "{program}" 2>&1 | head -c 1; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "u" and not done.stderr and done.returncode in (0, 141)
+
+
+MOMENTS = {
+    "in Python": "os.kill(os.getpid(), signal.SIGINT); time.sleep(1000)",
+    "in a callback": """jax.block_until_ready(jax.jit(lambda x: jax.pure_callback(
+        lambda y: (os.kill(os.getpid(), signal.SIGINT), time.sleep(1000)), x, x))(jax.numpy.zeros(())))""",
+    "in a compiled call": """threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        jax.block_until_ready(jax.jit(lambda x: jax.lax.while_loop(lambda y: y < 1, lambda y: y / 2, x))(0.5))""",
+    "where it is swallowed": """try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            time.sleep(1000)""",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interrupt_ends_the_process_with_one_line_wherever_it_comes(moment):
+    source = f"""
+    import os, signal, threading, time
+    import jax
+    from phasetree.command.interrupt import ending_on_interrupt
+    with ending_on_interrupt():
+        {MOMENTS[moment]}
+    """
+    done = child(source)
+    assert (done.returncode, done.stderr) == (130, MESSAGE)
+
+
+def test_an_interrupted_run_continues(tmp_path):
+    interrupted = f"""
+    import os, signal
+    from phasetree.cli import main
+    from tests.phasetree import own_experiment as own
+    def collect(config, results):
+        os.kill(os.getpid(), signal.SIGINT)
+    own.collect = collect
+    raise SystemExit(main([own.__name__, "--out", {str(tmp_path / "run")!r}]))
+    """
+    done = child(interrupted)
+    assert done.returncode == 130 and MESSAGE.strip() in done.stderr and "Traceback" not in done.stderr
+    own.CALLS.clear()
+    assert main([OWN, "--out", str(tmp_path / "run")]) == 0
+    assert not own.CALLS, "finished stages were computed again"
+
+
+def test_what_steers_a_terminal_is_shown_as_escapes():
+    assert printable("a\x1b[2J\x07\x9b\u202eb\udc80\r") == "a\\x1b[2J\\x07\\x9b\\u202eb\\udc80\\r"
+    assert printable("Käfer, 甲虫\n\tβ 🪲") == "Käfer, 甲虫\n\tβ 🪲"
+
+
+def test_sizes_are_compared_with_the_memory_of_the_process():
+    assert 0 < checks.memory() < math.inf
+    checks.check_memory(checks.memory() / 8, "half of the memory", "nothing")
+    with pytest.raises(ValueError, match=r"a = 3: numbers need .* GB, this machine has .* GB: lower a"):
+        checks.check_memory(checks.memory(), "a = 3: numbers", "a")
+    with pytest.raises(ValueError, match="need more memory than any machine has"):
+        checks.check_memory(math.inf, "numbers", "a")
