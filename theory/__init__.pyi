@@ -4,8 +4,10 @@ from . import compare as compare
 from . import exact as exact
 from . import inference as inference
 from .ensemble import density_evolution as density_evolution
+from .ensemble import information as information
 from .ensemble import mean_field as mean_field
 from .ensemble import pair_correlation as pair_correlation
+from .ensemble import quenched as quenched
 from .gaussian import collapse as collapse
 from .gaussian import gaussian_field as gaussian_field
 from .gaussian import labelled as labelled

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from diffusion.measure import Estimate, bootstrap_crossings, locate_transition
+from diffusion.measure import Estimate, locate_difference, locate_transition
 
 
 class Comparison(eqx.Module):
@@ -19,9 +19,9 @@ class Comparison(eqx.Module):
 def compare_transitions(
     key: Key[Array, ""],
     noise_times: Float[Array, " times"],
-    predicted: Float[Array, "data times"],
-    measured: Float[Array, "rows times"],
-    threshold: float,
+    predicted: Float[Array, "*groups data times"],
+    measured: Float[Array, "*others rows times"],
+    threshold: float = 0.5,
     *,
     paired: bool = False,
 ) -> Comparison:
@@ -32,16 +32,13 @@ def compare_transitions(
         and what they have in common cancels in the error of the difference; else the errors add in squares.
 
     Raises:
-      ValueError: if paired curves have different numbers of rows.
+      ValueError: if paired curves have different numbers of rows; and as in `locate_transition`.
     """
-    if paired and len(predicted) != len(measured):
-        raise ValueError(f"paired curves have {len(predicted)} and {len(measured)} rows: row i must be one datum")
     predicted_key, measured_key, paired_key = jax.random.split(key, 3)
-    located = locate_transition(predicted_key, noise_times, predicted, threshold)
-    found = locate_transition(measured_key, noise_times, measured, threshold)
+    theory = locate_transition(predicted_key, noise_times, predicted, threshold)
+    located = locate_transition(measured_key, noise_times, measured, threshold)
     if paired:
-        both = jnp.stack([predicted, measured], -1)
-        error = jnp.std(jnp.diff(bootstrap_crossings(paired_key, noise_times, both, threshold)))
+        difference = locate_difference(paired_key, noise_times, predicted, measured, threshold)
     else:
-        error = jnp.hypot(located.stderr, found.stderr)
-    return Comparison(located, found, Estimate(found.value - located.value, error))
+        difference = Estimate(located.value - theory.value, jnp.hypot(theory.stderr, located.stderr))
+    return Comparison(theory, located, difference)

@@ -9,15 +9,19 @@ from .correlation import connected_sums_within as connected_sums_within
 from .correlation import correlation as correlation
 from .correlation import correlation_length as correlation_length
 from .correlation import displacement as displacement
+from .correlation import distance_of_others as distance_of_others
 from .correlation import locate_peak as locate_peak
 from .correlation import over_trajectories as over_trajectories
 from .correlation import susceptibility as susceptibility
-from .crossing import bootstrap_crossings as bootstrap_crossings
 from .crossing import halfway as halfway
+from .crossing import locate_crossing as locate_crossing
+from .crossing import locate_difference as locate_difference
 from .crossing import locate_transition as locate_transition
 from .estimate import Estimate as Estimate
 from .estimate import bootstrap as bootstrap
+from .estimate import bootstrap_groups as bootstrap_groups
 from .estimate import mean_estimate as mean_estimate
+from .estimate import student_factor as student_factor
 from .geometry import AbstractGeometry as AbstractGeometry
 from .geometry import GridGeometry as GridGeometry
 from .geometry import LineGeometry as LineGeometry
@@ -27,4 +31,6 @@ from .likelihood import log_density as log_density
 from .masked_likelihood import masked_costs as masked_costs
 from .masked_likelihood import stratified_numbers as stratified_numbers
 from .memorisation import is_copy as is_copy
+from .retention import among_valid as among_valid
+from .retention import is_valid as is_valid
 from .retention import level_retention as level_retention

@@ -13,9 +13,11 @@ taken together would add the differences between data to the correlation. With d
                                                         included; of symbols, 4 Var(number of changes) / (d C(0)),
     xi_q = sum_r r^(q+1) S(r) / sum_r r^q S(r)          correlation length, in sites.                              (3)
 
-xi_0, the mean distance of what changes with a site, has a denominator that noise cannot bring near 0, and is the one to
-measure. Where C(r) ~ r^-a f(r/xi), on a line or a tree, xi_q is proportional to xi only for q > a - 1: on theory
-curves, where exponents are asked for and a < 2, take q = 1.
+xi_0 counts the site itself, at distance 0: it is (chi - 1)/chi times the mean distance of the *others* that change with
+a site (`distance_of_others`), so that part of its rise is that of chi. Its denominator cannot come near 0, which makes
+it the quieter of the two; the distance of the others needs chi clearly above 1. Where C(r) ~ r^-a f(r/xi), on a line or
+a tree, xi_q is proportional to xi only for q > a - 1: on theory curves, where exponents are asked for and a < 2, take q
+= 1.
 
 (1) is needed only inside sums over pairs, which are quadratic forms of sigma - <sigma>: memory is that of the
 trajectories. Errors come from a bootstrap over data (`estimate.bootstrap` of the sums and one of the functions below).
@@ -205,6 +207,15 @@ def correlation_length(sums: Sums, geometry: AbstractGeometry, order: int = 0) -
     """xi_q of equation (3), in sites; q = `order`."""
     distances = jnp.asarray(geometry.distances, sums.dtype)
     return (sums @ distances ** (order + 1)) / (sums @ distances**order)
+
+
+def distance_of_others(sums: Sums, geometry: AbstractGeometry) -> Float[Array, "*grid"]:
+    """Mean distance of the other sites that change with a site, sum_(r>0) r S(r) / sum_(r>0) S(r), in sites.
+
+    Without meaning where chi is 1, where no other site changes with one: its bootstrap error is then large, or NaN.
+    """
+    others = sums[..., 1:]
+    return (others @ jnp.asarray(geometry.distances[1:], sums.dtype)) / jnp.sum(others, -1)
 
 
 class Peak(eqx.Module):

@@ -1,20 +1,34 @@
-r"""The transition locator: at which noise does a retention curve cross half-way? One function for every curve.
+r"""The transition locator: at which noise does a curve fall through a threshold? One function for every curve.
 
-Half-way is the mean of perfect retention and chance, (1 + 1/v) / 2 for v equally likely symbols. The mean curve is
-smoothed by a cubic through the 7 points around each noise level (Savitzky & Golay, Anal. Chem. 36, 1627, 1964: it cuts
-the variance to a third and leaves every cubic as it is), and crossed by linear interpolation. The error comes from a
-bootstrap over the rows: independent data or grammars. The noise levels of one row stay together, which keeps their
-correlations.
+The curve is a mean over rows, known at noise levels t_1 < t_2 < .. (of any spacing). Its *cell* is the pair of levels
+between which it falls: the last level before the largest sum over levels of (curve - threshold), and the next; for a
+falling curve this is the first pair above and below, and noise does not move it far. Through the 8 levels around the
+cell goes a cubic: of ln p/(1 - p) for probabilities (logistic regression, as a retention curve is nearly straight in
+its logit), of the value itself for other curves. The crossing is where the cubic reaches the threshold.
+
+What the error contains. (a) The spread of the crossing over rows drawn with repetition (`estimate`): data, sampling,
+and grammars where rows come in groups. (b) The grid: the distance to the crossing of the parabola through the same
+levels, as an embedded method of lower order. If more than half of the fall over the 8 levels lies in the cell (always
+so with two levels) no polynomial is to be trusted: the crossing is then linear interpolation, and the grid's error that
+of a number which is anywhere in the cell, its width over the square root of 12. Both add in squares.
+
+The threshold is the caller's. Retention of levels is compared at 1/2 throughout: density evolution's threshold of an
+infinite hierarchy is the same for any level between 1/v and 1, but a finite curve crosses (1 + 1/v)/2 (`halfway`)
+earlier by an amount that depends on v and on the depth, .044 at (v, m, s, L) = (8, 3, 2, 4).
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
-from .estimate import Estimate, resampled_means
+from .estimate import Estimate, independent_rows, resampled_means, spread_of_resamples
 
-_POINTS, _DEGREE = 7, 3
+_POINTS, _DEGREE = 8, 3
+_STEPS = 8  # of Newton's method, for the fit and for its root
+
+Rows = Float[Array, "*groups rows times"]
 
 
 def halfway(num_symbols: int) -> float:
@@ -25,65 +39,158 @@ def halfway(num_symbols: int) -> float:
 def locate_transition(
     key: Key[Array, ""],
     noise_times: Float[Array, " times"],
-    retention: Float[Array, "rows times"],
-    threshold: float,
+    retention: Rows,
+    threshold: float = 0.5,
     *,
     num_resamples: int = 400,
 ) -> Estimate:
-    """The noise time at which the mean retention first falls through `threshold`, with its bootstrap standard error.
+    """The noise time at which the mean retention, a probability, falls through `threshold`, with its standard error.
 
     Args:
-      noise_times: increasing, evenly spaced, in the unit of the process.
-      retention: one row per independent datum or grammar. A single row (a deterministic curve) has error 0.
+      noise_times: increasing, in the unit of the process.
+      retention: one row per independent datum or grammar, or (grammars, data, times). A single row is a deterministic
+        curve, which has only the error of the grid.
+      threshold: in (0, 1).
 
     Returns:
-      Times in the unit of `noise_times`; NaN where the curve does not cross inside the grid.
+      Times in the unit of `noise_times`; NaN where the curve does not fall through the threshold inside the grid; a
+      NaN error where some of the resampled curves do not.
+
+    Raises:
+      ValueError: if the threshold is no probability, or there are fewer than 2 noise times.
     """
-    rows, num_times = retention.shape
-    times = jnp.asarray(noise_times, retention.dtype)
-    value = _crossing(times, retention.mean(0) @ jnp.asarray(_smoothing(num_times), retention.dtype).T, threshold)
-    if rows == 1:
-        return Estimate(value, jnp.zeros_like(value))
-    crossings = bootstrap_crossings(key, times, retention[..., None], threshold, num_resamples=num_resamples)
-    return Estimate(value, jnp.std(crossings))
+    _check_threshold(threshold)
+    return _located(key, noise_times, _by_row(retention)[:, None], threshold, num_resamples, _logistic_fit)
 
 
-def bootstrap_crossings(
+def locate_crossing(
     key: Key[Array, ""],
-    noise_times: Float[Array, " times"],
-    retention: Float[Array, "rows times curves"],
-    threshold: float,
+    times: Float[Array, " times"],
+    curve: Rows,
+    threshold: float = 0.0,
     *,
     num_resamples: int = 400,
-) -> Float[Array, "num_resamples curves"]:
-    """Where several curves of the same rows fall through `threshold`, each time on the same rows drawn with repetition.
+) -> Estimate:
+    """Where the mean of any falling curve falls through `threshold`; otherwise as `locate_transition`."""
+    return _located(key, times, _by_row(curve)[:, None], threshold, num_resamples, _linear_fit)
 
-    The spread of a column is the standard error of its transition, the spread of a difference of columns that of
-    curves measured on the same data.
+
+def locate_difference(
+    key: Key[Array, ""],
+    noise_times: Float[Array, " times"],
+    first: Rows,
+    second: Float[Array, "*groups_of_second rows_of_second times"],
+    threshold: float = 0.5,
+    *,
+    num_resamples: int = 400,
+) -> Estimate:
+    """Transition of `second` minus that of `first`, where row i of both belongs to one datum and its noise.
+
+    The same rows are drawn of both, so what they have in common cancels in the error; the grids' errors add.
+
+    Raises:
+      ValueError: if the curves have different numbers of rows; and as `locate_transition`.
     """
-    times = jnp.asarray(noise_times, retention.dtype)
-    means = resampled_means(key, retention, num_resamples)
-    smoothed = jnp.einsum("ntc->nct", means) @ jnp.asarray(_smoothing(retention.shape[1]), retention.dtype).T
-    return jax.vmap(jax.vmap(_crossing, (None, 0, None)), (None, 0, None))(times, smoothed, threshold)
+    _check_threshold(threshold)
+    if first.shape != second.shape:
+        raise ValueError(f"paired curves have shapes {first.shape} and {second.shape}: row i must be one datum")
+    pairs = jnp.stack([_by_row(first), _by_row(second)], 1)
+    return _located(key, noise_times, pairs, threshold, num_resamples, _logistic_fit)
 
 
-def _smoothing(num_times: int) -> np.ndarray:
-    """The matrix that replaces each point by the least-squares cubic through the 7 nearest, at that point."""
-    matrix = np.eye(num_times)
-    if num_times < _POINTS:
-        return matrix
-    for i in range(num_times):
-        start = min(max(i - _POINTS // 2, 0), num_times - _POINTS)
-        powers = np.vander(np.arange(start, start + _POINTS) - i, _DEGREE + 1, increasing=True)
-        matrix[i] = 0
-        matrix[i, start : start + _POINTS] = np.linalg.pinv(powers)[0]  # the fitted polynomial's value at point i
-    return matrix
+def _check_threshold(threshold: float) -> None:
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold = {threshold}: a retention crosses a number in (0, 1); else use locate_crossing")
 
 
-def _crossing(times: Float[Array, " times"], curve: Float[Array, " times"], threshold: float) -> Float[Array, ""]:
-    """Linear interpolation at the first pair of points above and below."""
-    falls = (curve[:-1] >= threshold) & (curve[1:] < threshold)
-    i = jnp.argmax(falls)
-    drop = jnp.where(falls.any(), curve[i] - curve[i + 1], 1)
-    crossing = times[i] + (times[i + 1] - times[i]) * (curve[i] - threshold) / drop
-    return jnp.where(falls.any(), crossing, jnp.nan)
+def _by_row(curves: Rows) -> Float[Array, "independent times"]:
+    if curves.ndim > 3:
+        raise ValueError(f"curves must be (rows, times) or (groups, rows, times), got shape {curves.shape}")
+    return independent_rows(curves) if curves.ndim == 3 else curves
+
+
+@functools.partial(jax.jit, static_argnames=("num_resamples", "fit"))
+def _located(key, noise_times, curves: Float[Array, "rows curves times"], threshold, num_resamples, fit) -> Estimate:
+    """The crossing of a single curve, or of the last minus the first of two."""
+    times = jnp.asarray(noise_times, curves.dtype)
+    if len(times) < 2:
+        raise ValueError("a crossing needs at least 2 noise times, got 1: give more")
+
+    def crossings(mean):
+        found = jax.vmap(lambda curve: _crossing(times, curve, threshold, fit))(mean)
+        return found.value[-1] - (found.value[0] if len(mean) > 1 else 0), jnp.linalg.norm(found.stderr)
+
+    means = jnp.mean(curves, 0, keepdims=True)
+    if len(curves) > 1:
+        means = jnp.concatenate([means, resampled_means(key, curves, num_resamples)])
+    value, grid = jax.vmap(crossings)(means)  # one program for the curve and its resamples
+    spread = spread_of_resamples(value[1:], len(curves)) if len(curves) > 1 else jnp.zeros_like(value[0])
+    return Estimate(value[0], jnp.hypot(spread, grid[0]))
+
+
+def _crossing(
+    times: Float[Array, " times"], curve: Float[Array, " times"], threshold: Float[Array, ""], fit
+) -> Estimate:
+    """Of one curve; the error is that of the grid, (b) in the head."""
+    cell = jnp.argmax(jnp.cumsum(curve - threshold))
+    crosses = (cell < len(times) - 1) & (curve[0] >= threshold)
+    cell = jnp.minimum(cell, len(times) - 2)
+    size = min(len(times), _POINTS)
+    start = jnp.clip(cell + 1 - size // 2, 0, len(times) - size)
+    t, p = (jax.lax.dynamic_slice(x, (start,), (size,)) for x in (times, curve))
+    left, width, drop = times[cell], times[cell + 1] - times[cell], curve[cell] - curve[cell + 1]
+    linear = left + width * (curve[cell] - threshold) / jnp.where(crosses, drop, 1)
+    centre, scale = linear, (t[-1] - t[0]) / 2
+    degree = min(_DEGREE, size - 1)
+    cubic, parabola = (
+        centre + scale * _root(fit((t - centre) / scale, p, threshold, k)) for k in (degree, max(1, degree - 1))
+    )
+    resolved = (2 * drop <= p[0] - p[-1]) & (abs(cubic - linear) < width) & (abs(parabola - linear) < width)
+    value = jnp.where(resolved, cubic, linear)
+    grid = jnp.where(resolved, abs(cubic - parabola), width / 12**0.5)
+    return Estimate(jnp.where(crosses, value, jnp.nan), jnp.where(crosses, grid, jnp.nan))
+
+
+def _logistic_fit(u: Float[Array, " points"], p: Float[Array, " points"], threshold: Float[Array, ""], degree: int):
+    """Coefficients of logit p - logit threshold in powers of u: maximum quasi-likelihood, by Newton's method."""
+    powers = _powers(u, degree)
+    offset = jnp.log(threshold / (1 - threshold)).astype(p.dtype)
+    start = (p + 5e-4) / 1.001  # near the curve, and finite also where p is 0 or 1
+
+    def step(eta, _):
+        mean = jax.nn.sigmoid(eta)
+        weight = mean * (1 - mean)
+        coefficients = _least_squares(powers, eta - offset + (p - mean) / weight, weight)
+        return powers @ coefficients + offset, coefficients
+
+    _, found = jax.lax.scan(step, jnp.log(start / (1 - start)), None, _STEPS)
+    return found[-1]
+
+
+def _linear_fit(u: Float[Array, " points"], curve: Float[Array, " points"], threshold: Float[Array, ""], degree: int):
+    return _least_squares(_powers(u, degree), curve - threshold, jnp.ones_like(u))
+
+
+def _powers(u: Float[Array, " points"], degree: int) -> Float[Array, "points powers"]:
+    return jnp.stack([u**k for k in range(degree + 1)], -1)
+
+
+def _least_squares(powers: Float[Array, "points powers"], values, weight) -> Float[Array, " powers"]:
+    """By elimination in the normal equations, which are positive definite; a fraction of LAPACK's time to compile."""
+    weighted = powers * weight[:, None]
+    size = powers.shape[1]
+    rows = [jnp.append(powers[:, i] @ weighted, weighted[:, i] @ values) for i in range(size)]  # (size, size + 1)
+    for i in range(size):
+        rows[i] = rows[i] / rows[i][i]
+        rows = [row if j == i else row - row[i] * rows[i] for j, row in enumerate(rows)]
+    return jnp.stack([row[-1] for row in rows])
+
+
+def _root(coefficients: Float[Array, " powers"]) -> Float[Array, ""]:
+    """The root nearest to 0, by Newton's method."""
+    slopes = coefficients[1:] * jnp.arange(1, len(coefficients), dtype=coefficients.dtype)
+
+    def step(_, u):
+        return u - jnp.polyval(coefficients[::-1], u) / jnp.polyval(slopes[::-1], u)
+
+    return jax.lax.fori_loop(0, _STEPS, step, jnp.zeros((), coefficients.dtype))

@@ -38,7 +38,22 @@ class AbstractGeometry(eqx.Module):
 
     @abc.abstractmethod
     def pair_sums(self, field: Float[Array, "*batch sites"]) -> Float[Array, "*batch distances"]:
-        """Q_r(f) of equation (1)."""
+        """Q_r(f) of equation (1).
+
+        Raises:
+          ValueError: if the field has another number of sites.
+        """
+
+    def _checked(self, field: Float[Array, "*batch sites"]) -> Float[Array, "*batch sites"]:
+        """The field, which has a number at every site of this geometry.
+
+        Raises:
+          ValueError: if it has more sites or fewer.
+        """
+        sites = round(self.num_pairs[0])
+        if field.shape[-1] != sites:
+            raise ValueError(f"{self} has {sites} sites, the field {field.shape[-1]}: make them agree")
+        return field
 
 
 class TreeGeometry(AbstractGeometry):
@@ -61,7 +76,7 @@ class TreeGeometry(AbstractGeometry):
         return blocks[-1] * np.diff(blocks, prepend=0)
 
     def pair_sums(self, field):
-        sums = [jnp.sum(field**2, -1)]
+        sums = [jnp.sum(self._checked(field) ** 2, -1)]
         for s in reversed(self.branching):
             children = field.reshape(*field.shape[:-1], -1, s)
             field = jnp.sum(children, -1)
@@ -83,7 +98,7 @@ class LineGeometry(AbstractGeometry):
         return np.where(self.distances > 0, 2, 1) * (self.num_sites - self.distances)
 
     def pair_sums(self, field):
-        spectrum = jnp.fft.rfft(field, 2 * self.num_sites)
+        spectrum = jnp.fft.rfft(self._checked(field), 2 * self.num_sites)
         # a sum over i of f_i f_(i+r): zeros behind the string keep its ends apart
         sums = jnp.fft.irfft(jnp.real(spectrum * jnp.conj(spectrum)), 2 * self.num_sites)[..., : self.num_sites]
         return sums.astype(field.dtype).at[..., 1:].multiply(2)  # (i, i + r) and (i + r, i)
@@ -104,7 +119,7 @@ class RingGeometry(AbstractGeometry):
         return self.num_sites * np.bincount(np.minimum(shift, self.num_sites - shift)).astype(float)
 
     def pair_sums(self, field):
-        spectrum = jnp.fft.rfft(field, self.num_sites)
+        spectrum = jnp.fft.rfft(self._checked(field), self.num_sites)
         sums = jnp.fft.irfft(jnp.real(spectrum * jnp.conj(spectrum)), self.num_sites).astype(field.dtype)
         sums = sums[..., : self.num_sites // 2 + 1]
         return sums.at[..., 1 : (self.num_sites + 1) // 2].multiply(2)  # the farthest, of an even ring, is there once
@@ -151,7 +166,7 @@ class GridGeometry(AbstractGeometry):
 
     def pair_sums(self, field):
         shape = (2 * self.height, 2 * self.width)
-        plane = field.reshape(*field.shape[:-1], *self._shape)
+        plane = self._checked(field).reshape(*field.shape[:-1], *self._shape)
         spectrum = jnp.fft.rfft2(plane, shape)
         sums = jnp.fft.irfft2(jnp.real(spectrum * jnp.conj(spectrum)).astype(spectrum.dtype), shape)
         found = jnp.zeros((*field.shape[:-1], len(self._all_pairs)), field.dtype)

@@ -43,6 +43,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .domain import inside
+
 Belief = Float[Array, "*grid"] | float
 
 
@@ -58,17 +60,18 @@ def up_map(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Be
     """Belief in a parent's true symbol from children that each believe in theirs with p in [0, 1]: equation (1).
 
     Raises:
-      ValueError: if v < 2, s < 2, or m is outside 1 .. v^(s-1), beyond which rules cannot be unambiguous.
+      ValueError: if v < 2, s < 2, or m is outside 1 .. v^(s-1), beyond which rules cannot be unambiguous; if p lies
+        outside [0, 1] (under `jax.jit` the result is NaN there).
     """
     f, g = _other_rules(num_symbols, num_synonyms, branching)
-    true_tuple = p**branching
+    true_tuple = inside("p", p, 0.0, 1.0) ** branching
     return (true_tuple + g * (1 - true_tuple)) / (true_tuple + f * (1 - true_tuple))
 
 
 def up_slope(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
     """Derivative F'(p), equation (2): above 1 at a fixed point that repels. Errors as in `up_map`."""
     f, g = _other_rules(num_symbols, num_synonyms, branching)
-    true_tuple = p**branching
+    true_tuple = inside("p", p, 0.0, 1.0) ** branching
     return branching * p ** (branching - 1) * (f - g) / (true_tuple + f * (1 - true_tuple)) ** 2
 
 
@@ -79,7 +82,7 @@ def down_map(q: Belief, p: Belief, num_symbols: int, num_synonyms: int, branchin
     `up_map`.
     """
     _check_grammar(num_symbols, num_synonyms, branching)
-    siblings = p ** (branching - 1)
+    q, siblings = inside("q", q, 0.0, 1.0), inside("p", p, 0.0, 1.0) ** (branching - 1)
     others = (num_synonyms - q) / float(num_symbols**branching - 1)
     return (q * siblings + others * (1 - siblings)) / (q * siblings + others * (num_symbols - siblings))
 
@@ -90,11 +93,13 @@ def level_beliefs(
     """Beliefs at levels 0 (root) .. depth (leaves) when every leaf is noised with eps = `noise` in [0, 1].
 
     Raises:
-      ValueError: as in `up_map`, or if depth < 1.
+      ValueError: as in `up_map`, if depth < 1, or if the noise lies outside [0, 1] (under `jax.jit` the beliefs are NaN
+        there).
     """
     if depth < 1:
         raise ValueError(f"depth = {depth}: a hierarchy needs at least 1 level of rules")
     grammar = (num_symbols, num_synonyms, branching)
+    noise = jnp.asarray(inside("noise", noise, 0.0, 1.0))
 
     upward: list[Belief] = [1 - noise + noise / num_symbols]
     for _ in range(depth):
@@ -109,7 +114,12 @@ def level_beliefs(
 
 
 def marginal_belief(p: Float[Array, "*grid"], q: Float[Array, "*grid"], num_symbols: int) -> Float[Array, "*grid"]:
-    """P, equation (4): belief in the truth of a node that is sent p from below and q from above, all in [0, 1]."""
+    """P, equation (4): belief in the truth of a node that is sent p from below and q from above, all in [0, 1].
+
+    Raises:
+      ValueError: if p or q lie outside (under `jax.jit` the result is NaN there).
+    """
+    p, q = jnp.asarray(inside("p", p, 0.0, 1.0)), jnp.asarray(inside("q", q, 0.0, 1.0))
     truth = p * q
     return truth / (truth + (1 - p) * (1 - q) / (num_symbols - 1))
 

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy import optimize
 
-from diffusion.measure import Estimate, locate_transition, mean_estimate
+from diffusion.measure import Estimate, locate_crossing, mean_estimate
 from phasetree.experiment import Finding, Findings, config_of, curve_findings
 from phasetree.findings import path
 from theory.gaussian.seed_weight import isotropic_seed_weight
@@ -65,9 +65,9 @@ def crossing(dataset: xr.Dataset, smaller: int, larger: int) -> Estimate:
     small, large = (dataset.weight.sel(dimension=d).transpose("set", "t").values for d in (smaller, larger))
     # backwards from where the larger one is most behind: earlier both weights are 1, later 0, and which is larger noise
     behind = small - large.astype(float)
-    last = max(int(np.argmax(behind.mean(0))) + 1, 7)  # the locator smooths over 7 points
+    last = max(int(np.argmax(behind.mean(0))) + 1, 8)  # the locator fits 8 points
     falls, times = behind[:, :last][:, ::-1], dataset.t.values[:last][::-1]
-    found = locate_transition(jax.random.key(0), -jnp.asarray(times), jnp.asarray(falls), 0.0)
+    found = locate_crossing(jax.random.key(0), -jnp.asarray(times), jnp.asarray(falls))
     return Estimate(-found.value, found.stderr)
 
 

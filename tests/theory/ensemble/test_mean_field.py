@@ -203,3 +203,21 @@ def test_no_transition_has_no_fixed_point(grammar, message):
 def test_a_hierarchy_without_levels_is_refused():
     with pytest.raises(ValueError, match="depth = 0"):
         mean_field.level_beliefs(jnp.array(0.1), 0, 8, 3, 2)
+
+
+def test_numbers_that_are_no_noise_or_belief_are_refused_by_name():
+    grammar = (8, 3, 2)
+    for function, message in (
+        (lambda: mean_field.level_beliefs(jnp.array([0.5, -1.0]), 3, *grammar), "noise = -1 is outside"),
+        (lambda: mean_field.up_map(1.5, *grammar), "p = 1.5 is outside"),
+        (lambda: mean_field.up_slope(jnp.array(jnp.nan), *grammar), "p = nan is outside"),
+        (lambda: mean_field.down_map(-0.1, 0.5, *grammar), "q = -0.1 is outside"),
+        (lambda: mean_field.marginal_belief(jnp.array(0.5), jnp.array(2.0), 8), "q = 2 is outside"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function()
+
+
+def test_numbers_that_are_no_noise_are_marked_in_a_compiled_program():
+    beliefs = jax.jit(lambda noise: mean_field.level_beliefs(noise, 3, 8, 3, 2).marginal)(jnp.array([0.5, -1.0]))
+    assert jnp.isfinite(beliefs[:, 0]).all() and jnp.isnan(beliefs[:, 1]).all()
