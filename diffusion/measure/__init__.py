@@ -20,6 +20,7 @@ from .crossing import locate_transition as locate_transition
 from .estimate import Estimate as Estimate
 from .estimate import bootstrap as bootstrap
 from .estimate import bootstrap_groups as bootstrap_groups
+from .estimate import independent_rows as independent_rows
 from .estimate import mean_estimate as mean_estimate
 from .estimate import student_factor as student_factor
 from .geometry import AbstractGeometry as AbstractGeometry

@@ -1,196 +1,256 @@
-"""What the experiment `transition` computes, in one stage whose parts are kept when done."""
+"""The stages of the experiment `transition`, and how they become one dataset.
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+annealed                    threshold of an infinite hierarchy, rules drawn anew at every node
+quenched                    this grammar's own threshold, and those of the ensemble, by quenched density evolution
+predicted-N                 exact posterior's beliefs, grammar N, and what the strings still say of every level
+train-N                     the network of grammar N, looked at on the way
+exact-N, trained-N, empirical-N    retention by forward-backward, the same data and noise
+close-N                     trained and exact beside the posterior where the class is lost, many strings
+ensemble, depth-L           the posterior's beliefs for other grammars of these sizes, and of depth L
+"""
 
-import equinox as eqx
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float, Key
-from tqdm import tqdm
 
-from diffusion import (
-    AbstractDenoiser,
-    Fresh,
-    forward_backward,
-)
-from diffusion.measure import level_retention
-from diffusion.noise.process import AbstractTokenProcess
-from hierarchical import Derivation, RandomHierarchyModel, sample_trees
-from phasetree.experiment import Inputs, Stage, Training
-from phasetree.experiments.processes import PROCESSES
-from phasetree.experiments.transition.config import TIMES, Config
-from phasetree.recipes.training import named_key, network_on_grammar
-from theory import density_evolution, marginals, mean_field
-from theory.exact import AbstractEmpiricalDenoiser, EmpiricalDenoiser, GrammarDenoiser
+from diffusion import AbstractDenoiser, FreshStrings
+from diffusion.measure import locate_transition
+from hierarchical import Derivation, RandomHierarchyModel, batched_sample
+from phasetree.experiment import Inputs, Stage
+from phasetree.experiments.transition.config import Config
+from phasetree.experiments.transition.networks import trained
+from phasetree.experiments.transition.sweeps import believed, noised, regenerated, sweep
+from phasetree.recipes.training import named_key
+from theory import density_evolution, mean_field, quenched
+from theory.ensemble.information import level_entropies
+from theory.exact import EmpiricalDenoiser, GrammarDenoiser
 
-
-class Run:
-    """One run of the experiment: the configuration made concrete, and a method for each stage."""
-
-    def __init__(self, config: Config, inputs: Inputs):
-        self.config, self.inputs = config, inputs
-        self.process = PROCESSES[config.process](config.num_symbols)
-        self.keys = functools.partial(named_key, config.seed)
-        self.times = np.linspace(*TIMES[config.process], config.num_times)
-        if config.process == "gaussian":
-            threshold = float(inputs.keep("infinite-depth", self.infinite_depth).threshold)
-            self.times *= threshold if np.isfinite(threshold) else 1.0
-
-    def trained(self, number: int, rhm: RandomHierarchyModel) -> Training:
-        """The trained denoiser of grammar `number`, its losses, and those of the exact denoiser on the same data."""
-        options = {"width": self.config.width, "seed": self.config.seed}
-        key = jax.random.key(self.config.seed)
-        return network_on_grammar(key, self.inputs, number, rhm, self.process, self.config.train, **options)
-
-    def measured(self, kind: str, number: int, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser) -> xr.Dataset:
-        """Retention of every level by forward-backward: the same data and noise whatever the denoiser."""
-        config = self.config
-        x0 = Fresh(rhm).batch(self.keys("data", number), config.num_data)
-        if isinstance(denoiser, AbstractEmpiricalDenoiser):
-            chosen = jax.random.randint(self.keys("chosen", number), (config.num_data,), 0, len(denoiser.data))
-            x0 = denoiser.data[chosen]
-
-        def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
-            return _regenerated_retention(key, rhm, denoiser, x0[rows], t)
-
-        return self._sweep(kind, number, rhm, config.num_data, retention)
-
-    def predicted(self, name: str, number: int, rhm: RandomHierarchyModel, num_data: int) -> xr.Dataset:
-        """Expected retention, without sampling the regenerated string: the posterior's belief in the truth.
-
-        The strings and their noise are those of `measured`, so what is left of a difference is the drawing.
-        """
-        data = sample_trees(self.keys("data", number), rhm, num_data)
-
-        def retention(key: Key[Array, ""], t: Float[Array, ""], rows: slice) -> Array:
-            return _believed_retention(key, rhm, self.process, jax.tree.map(lambda x: x[rows], data), t)
-
-        return self._sweep(name, number, rhm, num_data, retention)
-
-    def _sweep(self, name: str, number: int, rhm: RandomHierarchyModel, num_data: int, retention: Callable):
-        """Evaluate every noise level on all data, in pieces that bound the memory, with a progress bar."""
-
-        def compute() -> xr.Dataset:
-            pieces = list(_pieces(num_data, rhm))
-            found = np.zeros((num_data, len(self.times), rhm.depth + 1), np.float32)
-            work = [(i, j) for i in range(len(self.times)) for j in range(len(pieces))]
-            for i, j in tqdm(work, desc=f"{name} {number}", unit="call", leave=False, disable=name == "ensemble"):
-                key = self.keys(f"noise {number}", i * len(pieces) + j)
-                found[:, i][pieces[j]] = retention(key, jnp.asarray(self.times[i]), pieces[j])
-            return xr.Dataset({"retention": (("datum", "time", "level"), found)})
-
-        return self.inputs.keep(f"{name}-{number}", compute)
-
-    def ensemble(self) -> xr.DataArray:
-        """Expected retention of many grammars of the same sizes, one row each."""
-        rows = []
-        for number in tqdm(range(self.config.ensemble), desc="exact inference on other grammars", unit="grammar"):
-            rhm = self.config.grammar(self.keys("ensemble grammar", number))
-            rows.append(self.predicted("ensemble", number, rhm, 64).retention.mean("datum").values)
-        return xr.DataArray(np.stack(rows), dims=("row", "time", "level"))
-
-    def infinite_depth(self) -> xr.Dataset:
-        """The threshold of an infinitely deep hierarchy; NaN if the class is lost, or kept, at every noise."""
-        config = self.config
-        sizes = config.num_symbols, config.num_synonyms, config.branching
-        if config.process == "epsilon":
-            return xr.Dataset({"threshold": mean_field.critical_noise(*sizes), "stderr": 0.0})
-        if not mean_field.transition_exists(*sizes):
-            return xr.Dataset({"threshold": np.nan, "stderr": np.nan})
-        # the last cell is 1/729 of the masked fractions; of OU times, up to 8, the threshold is a small part
-        refinements = 5 if config.process == "gaussian" else 3
-        key = self.keys("density evolution", 0)
-        result = density_evolution.critical_noise(key, *sizes, self.process, refinements=refinements)
-        return xr.Dataset({"threshold": float(result.value), "stderr": float(result.stderr)})
+INFORMATION = 512  # strings whose entropies are computed
+STRINGS = 64  # of each grammar of the ensemble
+CLOSE = 1 / 6  # of the grid's length, to either side of the crossing
+ALL = ("t", "level")
 
 
 def plan(config: Config) -> list[Stage]:
-    """All in one."""
-    return [Stage("transition", run)]
+    """Theory first, then each grammar: posterior, training, forward-backward."""
+    units, stages = config.num_times, [Stage("annealed", annealed, units=2)]
+    for n in range(config.num_grammars):
+        stages.append(Stage(f"predicted-{n}", predicted, ("annealed",), 2 * units, {"number": n}))
+    first = tuple(f"predicted-{n}" for n in range(config.num_grammars))
+    stages.append(Stage("close-grid", close_grid, ("annealed", *first)))
+    for n in range(config.num_grammars):
+        number, network = {"number": n}, f"train-{n}"
+        stages.append(Stage(f"exact-{n}", exact, ("annealed",), units, number))
+        if config.training_set:
+            stages.append(Stage(f"empirical-{n}", empirical, ("annealed",), units, number))
+        needed = (network,) if config.trains else ()
+        if config.trains:
+            stages.append(Stage(network, trained, ("close-grid",), 10 * units, number))
+            stages.append(Stage(f"trained-{n}", by_network, ("annealed", network), 3 * units, number))
+        stages.append(Stage(f"close-{n}", close, ("close-grid", *needed), 4 * config.close_times, number))
+    if config.process != "epsilon":
+        stages.append(Stage("quenched", own_thresholds, units=config.num_grammars + config.ensemble))
+    stages.append(Stage("ensemble", ensemble, ("annealed",), config.ensemble, {"depth": config.depth}))
+    return [*stages, *(Stage(f"depth-{L}", ensemble, ("annealed",), config.ensemble, {"depth": L})
+                       for L in config.depths)]  # fmt: skip
 
 
 def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """That of the stage."""
-    return results["transition"]
-
-
-def run(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
-    """Run all parts, skipping those that are kept already.
+    """One dataset.
 
     Returns:
-      Retention of `curve` (trained, exact, empirical: measured; predicted, ensemble: theory) in dims (curve, row, time,
-      level), NaN where a curve has fewer rows; training losses; the infinite-depth threshold.
+      `retention` of every denoiser (exact, trained, empirical) and of the posterior, in (denoiser, grammar, datum, t,
+      level); the same as `close_retention` and `close_valid` around the loss of the class; `entropy` of every level;
+      `ensemble`, `at_depth`; thresholds; training.
     """
-    this = Run(config, inputs)
-    curves: dict[str, list[xr.DataArray]] = {}
-    training = []
-    for number in range(config.num_grammars):
-        rhm = config.grammar(this.keys("grammar", number))
-        denoisers: dict[str, AbstractDenoiser] = {"exact": GrammarDenoiser(rhm=rhm, process=this.process)}
-        if config.width and config.process != "epsilon":
-            denoisers["trained"], losses = this.trained(number, rhm)
-            training.append(losses)
-        if config.training_set:
-            strings = Fresh(rhm).batch(this.keys("training set", number), config.training_set)
-            denoisers["empirical"] = EmpiricalDenoiser(data=strings, process=this.process)
-        for kind, denoiser in denoisers.items():
-            curves.setdefault(kind, []).append(this.measured(kind, number, rhm, denoiser).retention)
-        curves.setdefault("predicted", []).append(this.predicted("predicted", number, rhm, config.num_data).retention)
-    rows = {kind: xr.concat(parts, "datum").rename(datum="row") for kind, parts in curves.items()}
-    rows["ensemble"] = this.ensemble()
+    kinds = [kind for kind in ("predicted", "exact", "trained", "empirical") if f"{kind}-0" in results]
+    by_kind = {kind: _grammars(config, results, kind) for kind in kinds}
+    dataset = xr.concat([by_kind[kind].retention for kind in kinds], xr.Variable("denoiser", kinds)).to_dataset()
+    dataset = dataset.merge(_grammars(config, results, "close"))
+    dataset = dataset.merge(by_kind["predicted"].drop_vars("retention"))
+    dataset["ensemble"] = results["ensemble"].belief
+    dataset["annealed"], dataset["annealed_stderr"] = results["annealed"].threshold, results["annealed"].stderr
+    if config.trains:
+        dataset = dataset.merge(_grammars(config, results, "train"))
+    if "quenched" in results:
+        dataset = dataset.merge(results["quenched"])
+    if config.depths:
+        curves = [results[f"depth-{depth}"].belief.isel(level=0) for depth in config.depths]
+        dataset["at_depth"] = xr.concat(curves, xr.Variable("depth", list(config.depths)))
     if config.process == "epsilon":
-        rows["mean field"] = _mean_field(this)
-    threshold = inputs.keep("infinite-depth", this.infinite_depth)
-    longest = max(part.sizes["row"] for part in rows.values())
-    dataset = xr.Dataset(
-        {
-            "retention": xr.concat(
-                [_padded(part, longest) for part in rows.values()], xr.Variable("curve", list(rows))
-            ),
-            "infinite_depth": threshold.threshold,
-            "infinite_depth_stderr": threshold.stderr,
-        }
-    )
-    if training:
-        dataset = dataset.merge(xr.concat(training, "grammar"))
-    dataset = dataset.assign_coords(time=this.times, level=np.arange(config.depth + 1))
+        beliefs = mean_field.level_beliefs(jnp.asarray(dataset.t.values), config.depth, *config.sizes).marginal
+        dataset["mean_field"] = (("level", "t"), np.asarray(beliefs))
+    unit = "OU time" if config.process == "gaussian" else "1"
+    dataset.t.attrs = {"long_name": "noise time", "units": unit, "process": config.process}
     return dataset
 
 
-@eqx.filter_jit
-def _regenerated_retention(key, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser, x0, t) -> Array:
-    times = jnp.full(len(x0), t, jnp.float32)
-    return level_retention(rhm, x0, forward_backward(key, denoiser, x0, times)[0])
+def _grammars(config: Config, results: Mapping[str, xr.Dataset], kind: str) -> xr.Dataset:
+    return xr.concat([results[f"{kind}-{n}"] for n in range(config.num_grammars)], "grammar")
 
 
-@eqx.filter_jit
-def _believed_retention(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, data: Derivation, t) -> Array:
-    noise_key, _ = jax.random.split(key)  # as in `forward_backward`: the same noise on the same strings
-    x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(noise_key, len(data.leaves)), data.leaves, t)
-    tables = marginals(rhm, jax.vmap(process.log_likelihood, (0, None))(x_t, t))
-    truths = [
-        jnp.take_along_axis(table, level[..., None], -1) for table, level in zip(tables, data.levels, strict=True)
-    ]
-    return jnp.stack([belief.mean((1, 2)) for belief in truths], -1)
+def grammar(config: Config, key, number: int) -> RandomHierarchyModel:
+    return config.grammar(named_key(key, "grammar", number))
 
 
-def _padded(rows: xr.DataArray, longest: int) -> xr.DataArray:
-    """Rows of NaN added, so that curves of unequal numbers of rows share one array."""
-    return rows.pad(row=(0, longest - rows.sizes["row"])).transpose("row", "time", "level")
+def annealed(config: Config, key, inputs: Inputs) -> xr.Dataset:
+    """The threshold of an infinitely deep hierarchy; NaN if the class is lost, or kept, at every noise."""
+    value, stderr = np.nan, np.nan
+    if config.process == "epsilon":
+        value, stderr = mean_field.critical_noise(*config.sizes), 0.0
+    elif mean_field.transition_exists(*config.sizes):
+        # the last cell is 1/729 of the masked fractions; of OU times, up to 8, the threshold is a small part
+        refinements = 5 if config.process == "gaussian" else 3
+        key = named_key(key, "density evolution", 0)
+        found = density_evolution.critical_noise(key, *config.sizes, config.noise, refinements=refinements)
+        value, stderr = float(found.value), float(found.stderr)
+    inputs.advance(2)
+    dataset = xr.Dataset({"threshold": value, "stderr": stderr})
+    return dataset.assign_coords(t=config.times(value))
 
 
-def _mean_field(this: Run) -> xr.DataArray:
-    config = this.config
-    sizes = config.num_symbols, config.num_synonyms, config.branching
-    beliefs = mean_field.level_beliefs(jnp.asarray(this.times), config.depth, *sizes).marginal
-    return xr.DataArray(np.asarray(beliefs, np.float32).T[None], dims=("row", "time", "level"))
+def own_thresholds(config: Config, key, inputs: Inputs) -> xr.Dataset:
+    """Where each grammar, and each of the ensemble, loses its class: strings and noise averaged, by its own tables."""
+    grammars = [grammar(config, key, n) for n in range(config.num_grammars)]
+    grammars += [config.grammar(named_key(key, "ensemble grammar", n)) for n in range(config.ensemble)]
+    found = []
+    for n, rhm in enumerate(grammars):
+        refinements = 5 if config.process == "gaussian" else 3
+        # neither its size nor its key depends on the rules: one compiled program for all grammars
+        size = max(64, 4096 // config.num_symbols)
+        key_here = named_key(key, "quenched", n)
+        found.append(quenched.critical_noise(key_here, rhm, config.noise, population=size, refinements=refinements))
+        inputs.advance()
+    own, others = np.split(np.array([[float(x.value), float(x.stderr)] for x in found]), [config.num_grammars])
+    return xr.Dataset(
+        {
+            "quenched": ("grammar", own[:, 0]),
+            "quenched_stderr": ("grammar", own[:, 1]),
+            "quenched_ensemble": ("other", others[:, 0]),
+            "quenched_ensemble_stderr": ("other", others[:, 1]),
+        }
+    )
 
 
-def _pieces(num_data: int, rhm: RandomHierarchyModel) -> Iterator[slice]:
-    """Rows that fit into about 200 MB of messages at a time."""
-    size = max(1, 2**23 // (rhm.num_leaves * rhm.num_symbols))
-    for start in range(0, num_data, size):
-        yield slice(start, min(start + size, num_data))
+def predicted(config: Config, key, inputs: Inputs, *, number: int) -> xr.Dataset:
+    """Beliefs of the exact posterior in the truth, and the entropy of every level given the noised string."""
+    rhm, times = grammar(config, key, number), inputs["annealed"].t.values
+    data = _data(config, key, number, rhm, config.num_data)
+    (belief,) = sweep(
+        rhm, config.num_data, times, _noise(key, number), believed(rhm, config.noise, data), inputs.advance
+    )
+    dataset = _retention(belief, times)
+    if config.process == "epsilon":
+        inputs.advance(config.num_times)
+        return dataset
+    few = jax.tree.map(lambda x: x[:INFORMATION], data)
+
+    def entropies(k, t, rows):
+        part = jax.tree.map(lambda x: x[rows], few)
+        evidence = jax.vmap(config.noise.log_likelihood, (0, None))(noised(k, config.noise, part, t), t)
+        return (level_entropies(rhm, evidence),)
+
+    (entropy,) = sweep(rhm, min(INFORMATION, config.num_data), times, _noise(key, number), entropies, inputs.advance)
+    nothing = jnp.zeros((1, rhm.num_leaves, rhm.num_symbols))
+    return dataset.assign(
+        entropy=(("string", *ALL), entropy.astype(np.float32)),
+        prior_entropy=("level", np.asarray(level_entropies(rhm, nothing)[0])),
+    )
+
+
+def exact(config: Config, key, inputs: Inputs, *, number: int) -> xr.Dataset:
+    rhm = grammar(config, key, number)
+    denoiser = GrammarDenoiser(rhm=rhm, process=config.noise)
+    return _measured(config, key, inputs, number, denoiser, _data(config, key, number, rhm, config.num_data).leaves)
+
+
+def by_network(config: Config, key, inputs: Inputs, *, number: int) -> xr.Dataset:
+    x0 = _data(config, key, number, grammar(config, key, number), config.num_data).leaves
+    return _measured(config, key, inputs, number, inputs[f"train-{number}"].model, x0)
+
+
+def empirical(config: Config, key, inputs: Inputs, *, number: int) -> xr.Dataset:
+    """The Bayes denoiser of a finite training set, asked about its own strings."""
+    strings = FreshStrings(grammar(config, key, number)).batch(
+        named_key(key, "training set", number), config.training_set
+    )
+    chosen = jax.random.randint(named_key(key, "chosen", number), (config.num_data,), 0, len(strings))
+    denoiser = EmpiricalDenoiser(data=strings, process=config.noise)
+    return _measured(config, key, inputs, number, denoiser, strings[chosen])
+
+
+def _measured(config: Config, key, inputs: Inputs, number: int, denoiser: AbstractDenoiser, x0) -> xr.Dataset:
+    rhm, times = grammar(config, key, number), inputs["annealed"].t.values
+    kept, _ = sweep(rhm, len(x0), times, _noise(key, number), regenerated(rhm, denoiser, x0), inputs.advance)
+    return _retention(kept, times)
+
+
+def close_grid(config: Config, key, inputs: Inputs) -> xr.Dataset:
+    """Noise times around the loss of the class, by the exact posterior; those of the curves if they do not show it."""
+    curves = [inputs[f"predicted-{n}"].retention.isel(level=0) for n in range(config.num_grammars)]
+    times = curves[0].t.values
+    rows = jnp.stack([jnp.asarray(curve.values, float) for curve in curves])
+    where = float(locate_transition(named_key(key, "close grid", 0), jnp.asarray(times), rows).value)
+    reach = CLOSE * (times[-1] - times[0])
+    inputs.advance()
+    if not np.isfinite(where):
+        return xr.Dataset(coords={"t_close": np.linspace(times[0], times[-1], config.close_times)})
+    centre = np.clip(round(where, 2 if config.process != "gaussian" else 3), times[0] + reach, times[-1] - reach)
+    return xr.Dataset(coords={"t_close": np.linspace(centre - reach, centre + reach, config.close_times)})
+
+
+def close(config: Config, key, inputs: Inputs, *, number: int) -> xr.Dataset:
+    """Posterior, exact samples and network, string by string, where the class is lost."""
+    rhm, times = grammar(config, key, number), inputs["close-grid"].t_close.values
+    data = _data(config, key, number, rhm, config.close_data)
+
+    def noise(index):
+        return named_key(key, f"close noise {number}", index)
+
+    denoisers: dict[str, AbstractDenoiser] = {"exact": GrammarDenoiser(rhm=rhm, process=config.noise)}
+    if config.trains:
+        denoisers["trained"] = inputs[f"train-{number}"].model
+    step = 4 / (1 + len(denoisers))
+    (belief,) = sweep(
+        rhm, config.close_data, times, noise, believed(rhm, config.noise, data), lambda: inputs.advance(step)
+    )
+    kept, valid = {"predicted": belief}, {"predicted": np.ones(belief.shape[:2], bool)}
+    for kind, denoiser in denoisers.items():
+        of = regenerated(rhm, denoiser, data.leaves)
+        kept[kind], valid[kind] = sweep(rhm, config.close_data, times, noise, of, lambda: inputs.advance(step))
+    dims = ("close_denoiser", "close_datum", "t_close")
+    return xr.Dataset(
+        {
+            "close_retention": ((*dims, "level"), np.stack(list(kept.values())).astype(np.float32)),
+            "close_valid": (dims, np.stack(list(valid.values())).astype(np.int8)),
+        },
+        {"close_denoiser": list(kept), "t_close": times},
+    )
+
+
+def ensemble(config: Config, key, inputs: Inputs, *, depth: int) -> xr.Dataset:
+    """Beliefs of the exact posterior for many grammars, mean over strings, a row each; those of depth L share rules."""
+    times, rows = inputs["annealed"].t.values, []
+    for number in range(config.ensemble):
+        rhm = config.grammar(named_key(key, "ensemble grammar", number), depth)
+        data = _data(config, key, number, rhm, STRINGS)
+        of = believed(rhm, config.noise, data)
+        (belief,) = sweep(rhm, STRINGS, times, _noise(key, number), of, lambda: None)
+        rows.append(belief.mean(0))
+        inputs.advance()
+    return xr.Dataset({"belief": (("other", *ALL), np.stack(rows))}, {"t": times})
+
+
+def _data(config: Config, key, number: int, rhm: RandomHierarchyModel, count: int) -> Derivation:
+    return batched_sample(named_key(key, "data", number), rhm, count)
+
+
+def _noise(key, number: int):
+    return lambda index: named_key(key, f"noise {number}", index)
+
+
+def _retention(kept: np.ndarray, times: np.ndarray) -> xr.Dataset:
+    return xr.Dataset({"retention": (("datum", *ALL), kept.astype(np.float32))}, {"t": times})

@@ -1,0 +1,118 @@
+"""The trained denoiser of a grammar, looked at on the way: losses beside exact ones, validity and retention by step."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from flax import nnx
+from jaxtyping import Array, Key
+
+from diffusion import AbstractNetworkDenoiser, FreshStrings, TrainConfig, TreeUNet, from_flax, train
+from diffusion.denoise.loss import posterior_loss, site_weights
+from diffusion.measure import mean_estimate
+from diffusion.noise.process import AbstractTokenProcess
+from diffusion.noise.schedule import default_schedule
+from diffusion.training.train import draw_times
+from hierarchical import RandomHierarchyModel, batched_sample
+from phasetree.experiment import Inputs, Training
+from phasetree.experiments.transition.config import Config
+from phasetree.experiments.transition.sweeps import believed, regenerated
+from phasetree.recipes.training import named_key
+from theory import batched_cavity_marginals
+
+EVALUATION = 32_768  # strings of which losses are compared: excess losses have heavy tails, 4096 cover too rarely
+LOOK = 2048  # strings of a look on the way
+LOOKS = 6  # each at half the steps of the next, the last at the end
+
+
+def trained(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int) -> Training:
+    """A tree U-Net trained on fresh strings of grammar `number`.
+
+    Its record: `training_loss` by step, the Bayes losses, `excess_loss` with its error (nats per site), and at a few
+    steps `look_valid`, the share of valid strings, and `look_shift`, class retention minus the posterior's, where the
+    class is lost (t in the middle of the close grid).
+    """
+    rhm = config.grammar(named_key(key, "grammar", number))
+    network = TreeUNet(config.noise, rhm.branching, config.width, rngs=nnx.Rngs(config.seed + number))
+    denoiser = from_flax(network, config.noise, rhm.num_leaves, blind=True)
+    t = jnp.asarray(float(np.median(inputs["close-grid"].t_close.values)))
+    steps = look_steps(config.train)
+
+    def look(step: int, denoiser: AbstractNetworkDenoiser) -> None:
+        if step in steps:
+            inputs.keep(f"look-{step}", lambda: _look(named_key(key, "look", number), config, rhm, denoiser, t))
+
+    result = train(
+        named_key(key, "train", number),
+        denoiser,
+        FreshStrings(rhm),
+        config.train,
+        folder=inputs.folder,
+        report=inputs.training(config.train),
+        observe=look,
+    )
+    looks = [inputs.keep(f"look-{step}", lambda s=step: _not_seen(s)) for step in steps]
+    record = _losses(named_key(key, "evaluation", number), rhm, config.noise, result.denoiser)
+    record["training_loss"] = ("step", np.asarray(result.losses))
+    return Training(result.denoiser, record.merge(xr.concat(looks, xr.Variable("look", steps))))
+
+
+def look_steps(config: TrainConfig) -> list[int]:
+    """Steps at which training is looked at: ends of chunks, about halves of one another."""
+    wanted = [config.steps / 2**k for k in reversed(range(LOOKS))]
+    chunks = [config.steps_per_chunk * max(1, round(step / config.steps_per_chunk)) for step in wanted]
+    return sorted({min(step, config.steps) for step in chunks})
+
+
+def _not_seen(step: int) -> xr.Dataset:
+    raise RuntimeError(f"training went past step {step} without a look at it: delete the folder of this stage")
+
+
+def _look(key, config: Config, rhm: RandomHierarchyModel, denoiser: AbstractNetworkDenoiser, t) -> xr.Dataset:
+    data_key, noise_key = jax.random.split(key)
+    data, rows = batched_sample(data_key, rhm, LOOK), slice(None)
+    kept, valid = regenerated(rhm, denoiser, data.leaves)(noise_key, t, rows)
+    (belief,) = believed(rhm, config.noise, data)(jax.random.clone(noise_key), t, rows)
+    share = mean_estimate(jnp.asarray(np.asarray(valid), float))
+    shift = mean_estimate(jnp.asarray(np.asarray(kept[:, 0]) - np.asarray(belief[:, 0]), float))
+    return xr.Dataset(
+        {
+            "look_valid": float(share.value),
+            "look_valid_stderr": float(share.stderr),
+            "look_shift": float(shift.value),
+            "look_shift_stderr": float(shift.stderr),
+        }
+    )
+
+
+def _losses(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, denoiser) -> xr.Dataset:
+    """On the same noised strings: the network's posterior loss beside the exact one, and the exact training loss."""
+    size = min(EVALUATION, 2**23 // (rhm.num_leaves * rhm.num_symbols))
+    keys = jax.random.split(key, EVALUATION // size)
+    parts = [np.stack(_compared(k, rhm, process, denoiser, size)) for k in keys]
+    ours, exact, cavity = np.concatenate(parts, 1).astype(float)
+    excess = mean_estimate(jnp.asarray(ours - exact))
+    return xr.Dataset(
+        {
+            "bayes_training_loss": cavity.mean(),
+            "bayes_loss": exact.mean(),
+            "excess_loss": float(excess.value),
+            "excess_loss_stderr": float(excess.stderr),
+        },
+        attrs={"unit": "nats per site"},
+    )
+
+
+@eqx.filter_jit
+def _compared(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, denoiser, size: int):
+    """Losses of each string: the network's, the exact posterior's, and the exact cavity's as training weighs it."""
+    data_key, time_key, noise_key = jax.random.split(key, 3)
+    x0 = FreshStrings(rhm).batch(data_key, size)
+    t = draw_times(time_key, size, default_schedule(process))
+    x_t = jax.vmap(process.corrupt)(jax.random.split(noise_key, size), x0, t)
+    evidence = jax.vmap(process.log_likelihood)(x_t, t)
+    cavity, weights = jnp.log(batched_cavity_marginals(rhm, evidence)[-1]), site_weights(process, x_t)
+    exact = posterior_loss(jax.nn.log_softmax(cavity + evidence), x0, weights)
+    uniform = jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype)
+    return posterior_loss(denoiser(x_t, t), x0, weights), exact, posterior_loss(cavity, x0, uniform)
