@@ -23,6 +23,7 @@ def compare_transitions(
     measured: Float[Array, "*others rows times"],
     threshold: float = 0.5,
     *,
+    chance: float = 0.0,
     paired: bool = False,
 ) -> Comparison:
     """Locate the transition in predicted and in measured retention curves; arguments as in `locate_transition`.
@@ -35,10 +36,10 @@ def compare_transitions(
       ValueError: if paired curves have different numbers of rows; and as in `locate_transition`.
     """
     predicted_key, measured_key, paired_key = jax.random.split(key, 3)
-    theory = locate_transition(predicted_key, noise_times, predicted, threshold)
-    located = locate_transition(measured_key, noise_times, measured, threshold)
+    theory = locate_transition(predicted_key, noise_times, predicted, threshold, chance=chance)
+    located = locate_transition(measured_key, noise_times, measured, threshold, chance=chance)
     if paired:
-        difference = locate_difference(paired_key, noise_times, predicted, measured, threshold)
+        difference = locate_difference(paired_key, noise_times, predicted, measured, threshold, chance=chance)
     else:
         difference = Estimate(located.value - theory.value, jnp.hypot(theory.stderr, located.stderr))
     return Comparison(theory, located, difference)

@@ -2,13 +2,17 @@ r"""The transition locator: at which noise does a curve fall through a threshold
 
 The curve is a mean over rows, known at noise levels t_1 < t_2 < .. (of any spacing). Its *cell* is the pair of levels
 between which it falls: the last level before the largest sum over levels of (curve - threshold), and the next; for a
-falling curve this is the first pair above and below, and noise does not move it far. Through the 8 levels around the
-cell goes a cubic: of ln p/(1 - p) for probabilities (logistic regression, as a retention curve is nearly straight in
-its logit), of the value itself for other curves. The crossing is where the cubic reaches the threshold.
+falling curve this is the first pair above and below, and noise does not move it far. Through the 6 levels around the
+cell goes a cubic eta: of the value itself, or for a probability that falls from 1 to chance c
+
+    p = c + (1 - c) / (1 + e^-eta),                                                                               (1)
+
+fitted by quasi-likelihood (weights as of a binomial; psychometric functions with a guess rate are fitted so): a
+retention curve is nearly straight in this eta. The crossing is where the cubic reaches the threshold.
 
 What the error contains. (a) The spread of the crossing over rows drawn with repetition (`estimate`): data, sampling,
 and grammars where rows come in groups. (b) The grid: the distance to the crossing of the parabola through the same
-levels, as an embedded method of lower order. If more than half of the fall over the 8 levels lies in the cell (always
+levels, as an embedded method of lower order. If more than half of the fall over the 6 levels lies in the cell (always
 so with two levels) no polynomial is to be trusted: the crossing is then linear interpolation, and the grid's error that
 of a number which is anywhere in the cell, its width over the square root of 12. Both add in squares.
 
@@ -25,10 +29,11 @@ from jaxtyping import Array, Float, Key
 
 from .estimate import Estimate, independent_rows, resampled_means, spread_of_resamples
 
-_POINTS, _DEGREE = 8, 3
+_POINTS, _DEGREE = 6, 3
 _STEPS = 8  # of Newton's method, for the fit and for its root
 
 Rows = Float[Array, "*groups rows times"]
+Scalar = Float[Array, ""]
 
 
 def halfway(num_symbols: int) -> float:
@@ -42,6 +47,7 @@ def locate_transition(
     retention: Rows,
     threshold: float = 0.5,
     *,
+    chance: float = 0.0,
     num_resamples: int = 400,
 ) -> Estimate:
     """The noise time at which the mean retention, a probability, falls through `threshold`, with its standard error.
@@ -50,17 +56,18 @@ def locate_transition(
       noise_times: increasing, in the unit of the process.
       retention: one row per independent datum or grammar, or (grammars, data, times). A single row is a deterministic
         curve, which has only the error of the grid.
-      threshold: in (0, 1).
+      threshold: in (chance, 1).
+      chance: where the curve ends (1/v for a symbol, 1/2 for one of two clusters), c of equation (1).
 
     Returns:
       Times in the unit of `noise_times`; NaN where the curve does not fall through the threshold inside the grid; a
       NaN error where some of the resampled curves do not.
 
     Raises:
-      ValueError: if the threshold is no probability, or there are fewer than 2 noise times.
+      ValueError: if the threshold is no probability above chance, or there are fewer than 2 noise times.
     """
-    _check_threshold(threshold)
-    return _located(key, noise_times, _by_row(retention)[:, None], threshold, num_resamples, _logistic_fit)
+    at = _probabilities(threshold, chance, retention.dtype)
+    return _located(key, noise_times, _by_row(retention)[:, None], *at, num_resamples, _logistic_fit)
 
 
 def locate_crossing(
@@ -72,7 +79,15 @@ def locate_crossing(
     num_resamples: int = 400,
 ) -> Estimate:
     """Where the mean of any falling curve falls through `threshold`; otherwise as `locate_transition`."""
-    return _located(key, times, _by_row(curve)[:, None], threshold, num_resamples, _linear_fit)
+    return _located(
+        key,
+        times,
+        _by_row(curve)[:, None],
+        jnp.asarray(threshold, curve.dtype),
+        jnp.zeros((), curve.dtype),
+        num_resamples,
+        _linear_fit,
+    )
 
 
 def locate_difference(
@@ -82,6 +97,7 @@ def locate_difference(
     second: Float[Array, "*groups_of_second rows_of_second times"],
     threshold: float = 0.5,
     *,
+    chance: float = 0.0,
     num_resamples: int = 400,
 ) -> Estimate:
     """Transition of `second` minus that of `first`, where row i of both belongs to one datum and its noise.
@@ -91,16 +107,20 @@ def locate_difference(
     Raises:
       ValueError: if the curves have different numbers of rows; and as `locate_transition`.
     """
-    _check_threshold(threshold)
+    at = _probabilities(threshold, chance, first.dtype)
     if first.shape != second.shape:
         raise ValueError(f"paired curves have shapes {first.shape} and {second.shape}: row i must be one datum")
     pairs = jnp.stack([_by_row(first), _by_row(second)], 1)
-    return _located(key, noise_times, pairs, threshold, num_resamples, _logistic_fit)
+    return _located(key, noise_times, pairs, *at, num_resamples, _logistic_fit)
 
 
-def _check_threshold(threshold: float) -> None:
-    if not 0 < threshold < 1:
-        raise ValueError(f"threshold = {threshold}: a retention crosses a number in (0, 1); else use locate_crossing")
+def _probabilities(threshold: float, chance: float, dtype) -> tuple[Array, Array]:
+    if not 0 <= chance < threshold < 1:
+        raise ValueError(
+            f"threshold = {threshold}, chance = {chance}: a retention falls from 1 to chance >= 0 and crosses a number "
+            "between; for other curves use locate_crossing"
+        )
+    return jnp.asarray(threshold, dtype), jnp.asarray(chance, dtype)
 
 
 def _by_row(curves: Rows) -> Float[Array, "independent times"]:
@@ -110,14 +130,14 @@ def _by_row(curves: Rows) -> Float[Array, "independent times"]:
 
 
 @functools.partial(jax.jit, static_argnames=("num_resamples", "fit"))
-def _located(key, noise_times, curves: Float[Array, "rows curves times"], threshold, num_resamples, fit) -> Estimate:
+def _located(key, noise_times, curves: Float[Array, "rows curves times"], threshold, chance, num_resamples, fit):
     """The crossing of a single curve, or of the last minus the first of two."""
     times = jnp.asarray(noise_times, curves.dtype)
     if len(times) < 2:
         raise ValueError("a crossing needs at least 2 noise times, got 1: give more")
 
     def crossings(mean):
-        found = jax.vmap(lambda curve: _crossing(times, curve, threshold, fit))(mean)
+        found = jax.vmap(lambda curve: _crossing(times, curve, threshold, chance, fit))(mean)
         return found.value[-1] - (found.value[0] if len(mean) > 1 else 0), jnp.linalg.norm(found.stderr)
 
     means = jnp.mean(curves, 0, keepdims=True)
@@ -129,7 +149,7 @@ def _located(key, noise_times, curves: Float[Array, "rows curves times"], thresh
 
 
 def _crossing(
-    times: Float[Array, " times"], curve: Float[Array, " times"], threshold: Float[Array, ""], fit
+    times: Float[Array, " times"], curve: Float[Array, " times"], threshold: Scalar, chance: Scalar, fit
 ) -> Estimate:
     """Of one curve; the error is that of the grid, (b) in the head."""
     cell = jnp.argmax(jnp.cumsum(curve - threshold))
@@ -143,7 +163,7 @@ def _crossing(
     centre, scale = linear, (t[-1] - t[0]) / 2
     degree = min(_DEGREE, size - 1)
     cubic, parabola = (
-        centre + scale * _root(fit((t - centre) / scale, p, threshold, k)) for k in (degree, max(1, degree - 1))
+        centre + scale * _root(fit((t - centre) / scale, p, threshold, chance, k)) for k in (degree, max(1, degree - 1))
     )
     resolved = (2 * drop <= p[0] - p[-1]) & (abs(cubic - linear) < width) & (abs(parabola - linear) < width)
     value = jnp.where(resolved, cubic, linear)
@@ -151,23 +171,29 @@ def _crossing(
     return Estimate(jnp.where(crosses, value, jnp.nan), jnp.where(crosses, grid, jnp.nan))
 
 
-def _logistic_fit(u: Float[Array, " points"], p: Float[Array, " points"], threshold: Float[Array, ""], degree: int):
-    """Coefficients of logit p - logit threshold in powers of u: maximum quasi-likelihood, by Newton's method."""
+def _logistic_fit(
+    u: Float[Array, " points"], p: Float[Array, " points"], threshold: Scalar, chance: Scalar, degree: int
+):
+    """Coefficients of eta - (eta at the threshold) in powers of u: maximum quasi-likelihood, by Newton's method."""
     powers = _powers(u, degree)
-    offset = jnp.log(threshold / (1 - threshold)).astype(p.dtype)
-    start = (p + 5e-4) / 1.001  # near the curve, and finite also where p is 0 or 1
+    above = (p - chance) / (1 - chance)
+    offset = jax.scipy.special.logit((threshold - chance) / (1 - chance)).astype(p.dtype)
+    start = jax.scipy.special.logit(jnp.clip(above, 5e-4, 1 - 5e-4))  # of the iteration: finite at 0 and 1
 
     def step(eta, _):
-        mean = jax.nn.sigmoid(eta)
-        weight = mean * (1 - mean)
-        coefficients = _least_squares(powers, eta - offset + (p - mean) / weight, weight)
+        part = jax.nn.sigmoid(eta)
+        mean, slope = chance + (1 - chance) * part, part * (1 - part)
+        weight = slope**2 / (mean * (1 - mean))
+        coefficients = _least_squares(powers, eta - offset + (above - part) / slope, weight)
         return powers @ coefficients + offset, coefficients
 
-    _, found = jax.lax.scan(step, jnp.log(start / (1 - start)), None, _STEPS)
+    _, found = jax.lax.scan(step, start, None, _STEPS)
     return found[-1]
 
 
-def _linear_fit(u: Float[Array, " points"], curve: Float[Array, " points"], threshold: Float[Array, ""], degree: int):
+def _linear_fit(
+    u: Float[Array, " points"], curve: Float[Array, " points"], threshold: Scalar, chance: Scalar, degree: int
+):
     return _least_squares(_powers(u, degree), curve - threshold, jnp.ones_like(u))
 
 

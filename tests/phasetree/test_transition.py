@@ -13,8 +13,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from diffusion import TrainConfig
+from phasetree import open_result
+from phasetree.cli import _option
+from phasetree.experiments.transition import analyse
+from phasetree.experiments.transition.networks import look_steps
+
 TINY = ["transition", "-v", "3", "-m", "2", "-L", "2", "-n", "20", "--width", "8", "--num-data", "200"]
-TINY += ["--num-times", "5", "--ensemble", "3", "--batch-size", "16"]
+TINY += ["--num-times", "5", "--close-times", "5", "--close-data", "200", "--ensemble", "2", "--batch-size", "16"]
 TINY += ["--steps", "120", "--steps-per-chunk", "10", "--steps-per-checkpoint", "20"]
 
 
@@ -41,25 +47,46 @@ def test_a_run_leaves_data_figure_report_configuration_and_provenance(finished):
     folder, printed = finished
     for name in ("data.nc", "figure.png", "figure.pdf", "report.md", "config.json", "provenance.json"):
         assert (folder / name).stat().st_size > 0
-    assert "Class lost at masked fraction" in printed and "seed 0" in printed
+    assert "by the exact posterior at" in " ".join(printed.split()) and "seed 0" in printed
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["versions"]["jax"] and provenance["devices"] and provenance["dtype"].startswith("float64")
-    assert not list(folder.rglob(".*")), "temporary files were left"
+    assert not [file for file in folder.rglob(".*")], "temporary files were left"
 
 
 def test_the_result_opens_with_labels(finished):
     dataset = xr.load_dataset(finished[0] / "data.nc", engine="h5netcdf")
-    assert dataset.retention.dims == ("curve", "row", "time", "level")
-    assert set(dataset.curve.values) == {"trained", "exact", "empirical", "predicted", "ensemble"}
+    assert set(dataset.retention.dims) == {"denoiser", "grammar", "datum", "t", "level"}
+    assert set(dataset.denoiser.values) == {"trained", "exact", "empirical", "predicted"}
+    assert np.isfinite(dataset.retention).all() and np.isfinite(dataset.close_retention).all()
     assert np.isfinite(dataset.training_loss).all() and json.loads(dataset.attrs["config"])["seed"] == 0
 
 
 def test_exact_sampling_agrees_with_the_exact_posterior(finished):
     """E[1(kept)] = E[belief in the truth], level by level: paired over the data, five standard errors."""
-    retention = xr.load_dataset(finished[0] / "data.nc", engine="h5netcdf").retention
-    difference = (retention.sel(curve="exact") - retention.sel(curve="predicted")).mean("time").dropna("row")
-    error = difference.std("row", ddof=1) / difference.sizes["row"] ** 0.5
-    assert (abs(difference.mean("row")) < 5 * error).all()
+    dataset = xr.load_dataset(finished[0] / "data.nc", engine="h5netcdf")
+    close = dataset.close_retention.sel(close_denoiser="exact") - dataset.close_retention.sel(
+        close_denoiser="predicted"
+    )
+    wide = dataset.retention.sel(denoiser="exact") - dataset.retention.sel(denoiser="predicted")
+    for rows in (wide.isel(grammar=0).mean("t"), close.isel(grammar=0).mean("t_close").rename(close_datum="datum")):
+        error = rows.std("datum", ddof=1) / rows.sizes["datum"] ** 0.5
+        assert (abs(rows.mean("datum")) < 5 * error).all()
+
+
+def test_findings_are_those_of_the_dataset(finished):
+    """The report's numbers, from the file alone; valid strings and information from their definitions."""
+    dataset, findings = open_result(finished[0])
+    assert analyse(dataset) == findings
+    valid = dataset.close_valid.sel(close_denoiser="trained").values
+    np.testing.assert_allclose(findings["validity"].value, valid.mean())
+    left = dataset.entropy.isel(level=0, t=2).mean().item()
+    known = 1 - left / dataset.prior_entropy.isel(level=0).item()
+    np.testing.assert_allclose(findings["information", 0, float(dataset.t[2])].value, known, rtol=1e-6)
+
+
+def test_looks_fall_on_ends_of_chunks():
+    assert look_steps(TrainConfig(steps=10_000)) == [300, 600, 1200, 2500, 5000, 10_000]
+    assert look_steps(TrainConfig(steps=120, steps_per_chunk=50)) == [50, 100, 120]
 
 
 def test_running_again_prints_the_finished_result_and_changes_no_data(environment, finished):
@@ -119,12 +146,20 @@ def test_the_folder_of_another_run_is_refused(environment, finished):
 
 def test_a_damaged_stage_is_named(environment, finished, tmp_path):
     folder = shutil.copytree(finished[0], tmp_path / "damaged")
-    (folder / "stages" / "transition.nc").write_bytes(b"garbage")
+    (folder / "stages" / "exact-0.nc").write_bytes(b"garbage")
     done = phasetree(environment, *TINY, "--out", folder)
-    assert done.returncode == 1 and "transition.nc is damaged: delete it" in done.stderr
+    assert done.returncode == 1 and "exact-0.nc is damaged: delete it" in done.stderr
+
+
+def test_an_option_is_found_wherever_it_stands():
+    """Also where there is none, as in the README's first command."""
+    assert _option("--preset", []) is None
+    assert _option("--preset", ["--preset=quick", "--seed", "3"]) == "quick"
+    assert _option("--preset", ["--seed", "3", "--preset", "quick"]) == "quick"
 
 
 def test_help_explains_every_option(environment):
     shown = phasetree(environment, "transition", "--help").stdout
     for option in ("--num-symbols", "-v", "--process", "--learning-rate", "--seed", "--out"):
         assert option in shown
+    assert "transition" in phasetree(environment, "list").stdout

@@ -65,7 +65,7 @@ def crossing(dataset: xr.Dataset, smaller: int, larger: int) -> Estimate:
     small, large = (dataset.weight.sel(dimension=d).transpose("set", "t").values for d in (smaller, larger))
     # backwards from where the larger one is most behind: earlier both weights are 1, later 0, and which is larger noise
     behind = small - large.astype(float)
-    last = max(int(np.argmax(behind.mean(0))) + 1, 8)  # the locator fits 8 points
+    last = max(int(np.argmax(behind.mean(0))) + 1, 6)  # the locator fits 6 points
     falls, times = behind[:, :last][:, ::-1], dataset.t.values[:last][::-1]
     found = locate_crossing(jax.random.key(0), -jnp.asarray(times), jnp.asarray(falls))
     return Estimate(-found.value, found.stderr)

@@ -45,7 +45,7 @@ def _of_curve(dataset: xr.Dataset, kind: str, curve: str, d: int) -> list[Findin
     rows, of = measured(dataset, kind, curve, d), (kind, curve, d)
     kept = Estimate(jnp.asarray(rows.mean(0)), jnp.asarray(rows.std(0) / len(rows) ** 0.5))
     times = jnp.asarray(dataset.t.sel(dimension=d).values, float)
-    where = locate_transition(jax.random.key(0), times, jnp.asarray(rows), THRESHOLD)
+    where = locate_transition(jax.random.key(0), times, jnp.asarray(rows), THRESHOLD, chance=0.5)
     want = predicted_crossing(dataset, curve, d)
     shift = Estimate(100 * (where.value / want - 1), 100 * where.stderr / want)
     delay = Estimate(where.value - want, where.stderr)

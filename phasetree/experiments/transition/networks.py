@@ -62,7 +62,7 @@ def look_steps(config: TrainConfig) -> list[int]:
     """Steps at which training is looked at: ends of chunks, about halves of one another."""
     wanted = [config.steps / 2**k for k in reversed(range(LOOKS))]
     chunks = [config.steps_per_chunk * max(1, round(step / config.steps_per_chunk)) for step in wanted]
-    return sorted({min(step, config.steps) for step in chunks})
+    return sorted({min(step, config.steps) for step in chunks} | {config.steps})
 
 
 def _not_seen(step: int) -> xr.Dataset:

@@ -68,7 +68,9 @@ def crossing(dataset: xr.Dataset, denoiser: str, level: int) -> Estimate:
     rows = conditional(dataset, denoiser, level, level)
     count = min(map(len, rows))  # trajectories of different times are independent
     table = jnp.asarray(np.stack([row[:count] for row in rows], 1))
-    return locate_transition(jax.random.key(level), jnp.asarray(dataset.t.sel(window=level).values), table, THRESHOLD)
+    return locate_transition(
+        jax.random.key(level), jnp.asarray(dataset.t.sel(window=level).values), table, THRESHOLD, chance=0.5
+    )
 
 
 def predicted(dataset: xr.Dataset, level: int) -> float:

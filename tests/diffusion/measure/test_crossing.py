@@ -63,7 +63,7 @@ def test_a_curve_that_does_not_cross_has_no_transition():
 
 def test_what_is_no_threshold_or_grid_is_refused():
     key, rows = jax.random.key(0), 0.5 * jnp.ones((2, 11))
-    with pytest.raises(ValueError, match=r"threshold = 0.0: a retention crosses a number in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"threshold = 0.0, chance = 0.0: a retention falls from 1"):
         locate_transition(key, TIMES, rows, 0.0)
     with pytest.raises(ValueError, match="at least 2 noise times, got 1"):
         locate_transition(key, TIMES[:1], rows[:, :1])
