@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from hierarchical import RandomHierarchyModel
 from hierarchical.grammar.rules import RuleLogProbs, Rules
 
-from ..inference.belief_propagation import batched_marginals
+from ..inference.belief_propagation import marginals
 
 
 @jax.jit
@@ -41,7 +41,7 @@ def level_entropies(
     """
     if rhm.filter_level:
         raise ValueError(f"filter_level = {rhm.filter_level}: a filtered grammar has no rules above it; pass it whole")
-    tables = batched_marginals(rhm, log_likelihoods)
+    tables = marginals(rhm, log_likelihoods)
     messages, of_rules = log_likelihoods, []
     for level in reversed(range(rhm.depth)):
         log_probs = rhm.log_prob_of_rules(level).astype(messages.dtype)

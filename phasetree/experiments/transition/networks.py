@@ -8,18 +8,18 @@ import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Key
 
-from diffusion import AbstractNetworkDenoiser, FreshStrings, TrainConfig, TreeUNet, from_flax, train
+from diffusion import AbstractNetworkDenoiser, Fresh, TrainConfig, TreeUNet, from_flax, train
 from diffusion.denoise.loss import posterior_loss, site_weights
 from diffusion.measure import mean_estimate
 from diffusion.noise.process import AbstractTokenProcess
 from diffusion.noise.schedule import default_schedule
 from diffusion.training.train import draw_times
-from hierarchical import RandomHierarchyModel, batched_sample
+from hierarchical import RandomHierarchyModel, sample_trees
 from phasetree.experiment import Inputs, Training
 from phasetree.experiments.transition.config import Config
 from phasetree.experiments.transition.sweeps import believed, regenerated
 from phasetree.recipes.training import named_key
-from theory import batched_cavity_marginals
+from theory import cavity_marginals
 
 EVALUATION = 32_768  # strings of which losses are compared: excess losses have heavy tails, 4096 cover too rarely
 LOOK = 2048  # strings of a look on the way
@@ -46,7 +46,7 @@ def trained(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int)
     result = train(
         named_key(key, "train", number),
         denoiser,
-        FreshStrings(rhm),
+        Fresh(rhm),
         config.train,
         folder=inputs.folder,
         report=inputs.training(config.train),
@@ -71,7 +71,7 @@ def _not_seen(step: int) -> xr.Dataset:
 
 def _look(key, config: Config, rhm: RandomHierarchyModel, denoiser: AbstractNetworkDenoiser, t) -> xr.Dataset:
     data_key, noise_key = jax.random.split(key)
-    data, rows = batched_sample(data_key, rhm, LOOK), slice(None)
+    data, rows = sample_trees(data_key, rhm, LOOK), slice(None)
     kept, valid = regenerated(rhm, denoiser, data.leaves)(noise_key, t, rows)
     (belief,) = believed(rhm, config.noise, data)(jax.random.clone(noise_key), t, rows)
     share = mean_estimate(jnp.asarray(np.asarray(valid), float))
@@ -108,11 +108,11 @@ def _losses(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, denoi
 def _compared(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, denoiser, size: int):
     """Losses of each string: the network's, the exact posterior's, and the exact cavity's as training weighs it."""
     data_key, time_key, noise_key = jax.random.split(key, 3)
-    x0 = FreshStrings(rhm).batch(data_key, size)
+    x0 = Fresh(rhm).batch(data_key, size)
     t = draw_times(time_key, size, default_schedule(process))
     x_t = jax.vmap(process.corrupt)(jax.random.split(noise_key, size), x0, t)
     evidence = jax.vmap(process.log_likelihood)(x_t, t)
-    cavity, weights = jnp.log(batched_cavity_marginals(rhm, evidence)[-1]), site_weights(process, x_t)
+    cavity, weights = jnp.log(cavity_marginals(rhm, evidence)[-1]), site_weights(process, x_t)
     exact = posterior_loss(jax.nn.log_softmax(cavity + evidence), x0, weights)
     uniform = jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype)
     return posterior_loss(denoiser(x_t, t), x0, weights), exact, posterior_loss(cavity, x0, uniform)

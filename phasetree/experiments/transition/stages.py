@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from diffusion import AbstractDenoiser, FreshStrings
+from diffusion import AbstractDenoiser, Fresh
 from diffusion.measure import locate_transition
-from hierarchical import Derivation, RandomHierarchyModel, batched_sample
+from hierarchical import Derivation, RandomHierarchyModel, sample_trees
 from phasetree.experiment import Inputs, Stage
 from phasetree.experiments.transition.config import Config
 from phasetree.experiments.transition.networks import trained
@@ -174,9 +174,7 @@ def by_network(config: Config, key, inputs: Inputs, *, number: int) -> xr.Datase
 
 def empirical(config: Config, key, inputs: Inputs, *, number: int) -> xr.Dataset:
     """The Bayes denoiser of a finite training set, asked about its own strings."""
-    strings = FreshStrings(grammar(config, key, number)).batch(
-        named_key(key, "training set", number), config.training_set
-    )
+    strings = Fresh(grammar(config, key, number)).batch(named_key(key, "training set", number), config.training_set)
     chosen = jax.random.randint(named_key(key, "chosen", number), (config.num_data,), 0, len(strings))
     denoiser = EmpiricalDenoiser(data=strings, process=config.noise)
     return _measured(config, key, inputs, number, denoiser, strings[chosen])
@@ -245,7 +243,7 @@ def ensemble(config: Config, key, inputs: Inputs, *, depth: int) -> xr.Dataset:
 
 
 def _data(config: Config, key, number: int, rhm: RandomHierarchyModel, count: int) -> Derivation:
-    return batched_sample(named_key(key, "data", number), rhm, count)
+    return sample_trees(named_key(key, "data", number), rhm, count)
 
 
 def _noise(key, number: int):

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from diffusion import AbstractDenoiser, batched_forward_backward
+from diffusion import AbstractDenoiser, forward_backward
 from diffusion.measure import is_valid, level_retention
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import Derivation, RandomHierarchyModel
-from theory import batched_marginals
+from theory import marginals
 
 Keys = Callable[[int], Key[Array, ""]]
 
@@ -58,13 +58,13 @@ def believed(rhm: RandomHierarchyModel, process: AbstractTokenProcess, data: Der
 @eqx.filter_jit
 def _regenerated(key, rhm: RandomHierarchyModel, denoiser: AbstractDenoiser, x0, t) -> tuple[Array, Array]:
     times = jnp.full(len(x0), t, jnp.float32)
-    x = batched_forward_backward(key, denoiser, denoiser.process, x0, times)
+    x = forward_backward(key, denoiser, x0, times)[0]
     return level_retention(rhm, x0, x), is_valid(rhm, x)
 
 
 @eqx.filter_jit
 def _believed(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, data: Derivation, t) -> Array:
-    tables = batched_marginals(rhm, jax.vmap(process.log_likelihood, (0, None))(noised(key, process, data, t), t))
+    tables = marginals(rhm, jax.vmap(process.log_likelihood, (0, None))(noised(key, process, data, t), t))
     truths = [
         jnp.take_along_axis(table, level[..., None], -1) for table, level in zip(tables, data.levels, strict=True)
     ]
@@ -72,6 +72,6 @@ def _believed(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, dat
 
 
 def noised(key: Key[Array, ""], process: AbstractTokenProcess, data: Derivation, t) -> Array:
-    """The noise of `batched_forward_backward` with this key."""
+    """The noise of `forward_backward` with this key."""
     noise_key, _ = jax.random.split(key)
     return jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(noise_key, len(data.leaves)), data.leaves, t)
