@@ -15,7 +15,6 @@ import xarray as xr
 
 from diffusion import TrainConfig
 from phasetree import open_result
-from phasetree.cli import _option
 from phasetree.experiments.transition import analyse
 from phasetree.experiments.transition.networks import look_steps
 
@@ -149,13 +148,6 @@ def test_a_damaged_stage_is_named(environment, finished, tmp_path):
     (folder / "stages" / "exact-0.nc").write_bytes(b"garbage")
     done = phasetree(environment, *TINY, "--out", folder)
     assert done.returncode == 1 and "exact-0.nc is damaged: delete it" in done.stderr
-
-
-def test_an_option_is_found_wherever_it_stands():
-    """Also where there is none, as in the README's first command."""
-    assert _option("--preset", []) is None
-    assert _option("--preset", ["--preset=quick", "--seed", "3"]) == "quick"
-    assert _option("--preset", ["--seed", "3", "--preset", "quick"]) == "quick"
 
 
 def test_help_explains_every_option(environment):

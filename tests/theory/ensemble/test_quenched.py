@@ -58,8 +58,8 @@ def test_class_overlap_is_that_of_belief_propagation_on_one_grammar(process):
         datum = rhm.sample(data_key)
 
         def at(t):
-            evidence = process.log_likelihood(process.corrupt(noise_key, datum.leaves, t), t)
-            return belief_propagation.marginals(rhm, evidence)[0][0, datum.levels[0][0]]
+            evidence = process.log_likelihood(process.corrupt(noise_key, datum.x, t), t)
+            return belief_propagation.marginals(rhm, evidence)[0][0, datum.latent.levels[0][0]]
 
         return jax.vmap(at)(TIMES)
 
