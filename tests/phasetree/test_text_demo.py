@@ -3,14 +3,11 @@
 import dataclasses
 import shutil
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
-from diffusion import FolderError, Masking, TrainConfig, from_function
-from diffusion.measure import masked_costs, stratified_numbers
+from diffusion import FolderError, TrainConfig
 from phasetree.experiments import text_demo
 from phasetree.recipes.language import (
     fraction_of_words_changed,
@@ -19,52 +16,6 @@ from phasetree.recipes.language import (
     model,
 )
 from phasetree.runner.run import execute
-
-PROBABILITIES = np.array([0.5, 0.25, 0.15, 0.1])
-LENGTH = 8
-
-
-def unigram():
-    def logits(params, x_t, t):
-        return jnp.broadcast_to(params[None, None], (*x_t.shape, len(PROBABILITIES)))
-
-    return from_function(logits, jnp.log(jnp.asarray(PROBABILITIES, jnp.float32)), Masking(4), LENGTH)
-
-
-def test_cost_of_a_repeated_token_is_its_log_probability_at_any_noise():
-    windows = np.repeat(np.arange(4)[:, None], LENGTH, 1)
-    numbers = jnp.broadcast_to(jnp.arange(1, LENGTH + 1, dtype=jnp.int32)[None], (4, LENGTH))
-    costs = masked_costs(jax.random.key(0), unigram(), windows, numbers, batch_size=5)
-    np.testing.assert_allclose(costs, np.repeat(-LENGTH * np.log(PROBABILITIES)[:, None], LENGTH, 1), rtol=1e-5)
-
-
-def test_bound_of_a_unigram_denoiser_is_its_cross_entropy():
-    windows = np.random.default_rng(0).integers(0, 4, (200, LENGTH))
-    truth = -np.log(PROBABILITIES)[windows].sum(1)
-    numbers = stratified_numbers(jax.random.key(1), 200, LENGTH, 4)
-    error = masked_costs(jax.random.key(2), unigram(), windows, numbers).mean(1) - truth
-    assert abs(error.mean()) < 5 * error.std() / 200**0.5
-    whole = masked_costs(jax.random.key(3), unigram(), windows, jnp.full((200, 1), LENGTH, jnp.int32))
-    np.testing.assert_allclose(whole[:, 0], truth, rtol=1e-5)
-
-
-def test_bound_of_the_exact_denoiser_is_the_entropy():
-    """Two equal tokens, one of v: with one masked it is known, with both each costs ln v, so (2) gives ln v."""
-    v = 4
-    exact = from_function(lambda _, x_t, t: 50 * jax.nn.one_hot(x_t[:, ::-1], v, dtype=t.dtype), (), Masking(v), 2)
-    windows = np.repeat(np.arange(v)[:, None], 2, 1)
-    numbers = stratified_numbers(jax.random.key(0), v, 2, 2)
-    np.testing.assert_array_equal(numbers, np.tile([1, 2], (v, 1)))
-    costs = masked_costs(jax.random.key(1), exact, windows, numbers)
-    np.testing.assert_allclose(costs.mean(1), np.log(v), rtol=1e-5)
-
-
-def test_numbers_of_masks_are_uniform_and_stratified():
-    numbers = np.asarray(stratified_numbers(jax.random.key(0), 4000, 12, 4))
-    for column, values in enumerate(numbers.T):
-        count = np.bincount(values, minlength=13)
-        assert count.sum() == count[3 * column + 1 : 3 * column + 4].sum()
-        assert np.all(abs(count[3 * column + 1 : 3 * column + 4] - 4000 / 3) < 5 * (4000 * 2 / 9) ** 0.5)
 
 
 def test_changed_words_are_marked():
