@@ -71,13 +71,18 @@ def connected_sums(sigma: Float[Array, "trajectories sites"], geometry: Abstract
 
 
 def connected_sums_within(
-    sigma: Float[Array, "trajectories sites"], groups: Int[Array, " sites"]
-) -> Float[Array, " sites"]:
+    sigma: Float[Array, "trajectories sites"], groups: Int[Array, " grouped"]
+) -> Float[Array, " grouped"]:
     """The part of S(r) on a line, r = 0 .. d - 1, that is of pairs in one group: tokens of one word, say.
 
     Args:
       groups: a number for each site; sites with equal numbers belong together. S(0) is of every site with itself.
+
+    Raises:
+      ValueError: if there are more groups' numbers than sites, or fewer.
     """
+    if len(groups) != sigma.shape[1]:
+        raise ValueError(f"{len(groups)} groups for {sigma.shape[1]} sites: give each site the number of its group")
     deviation = sigma - jnp.mean(sigma, 0, keepdims=True)
     sites = jnp.arange(len(groups))
 

@@ -128,6 +128,11 @@ def test_a_field_of_another_number_of_sites_is_refused(name):
         GEOMETRIES[name].pair_sums(jnp.zeros((2, 13)))
 
 
+def test_groups_of_another_number_of_sites_are_refused():
+    with pytest.raises(ValueError, match="11 groups for 12 sites"):
+        connected_sums_within(jnp.zeros((5, 12)), jnp.zeros(11, jnp.int32))
+
+
 def test_sites_that_change_alone_have_no_correlation():
     geometry = TreeGeometry((2, 2, 2))
     sigma = jnp.asarray(np.random.default_rng(2).choice([-1.0, 1.0], (100, 200, 8)))

@@ -33,11 +33,12 @@ def test_the_locator_is_exact_on_a_straight_line():
         np.testing.assert_allclose([found.value, found.stderr], [1 - threshold, 0], atol=1e-12)
 
 
-def test_the_locator_is_exact_on_a_logistic_curve():
-    """Also on levels of any spacing, and where the curve has all but reached 1 and 0."""
+@pytest.mark.parametrize("chance", [0.0, 0.5])
+def test_the_locator_is_exact_on_a_logistic_curve(chance):
+    """Also on levels of any spacing, and where the curve has all but reached 1 and chance."""
     times = jnp.array([0.0, 0.05, 0.2, 0.25, 0.3, 0.35, 0.37, 0.45, 0.6, 1.0])
-    curve = 1 / (1 + jnp.exp(20 * (times - 0.31)))
-    found = locate_transition(jax.random.key(0), times, curve[None], 0.8)
+    curve = chance + (1 - chance) / (1 + jnp.exp(20 * (times - 0.31)))
+    found = locate_transition(jax.random.key(0), times, curve[None], chance + (1 - chance) * 0.8, chance=chance)
     np.testing.assert_allclose(found.value, 0.31 - np.log(4) / 20, rtol=1e-6)
     assert found.stderr < 1e-6
 
