@@ -9,12 +9,14 @@ import pathlib
 import signal
 import sys
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phasetree.command.experiments import import_experiment, module_of, summaries
 from phasetree.command.interrupt import ending_on_interrupt
 from phasetree.command.terminal import any_encoding, close_quietly, complain, printable, show
+
+if TYPE_CHECKING:
+    from phasetree.experiment import Experiment
 
 CLOSED = 141  # the status of a program that writes to a closed pipe, by convention
 
@@ -82,11 +84,9 @@ def _run_experiment(name: str, *options: str) -> int:
         first = first_options(options)
         debug = first.debug
         with settings_of_a_run():
-            module = import_experiment(module_name)
-            if "." in name:
-                find_experiment(module)  # names what is missing in a module of one's own
-            config, out = read_options(f"phasetree {name}", module.PRESETS, first.preset, options)
-            _run(module, config, out)
+            experiment = find_experiment(import_experiment(module_name))
+            config, out = read_options(f"phasetree {name}", experiment[1].PRESETS, first.preset, options)
+            _run(experiment, config, out)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -98,11 +98,10 @@ def _run_experiment(name: str, *options: str) -> int:
     return 0
 
 
-def _run(module: ModuleType, config: Any, out: pathlib.Path | None) -> None:
-    from phasetree.runner.choose import find_experiment
+def _run(experiment: "tuple[str, Experiment]", config: Any, out: pathlib.Path | None) -> None:
     from phasetree.runner.run import execute
 
-    result = execute(*find_experiment(module), config, out)
+    result = execute(*experiment, config, out)
     files = "data.nc, findings.json, figure.png, figure.pdf, report.md, config.json, provenance.json"
     show(result.report.markdown(), f"written to {result.folder}/: {files}")
 

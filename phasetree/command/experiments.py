@@ -22,7 +22,7 @@ def _summary(module: ast.Module) -> str:
     for node in module.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SUMMARY":
             return ast.literal_eval(node.value)
-    return (ast.get_docstring(module) or "").partition("\n")[0]
+    return ""
 
 
 def module_of(name: str) -> str:
