@@ -112,7 +112,7 @@ def _close(dataset: xr.Dataset, unit: str) -> list[Finding]:
     key = jax.random.key(config.seed)
     theory, _ = close_rows(dataset, "predicted")
     found = _by_level(("close", "predicted"), _levels(config.seed, times, theory), "predicted", unit)
-    half = locate_transition(key, times, theory[..., 0], halfway(config.num_symbols))
+    half = locate_transition(jax.random.clone(key), times, theory[..., 0], halfway(config.num_symbols))
     found.append(Finding("halfway/predicted/0", half, "predicted", unit, "class, at (1 + 1/v)/2"))
     where = found[0].value
     for kind in map(str, dataset.close_denoiser.values):
@@ -127,8 +127,10 @@ def _close(dataset: xr.Dataset, unit: str) -> list[Finding]:
         found.append(Finding(path("shift-percent", kind), percent, "difference", "% of the class's transition"))
         if kind == "trained":
             among = jnp.stack([among_valid(k, v) for k, v in zip(kept[..., 0], valid, strict=True)])
-            found.append(Finding("close/valid/0", locate_transition(key, times, among), "measured", unit))
-            of_valid = locate_difference(key, times, theory[..., 0], among)
+            found.append(
+                Finding("close/valid/0", locate_transition(jax.random.clone(key), times, among), "measured", unit)
+            )
+            of_valid = locate_difference(jax.random.clone(key), times, theory[..., 0], among)
             found.append(Finding("shift/valid/0", of_valid, "difference", unit, "network, valid strings only"))
             inside = mean_estimate(independent_rows(valid.astype(float)))
             found += curve_findings(("validity",), np.asarray(times), inside, "measured", "1")
@@ -178,7 +180,11 @@ def _depths(dataset: xr.Dataset, unit: str) -> list[Finding]:
 
     for depth in dataset.depth.values:
         rows = jnp.asarray(dataset.at_depth.sel(depth=depth).transpose("other", "t").values)
-        found.append(Finding(path("at-depth", int(depth)), locate_transition(key, times, rows), "predicted", unit))
+        found.append(
+            Finding(
+                path("at-depth", int(depth)), locate_transition(jax.random.clone(key), times, rows), "predicted", unit
+            )
+        )
         steep = bootstrap(jax.random.clone(key), rows, slope)
         found.append(Finding(path("slope", int(depth)), steep, "predicted", f"1 per unit of {unit}"))
     return found
