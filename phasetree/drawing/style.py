@@ -75,4 +75,4 @@ def with_error(estimate: Estimate) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.4g}"
+    return f"{value:.4f}" if abs(value) < 1e-12 or abs(value) >= 1e-3 else f"{value:.4g}"

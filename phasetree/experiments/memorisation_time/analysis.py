@@ -97,7 +97,7 @@ def times(dataset: xr.Dataset, what: str, threshold: float) -> Float[np.ndarray,
         steps, values = (part.isel(repeat=repeat).sel(points=n).values for part in (dataset.step, curves[what]))
         return first_time(steps.astype(float), values.astype(float), threshold)
 
-    return np.array([[first(r, n) for n in dataset.points.values] for r in range(dataset.sizes["repeat"])])
+    return np.array([[first(r, n) for n in dataset.points.values.tolist()] for r in range(dataset.sizes["repeat"])])
 
 
 def exponent(dataset: xr.Dataset, what: str, threshold: float) -> Estimate:
