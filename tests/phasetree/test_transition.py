@@ -114,7 +114,7 @@ def test_killed_three_times_at_random_it_finishes_with_the_same_file(environment
         (["transition", "-v", "4", "-m", "5"], "only 16 of 4 symbols exist"),
         (["transition", "--sed", "3"], "--seed"),
         (["transition", "--preset", "huge"], "choose one of quick, default, paper, paper-trained"),
-        (["transitions"], "no experiment 'transitions'; there are: transition"),
+        (["transitions"], "no experiment 'transitions'"),
         (["transition", "--num-times", "1"], "num_times = 1 is too small"),
         (["transition", "--learning-rate", "-1"], "learning_rate = -1.0: must be positive"),
         (["transition", "--seed", "99999999999999999999"], "outside [0, 2^63)"),

@@ -11,7 +11,7 @@ from tyro.conf import arg
 from diffusion import TrainConfig
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import check_grammar, check_options
 from phasetree.experiments.processes import PROCESSES
 
 # first and last noise time of the grid; for Gaussian noise in units of the annealed threshold, if there is one
@@ -64,6 +64,7 @@ class Config:
 
     def __post_init__(self):
         check_options(self, width=1, num_grammars=1, training_set=0, close_data=2)
+        check_grammar(self)
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name in ("num_times", "close_times", "num_data", "ensemble"):
             if getattr(self, name) < 2:
