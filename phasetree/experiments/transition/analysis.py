@@ -175,8 +175,12 @@ def _depths(dataset: xr.Dataset, unit: str) -> list[Finding]:
     times, key, found = jnp.asarray(dataset.t.values), jax.random.key(config_of(dataset).seed), []
 
     def slope(curve: Float[Array, " times"]) -> Float[Array, ""]:
-        cell = jnp.minimum(jnp.argmax(jnp.cumsum(curve - HALF)), len(times) - 2)
-        return (curve[cell] - curve[cell + 1]) / (times[cell + 1] - times[cell])
+        """Of the straight line through the 4 noise times around the crossing, by least squares."""
+        count = min(4, len(times))
+        start = jnp.clip(jnp.argmax(jnp.cumsum(curve - HALF)) + 1 - count // 2, 0, len(times) - count)
+        t, p = (jax.lax.dynamic_slice(x, (start,), (count,)) for x in (times, curve))
+        centred = t - jnp.mean(t)
+        return -(centred @ p) / (centred @ centred)
 
     for depth in dataset.depth.values:
         rows = jnp.asarray(dataset.at_depth.sel(depth=depth).transpose("other", "t").values)

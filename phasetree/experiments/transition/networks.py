@@ -88,7 +88,7 @@ def _look(key, config: Config, rhm: RandomHierarchyModel, denoiser: AbstractNetw
 
 def _losses(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, denoiser) -> xr.Dataset:
     """On the same noised strings: the network's posterior loss beside the exact one, and the exact training loss."""
-    size = min(EVALUATION, 2**23 // (rhm.num_leaves * rhm.num_symbols))
+    size = min(4096, max(1, 2**23 // (rhm.num_leaves * rhm.num_symbols)))  # XLA folds constants of its length slowly
     keys = jax.random.split(key, EVALUATION // size)
     parts = [np.stack(_compared(k, rhm, process, denoiser, size)) for k in keys]
     ours, exact, cavity = np.concatenate(parts, 1).astype(float)
