@@ -154,4 +154,4 @@ def test_help_explains_every_option(environment):
     shown = phasetree(environment, "transition", "--help").stdout
     for option in ("--num-symbols", "-v", "--process", "--learning-rate", "--seed", "--out"):
         assert option in shown
-    assert "transition" in phasetree(environment, "list").stdout
+    assert "transition" in phasetree(environment, "--help").stdout
