@@ -76,6 +76,21 @@ def grid(name: str, values: Grid, low: Bound, high: Bound, dtype: jnp.dtype | No
     return jnp.where(inside, values, jnp.nan)
 
 
+def inside(name: str, value: Float[Array, "*grid"] | float, low: float, high: float) -> Float[Array, "*grid"] | float:
+    """`value`, all of which lies in [low, high]; under `jax.jit` and `jax.vmap`, NaN where it does not.
+
+    Raises:
+      ValueError: naming the first number outside, NaN among them.
+    """
+    if isinstance(value, Tracer):
+        return jnp.where((value >= low) & (value <= high), value, jnp.nan)
+    wrong = np.ravel(np.asarray(value))
+    wrong = wrong[~((wrong >= low) & (wrong <= high))]
+    if len(wrong):
+        raise ValueError(f"{name} = {wrong[0]:g} is outside [{low:g}, {high:g}]")
+    return value
+
+
 def _checked(name: str, value: Any, holds: bool, wanted: str) -> float:
     if not holds:
         raise ValueError(f"{name} = {value}: give a finite number {wanted}")

@@ -55,7 +55,7 @@ from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import draw_rules
 
 from . import mean_field
-from .domain import inside
+from ..domain import inside
 
 _LEAF_POOL = 8  # leaves drawn per leaf kept
 

@@ -43,7 +43,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .domain import inside
+from ..domain import inside
 
 Belief = Float[Array, "*grid"] | float
 

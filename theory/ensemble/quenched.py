@@ -32,7 +32,7 @@ from hierarchical import RandomHierarchyModel
 from hierarchical.grammar.rules import RuleLogProbs, Rules
 
 from .density_evolution import leaf_messages, refined_crossing
-from .domain import inside
+from ..domain import inside
 
 
 class QuenchedThreshold(eqx.Module):
