@@ -54,8 +54,8 @@ from diffusion.measure import Estimate, mean_estimate
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import draw_rules
 
-from . import mean_field
 from ..domain import inside
+from . import mean_field
 
 _LEAF_POOL = 8  # leaves drawn per leaf kept
 

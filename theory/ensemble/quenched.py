@@ -31,8 +31,8 @@ from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel
 from hierarchical.grammar.rules import RuleLogProbs, Rules
 
-from .density_evolution import leaf_messages, refined_crossing
 from ..domain import inside
+from .density_evolution import leaf_messages, refined_crossing
 
 
 class QuenchedThreshold(eqx.Module):
