@@ -48,6 +48,7 @@ def locate_transition(
     threshold: float = 0.5,
     *,
     chance: float = 0.0,
+    num_points: int = _POINTS,
     num_resamples: int = 400,
 ) -> Estimate:
     """The noise time at which the mean retention, a probability, falls through `threshold`, with its standard error.
@@ -58,6 +59,7 @@ def locate_transition(
         curve, which has only the error of the grid.
       threshold: in (chance, 1).
       chance: where the curve ends (1/v for a symbol, 1/2 for one of two clusters), c of equation (1).
+      num_points: noise times around the crossing that are fitted; more of them on a grid that is fine.
 
     Returns:
       Times in the unit of `noise_times`; NaN where the curve does not fall through the threshold inside the grid; a
@@ -67,7 +69,7 @@ def locate_transition(
       ValueError: if the threshold is no probability above chance, or there are fewer than 2 noise times.
     """
     at = _probabilities(threshold, chance, retention.dtype)
-    return _located(key, noise_times, _by_row(retention)[:, None], *at, num_resamples, _logistic_fit)
+    return _located(key, noise_times, _by_row(retention)[:, None], *at, num_resamples, num_points, _logistic_fit)
 
 
 def locate_crossing(
@@ -86,6 +88,7 @@ def locate_crossing(
         jnp.asarray(threshold, curve.dtype),
         jnp.zeros((), curve.dtype),
         num_resamples,
+        _POINTS,
         _linear_fit,
     )
 
@@ -98,6 +101,7 @@ def locate_difference(
     threshold: float = 0.5,
     *,
     chance: float = 0.0,
+    num_points: int = _POINTS,
     num_resamples: int = 400,
 ) -> Estimate:
     """Transition of `second` minus that of `first`, where row i of both belongs to one datum and its noise.
@@ -111,7 +115,7 @@ def locate_difference(
     if first.shape != second.shape:
         raise ValueError(f"paired curves have shapes {first.shape} and {second.shape}: row i must be one datum")
     pairs = jnp.stack([_by_row(first), _by_row(second)], 1)
-    return _located(key, noise_times, pairs, *at, num_resamples, _logistic_fit)
+    return _located(key, noise_times, pairs, *at, num_resamples, num_points, _logistic_fit)
 
 
 def _probabilities(threshold: float, chance: float, dtype) -> tuple[Array, Array]:
@@ -129,15 +133,17 @@ def _by_row(curves: Rows) -> Float[Array, "independent times"]:
     return independent_rows(curves) if curves.ndim == 3 else curves
 
 
-@functools.partial(jax.jit, static_argnames=("num_resamples", "fit"))
-def _located(key, noise_times, curves: Float[Array, "rows curves times"], threshold, chance, num_resamples, fit):
+@functools.partial(jax.jit, static_argnames=("num_resamples", "num_points", "fit"))
+def _located(
+    key, noise_times, curves: Float[Array, "rows curves times"], threshold, chance, num_resamples, num_points, fit
+):
     """The crossing of a single curve, or of the last minus the first of two."""
     times = jnp.asarray(noise_times, curves.dtype)
     if len(times) < 2:
         raise ValueError("a crossing needs at least 2 noise times, got 1: give more")
 
     def crossings(mean):
-        found = jax.vmap(lambda curve: _crossing(times, curve, threshold, chance, fit))(mean)
+        found = jax.vmap(lambda curve: _crossing(times, curve, threshold, chance, num_points, fit))(mean)
         return found.value[-1] - (found.value[0] if len(mean) > 1 else 0), jnp.linalg.norm(found.stderr)
 
     means = jnp.mean(curves, 0, keepdims=True)
@@ -149,13 +155,13 @@ def _located(key, noise_times, curves: Float[Array, "rows curves times"], thresh
 
 
 def _crossing(
-    times: Float[Array, " times"], curve: Float[Array, " times"], threshold: Scalar, chance: Scalar, fit
+    times: Float[Array, " times"], curve: Float[Array, " times"], threshold: Scalar, chance: Scalar, points: int, fit
 ) -> Estimate:
     """Of one curve; the error is that of the grid, (b) in the head."""
     cell = jnp.argmax(jnp.cumsum(curve - threshold))
     crosses = (cell < len(times) - 1) & (curve[0] >= threshold)
     cell = jnp.minimum(cell, len(times) - 2)
-    size = min(len(times), _POINTS)
+    size = min(len(times), points)
     start = jnp.clip(cell + 1 - size // 2, 0, len(times) - size)
     t, p = (jax.lax.dynamic_slice(x, (start,), (size,)) for x in (times, curve))
     left, width, drop = times[cell], times[cell + 1] - times[cell], curve[cell] - curve[cell + 1]

@@ -33,6 +33,7 @@ from phasetree.experiment import Finding, Findings, config_of, curve_findings
 from phasetree.findings import path
 
 HALF = 0.5
+CLOSE = 9  # noise times that are fitted on the close grid, which spans a third of the curves' range
 
 
 def analyse(dataset: xr.Dataset) -> Findings:
@@ -65,9 +66,9 @@ def _thresholds(dataset: xr.Dataset, unit: str) -> list[Finding]:
     ]
 
 
-def _levels(key: int, times, rows: Float[Array, "*groups rows times levels"], threshold: float = HALF) -> Estimate:
+def _levels(key: int, times, rows: Float[Array, "*groups rows times levels"], num_points: int = 6) -> Estimate:
     """The transition of every level, with one choice of rows for all."""
-    locate = jax.vmap(lambda curve: locate_transition(jax.random.key(key), times, curve, threshold))
+    locate = jax.vmap(lambda curve: locate_transition(jax.random.key(key), times, curve, HALF, num_points=num_points))
     return locate(jnp.moveaxis(rows, -1, 0))
 
 
@@ -111,16 +112,18 @@ def _close(dataset: xr.Dataset, unit: str) -> list[Finding]:
     config, times = config_of(dataset), jnp.asarray(dataset.t_close.values)
     key = jax.random.key(config.seed)
     theory, _ = close_rows(dataset, "predicted")
-    found = _by_level(("close", "predicted"), _levels(config.seed, times, theory), "predicted", unit)
-    half = locate_transition(jax.random.clone(key), times, theory[..., 0], halfway(config.num_symbols))
+    found = _by_level(("close", "predicted"), _levels(config.seed, times, theory, CLOSE), "predicted", unit)
+    half = locate_transition(
+        jax.random.clone(key), times, theory[..., 0], halfway(config.num_symbols), num_points=CLOSE
+    )
     found.append(Finding("halfway/predicted/0", half, "predicted", unit, "class, at (1 + 1/v)/2"))
     where = found[0].value
     for kind in map(str, dataset.close_denoiser.values):
         if kind == "predicted":
             continue
         kept, valid = close_rows(dataset, kind)
-        found += _by_level(("close", kind), _levels(config.seed, times, kept), "measured", unit)
-        pairs = jax.vmap(lambda a, b: locate_difference(jax.random.key(config.seed), times, a, b))
+        found += _by_level(("close", kind), _levels(config.seed, times, kept, CLOSE), "measured", unit)
+        pairs = jax.vmap(lambda a, b: locate_difference(jax.random.key(config.seed), times, a, b, num_points=CLOSE))
         shifts = pairs(jnp.moveaxis(theory, -1, 0), jnp.moveaxis(kept, -1, 0))
         found += _by_level(("shift", kind), shifts, "difference", unit)
         percent = Estimate(100 * shifts.value[0] / where, 100 * shifts.stderr[0] / where)
@@ -128,9 +131,14 @@ def _close(dataset: xr.Dataset, unit: str) -> list[Finding]:
         if kind == "trained":
             among = jnp.stack([among_valid(k, v) for k, v in zip(kept[..., 0], valid, strict=True)])
             found.append(
-                Finding("close/valid/0", locate_transition(jax.random.clone(key), times, among), "measured", unit)
+                Finding(
+                    "close/valid/0",
+                    locate_transition(jax.random.clone(key), times, among, num_points=CLOSE),
+                    "measured",
+                    unit,
+                )
             )
-            of_valid = locate_difference(jax.random.clone(key), times, theory[..., 0], among)
+            of_valid = locate_difference(jax.random.clone(key), times, theory[..., 0], among, num_points=CLOSE)
             found.append(Finding("shift/valid/0", of_valid, "difference", unit, "network, valid strings only"))
             inside = mean_estimate(independent_rows(valid.astype(float)))
             found += curve_findings(("validity",), np.asarray(times), inside, "measured", "1")
