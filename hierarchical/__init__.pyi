@@ -1,6 +1,6 @@
 """The laws of the data: grammars, Markov chains, Gaussian mixtures, real text as tokens, and real images."""
 
-from .grammar.hierarchy import Derivation as Derivation
+from .grammar.derivation import Derivation as Derivation
 from .grammar.hierarchy import RandomHierarchyModel as RandomHierarchyModel
 from .grammar.markov import MarkovChain as MarkovChain
 from .grammar.markov import matched_chain as matched_chain

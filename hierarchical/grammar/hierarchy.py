@@ -28,28 +28,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from ..arguments import AnyKey, Given, as_key, as_numbers, mark_symbols
 from ..law import AbstractLaw, Sample, Shape, check_shape
+from .derivation import Derivation
 from .rules import RuleLogProbs, Rules, as_table, check_level, check_table, draw_rules, match, zipf_log_probs
-
-LARGEST = 2**31 - 1
-"""Nodes of a level, at most: more have no place in an array."""
-
-
-class Derivation(eqx.Module):
-    """The tree behind a string: the symbol of every node, level by level, and whether each node is grammatical."""
-
-    levels: tuple[Int[Array, "*batch _nodes"], ...]
-    """Symbols of each level, root (1,) first; -1 where `parse` found no rule."""
-    valid: tuple[Bool[Array, "*batch _nodes"], ...]
-    """Whether the subtree below each node is derived from one symbol; always true in a sample."""
-
-    @property
-    def leaves(self) -> Int[Array, "*batch leaves"]:
-        """The datum itself: the symbols of the last level."""
-        return self.levels[-1]
+from .sizes import LARGEST, check_filter_level, per_level, resolve_depth
 
 
 class RandomHierarchyModel(AbstractLaw):
@@ -95,12 +80,12 @@ class RandomHierarchyModel(AbstractLaw):
             a size is not a whole number.
         """
         key = as_key(key)
-        depth = _resolve_depth(depth, num_symbols, num_synonyms, branching, zipf_exponent)
-        below = _per_level("num_symbols", num_symbols, depth)
+        depth = resolve_depth(depth, num_symbols, num_synonyms, branching, zipf_exponent)
+        below = per_level("num_symbols", num_symbols, depth)
         vocabulary = (below[0] if num_classes is None else num_classes, *below)
-        synonyms = _per_level("num_synonyms", num_synonyms, depth)
-        children = _per_level("branching", branching, depth)
-        zipf = _per_level("zipf_exponent", zipf_exponent, depth)
+        synonyms = per_level("num_synonyms", num_synonyms, depth)
+        children = per_level("branching", branching, depth)
+        zipf = per_level("zipf_exponent", zipf_exponent, depth)
         for level in range(depth):
             check_level(level, vocabulary[level], synonyms[level], children[level], vocabulary[level + 1])
         sizes = list(zip(vocabulary[:-1], synonyms, children, vocabulary[1:], strict=True))
@@ -118,7 +103,7 @@ class RandomHierarchyModel(AbstractLaw):
             None if z is None else zipf_log_probs(z, n, m) for z, (n, m, _, _) in zip(zipf, sizes, strict=True)
         )
         self.vocabulary = vocabulary
-        self.filter_level = _check_filter_level(filter_level, depth)
+        self.filter_level = check_filter_level(filter_level, depth)
 
     @classmethod
     def from_rules(
@@ -160,7 +145,7 @@ class RandomHierarchyModel(AbstractLaw):
         object.__setattr__(model, "rules", rules)
         object.__setattr__(model, "rule_log_probs", log_probs)
         object.__setattr__(model, "vocabulary", vocabulary)
-        object.__setattr__(model, "filter_level", _check_filter_level(filter_level, len(rules)))
+        object.__setattr__(model, "filter_level", check_filter_level(filter_level, len(rules)))
         return model
 
     @property
@@ -350,28 +335,3 @@ class RandomHierarchyModel(AbstractLaw):
 
 def _entropy(probs: Float[Array, "*rows k"]) -> Float[Array, "*rows"]:
     return jnp.sum(jax.scipy.special.entr(probs), -1)
-
-
-def _resolve_depth(depth, *sizes) -> int:
-    lengths = {len(size) for size in sizes if isinstance(size, Sequence)}
-    if depth is None:
-        if len(lengths) != 1:
-            raise ValueError(f"depth is not given and the per-level sizes have lengths {sorted(lengths)}: pass depth")
-        depth = lengths.pop()
-    if not isinstance(depth, int | np.integer) or depth < 1:
-        raise ValueError(f"depth = {depth}: a hierarchy needs at least one level of rules, a whole number of them")
-    return int(depth)
-
-
-def _per_level(name: str, value, depth: int) -> tuple:
-    if not isinstance(value, Sequence):
-        return (value,) * depth
-    if len(value) != depth:
-        raise ValueError(f"{name} = {value} has {len(value)} entries for depth = {depth}: give one per level")
-    return tuple(value)
-
-
-def _check_filter_level(filter_level: int, depth: int) -> int:
-    if not 0 <= filter_level <= depth:
-        raise ValueError(f"filter_level = {filter_level} is outside [0, depth = {depth}]")
-    return filter_level

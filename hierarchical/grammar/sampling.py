@@ -28,7 +28,8 @@ import numpy as np
 from jaxtyping import Array, Int, Key, UInt
 
 from ..arguments import AnyKey, as_key
-from .hierarchy import Derivation, RandomHierarchyModel
+from .derivation import Derivation
+from .hierarchy import RandomHierarchyModel
 from .rules import Rules
 
 SYMBOLS_AT_ONCE = 2**20  # leaves of one block
