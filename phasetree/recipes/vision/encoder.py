@@ -92,7 +92,7 @@ def patch_embedding(
     """Train an embedding on images, with their labels 0, 1, ... if there are any.
 
     Args:
-      inputs: of the stage, which keeps the checkpoints and is told of the progress.
+      inputs: of the stage, which keeps the checkpoints and receives the progress.
       patch: side of a patch, pixels; must divide height and width.
       steps: of training, 64 images each.
     """
