@@ -23,7 +23,8 @@ import numpy as np
 
 from benchmarks.harness import Case, arguments, compare, show
 from hierarchical import RandomHierarchyModel
-from theory import logarithmic, marginals
+from theory import marginals
+from theory.inference import logarithmic
 
 SIZES = {"S": (8, 4, 2, 4), "M": (16, 8, 2, 8), "Q": (24, 6, 4, 5), "Lg": (32, 8, 2, 10)}
 BATCH = 64

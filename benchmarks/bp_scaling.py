@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.harness import Case, arguments, compare, show
 from hierarchical import RandomHierarchyModel
-from theory import logarithmic, sweep
+from theory.inference import logarithmic
+from theory.inference.fast import sweep
 
 LEAVES, DEPTHS = 2**20, (6, 8, 10, 12, 14, 16, 18, 20)
 

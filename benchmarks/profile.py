@@ -32,8 +32,9 @@ from diffusion import Masking, TreeUNet, from_flax
 from diffusion.denoise.loss import posterior_loss
 from diffusion.measure import level_retention
 from hierarchical import RandomHierarchyModel, sample_strings
-from theory import density_evolution, sweep
+from theory import density_evolution
 from theory.exact import GrammarDenoiser
+from theory.inference.fast import sweep
 
 Kernel = tuple[Callable, tuple, dict[str, str]]  # a function, its arguments, and what parts of operations' names mean
 
