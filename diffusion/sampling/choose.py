@@ -4,7 +4,7 @@
 |----------------------------|---------------|------------------------------------------------------------------------|
 | joint (`AbstractJoint...`) | `OneShot`     | none                                                                   |
 | masked strings             | `RandomOrder` | none beyond the denoiser's: the chain rule, a token at a time          |
-| arrays                     | `ReverseSDE`  | second order in its 64 steps: below 1% of the variance of N(0, 1)      |
+| arrays                     | `ReverseSDE`  | second order in its 80 steps: below 1.5% of the variance of N(0, 1)    |
 | other strings              | `Ancestral`   | second order in its 64 steps, for correlations between sites of a step |
 """
 

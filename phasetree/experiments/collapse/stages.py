@@ -17,6 +17,8 @@ from theory.exact.empirical import EmpiricalDenoiser, seed_log_weights
 from theory.gaussian.collapse import isotropic_collapse_time
 from theory.gaussian.seed_weight import isotropic_seed_weight
 
+SHORTEST = 0.002  # where the mean of x_0 is taken, OU units
+
 
 def plan(config: Config) -> list[Stage]:
     """One stage for each dimension."""
@@ -43,7 +45,10 @@ def measured(config: Config, key: Key[Array, ""], inputs: Inputs, *, dimension: 
     """One dimension, at all times."""
     n, variance = config.points(dimension), config.std**2
     collapse_time = isotropic_collapse_time(n, dimension, variance)
-    sampler, shape = ReverseSDE(config.sampler_steps), (n, dimension, config.num_data, config.num_trajectories)
+    sampler, shape = (
+        ReverseSDE(config.sampler_steps, SHORTEST),
+        (n, dimension, config.num_data, config.num_trajectories),
+    )
     found, exact = [], []
     for number, time in enumerate(config.times):
         t = time * collapse_time

@@ -36,6 +36,7 @@ from theory.exact.empirical import EmpiricalDenoiser
 
 DRAWS = 4096  # noised data on which losses are compared
 START = 4.0  # where generation begins, OU units
+SHORTEST = 0.002  # where the mean of x_0 is taken, OU units
 
 
 class Noised(NamedTuple):
@@ -97,7 +98,7 @@ def watched(config: Config, key: Key[Array, ""], inputs: Inputs, *, points: int,
     network = VectorMLP(config.dimension, config.width, rngs=nnx.Rngs(named_key(key, "network", repeat)))
     shape, parametrisation = (config.dimension,), case.parametrisation
     denoiser = from_flax(network, case.exact.process, shape, parametrisation=parametrisation)
-    steps, sampler = config.observed(points), ProbabilityFlow(config.sampler_steps)
+    steps, sampler = config.observed(points), ProbabilityFlow(config.sampler_steps, SHORTEST)
 
     def look(step: int, found: AbstractNetworkDenoiser) -> None:
         if step in steps:
