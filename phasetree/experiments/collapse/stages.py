@@ -45,10 +45,8 @@ def measured(config: Config, key: Key[Array, ""], inputs: Inputs, *, dimension: 
     """One dimension, at all times."""
     n, variance = config.points(dimension), config.std**2
     collapse_time = isotropic_collapse_time(n, dimension, variance)
-    sampler, shape = (
-        ReverseSDE(config.sampler_steps, SHORTEST),
-        (n, dimension, config.num_data, config.num_trajectories),
-    )
+    sampler = ReverseSDE(config.sampler_steps, SHORTEST)
+    shape = (n, dimension, config.num_data, config.num_trajectories)
     found, exact = [], []
     for number, time in enumerate(config.times):
         t = time * collapse_time
