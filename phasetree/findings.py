@@ -157,7 +157,7 @@ def _from_row(row: dict) -> Finding:
 
 
 def curve_findings(
-    name: tuple[object, ...], at: Iterable[float] | np.ndarray, values: Estimate, kind: Kind, unit: str
+    name: tuple[object, ...], at: Iterable[float] | np.ndarray | jax.Array, values: Estimate, kind: Kind, unit: str
 ) -> list[Finding]:
     """A finding for each point of a curve, named by where it is: `chi/exact/0.3`."""
     points = zip(at, np.asarray(values.value), np.asarray(values.stderr), strict=True)

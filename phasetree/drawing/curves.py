@@ -12,7 +12,7 @@ MARKERS = {"exact": "o", "trained": "s", "empirical": "^"}
 
 def points(
     axis: Axes, x, estimate: Estimate, *, color: str, marker: str = "o", label: str | None = None,
-    filled: bool = True, shade: float = 1.0, size: float = 3.0, line: str = "",
+    filled: bool = True, shade: float = 1.0, size: float | int = 3.0, line: str = "",
 ) -> None:  # fmt: skip
     """Measured values with their standard errors; `line` joins them, `shade` is their opacity."""
     axis.errorbar(
