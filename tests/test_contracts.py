@@ -205,7 +205,7 @@ DENOISERS = {
 
 
 @pytest.mark.parametrize("name", DENOISERS)
-def test_denoisers_take_batch_axes_lists_and_any_times_and_compile_once(name):
+def test_denoisers_take_batch_axes_lists_and_any_times(name):
     denoiser = DENOISERS[name]()
     x = np.tile(np.arange(4) % V, (2, 3, 1))
     x = x if isinstance(denoiser.process, Masking | UniformNoise) else x.astype(float)

@@ -10,7 +10,6 @@ writes as rows that any function of a mean over rows takes:
 their mean is R, and their spread that of R to first order (the delta method).
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -18,24 +17,23 @@ from hierarchical import RandomHierarchyModel
 
 
 def level_retention(
-    rhm: RandomHierarchyModel, before: Int[Array, "batch leaves"], after: Int[Array, "batch leaves"]
-) -> Float[Array, "batch levels"]:
+    rhm: RandomHierarchyModel, before: Int[Array, "*batch leaves"], after: Int[Array, "*batch leaves"]
+) -> Float[Array, "*batch levels"]:
     """Fraction of the nodes of each level, root first, whose symbol both strings share, in [0, 1].
 
     Both strings are parsed. A node that no rule explains, in either, counts as lost. NaN where there is nothing to
     compare: at a level without nodes, and at the root of a filtered grammar, whose class no string determines.
     """
-    parse = jax.vmap(rhm.parse)
-    old, new = parse(before).levels, parse(after).levels
+    old, new = rhm.parse(before).levels, rhm.parse(after).levels
     kept = [jnp.mean((x == y) & (x >= 0), -1, dtype=jnp.float32) for x, y in zip(old, new, strict=True)]
     if rhm.filter_level:
         kept[0] = jnp.full_like(kept[0], jnp.nan)
     return jnp.stack(kept, -1)
 
 
-def is_valid(rhm: RandomHierarchyModel, strings: Int[Array, "batch leaves"]) -> Bool[Array, " batch"]:
+def is_valid(rhm: RandomHierarchyModel, strings: Int[Array, "*batch leaves"]) -> Bool[Array, "*batch"]:
     """Whether a string belongs to the language of the grammar."""
-    return jax.vmap(rhm.parse)(strings).valid[0][:, 0]
+    return rhm.parse(strings).valid[0][..., 0]
 
 
 def among_valid(kept: Float[Array, "rows *shape"], valid: Bool[Array, "rows *shape"]) -> Float[Array, "rows *shape"]:

@@ -29,10 +29,7 @@ SIZES = (
     "batch_size",
     "num_data",
     "num_trajectories",
-    "trajectories",
-    "generated",
-    "passages",
-    "data",
+    "num_sets",
     "width",
     "depth",
 )
