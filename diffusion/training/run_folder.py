@@ -88,7 +88,8 @@ def locked(folder: str | os.PathLike, elsewhere: str = "choose another folder") 
         try:
             yield
         finally:
-            (folder / LOCK).unlink(missing_ok=True)
+            if _is_open_as(handle, folder / LOCK):  # the folder may have been removed, and made anew by another run
+                (folder / LOCK).unlink()
 
 
 def _open_locked(file: pathlib.Path) -> IO[str]:
@@ -97,12 +98,19 @@ def _open_locked(file: pathlib.Path) -> IO[str]:
         handle = open(file, "a+")  # noqa: SIM115 (its holder closes it)
         try:
             _lock(handle)
-            if file.exists() and os.path.samestat(os.fstat(handle.fileno()), file.stat()):
+            if _is_open_as(handle, file):
                 return handle
         except BaseException:
             handle.close()
             raise
         handle.close()
+
+
+def _is_open_as(handle: IO[str], file: pathlib.Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), file.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(handle: IO[str]) -> None:

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from diffusion import FolderError
-from phasetree.runner.lock import Lock
+from diffusion.training.run_folder import LOCK, locked
 
 ELSEWHERE = "choose another folder with --out"
-OURS = {"lock", "checksums", ".config.json.part"}  # what a run that was killed at once leaves
+OURS = {LOCK, "checksums", ".config.json.part"}  # what a run that was killed at once leaves
 
 
 class RunFolder:
@@ -32,13 +32,13 @@ class RunFolder:
         """
         self.path = pathlib.Path(folder).expanduser()
         self._made = [parent for parent in self.path.parents if not parent.exists()]  # innermost first
-        with self._writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held, self._writing(self.path):
+            held.enter_context(locked(self.path, ELSEWHERE))
             if not self.has("config.json") and {entry.name for entry in self.path.iterdir()} - OURS:
                 raise FolderError(f"{self.path} is not empty and holds no run of this program: {ELSEWHERE}")
-            self._lock = Lock(self.path / "lock")
             for part in self.path.glob("**/.*.part"):
                 part.unlink()
+            self._held = held.pop_all()
         self.identity = json.dumps(identity, indent=1) + "\n"
         """As JSON, the content of `config.json`."""
         try:
@@ -82,7 +82,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let others open the folder."""
-        self._lock.release()
+        self._held.close()
 
     @contextlib.contextmanager
     def removed_if_unused(self) -> Iterator[None]:

@@ -135,7 +135,7 @@ def test_a_stage_with_other_options_is_refused(tmp_path):
 
 def test_two_runs_in_one_folder_at_once_are_refused(tmp_path):
     first = RunFolder(tmp_path / "run", {})
-    with pytest.raises(FolderError, match=rf"run is in use by process {os.getpid()} on .*: wait for that run to end"):
+    with pytest.raises(FolderError, match=rf"run is in use by process {os.getpid()} on .*: wait until it ends"):
         RunFolder(tmp_path / "run", {})
     first.close()
     RunFolder(tmp_path / "run", {}).close()
