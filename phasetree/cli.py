@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from phasetree.command.experiments import import_experiment, module_of, summaries
+from phasetree.command.experiments import search_current_folder, summaries
 from phasetree.command.interrupt import ending_on_interrupt
 from phasetree.command.terminal import any_encoding, close_quietly, complain, printable, show
 
@@ -80,11 +80,11 @@ def _run_experiment(name: str, *options: str) -> int:
 
     config, debug = None, False
     try:
-        module_name = module_of(name)
         first = first_options(options)
         debug = first.debug
         with settings_of_a_run():
-            experiment = find_experiment(import_experiment(module_name))
+            search_current_folder()
+            experiment = find_experiment(name)
             config, out = read_options(f"phasetree {name}", experiment[1].PRESETS, first.preset, options)
             _run(experiment, config, out)
     except BrokenPipeError:

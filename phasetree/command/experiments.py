@@ -1,13 +1,9 @@
-"""The experiments by their names on the command line, and modules of one's own by their dotted names."""
+"""What the command line lists, and where it looks for modules of one's own; `runner.choose` imports them."""
 
 import ast
-import importlib
 import os
 import pathlib
 import sys
-from types import ModuleType
-
-from phasetree.command.terminal import UsageError
 
 FOLDER = pathlib.Path(__file__).parents[1] / "experiments"
 
@@ -25,31 +21,7 @@ def _summary(module: ast.Module) -> str:
     return ""
 
 
-def module_of(name: str) -> str:
-    """The module of the experiment of this name; a dotted name is a module itself.
-
-    Raises:
-      UsageError: if there is no such experiment.
-    """
-    if name in summaries():
-        return "phasetree.experiments." + name.replace("-", "_")
-    if "." in name and all(part.isidentifier() for part in name.split(".")):
-        return name
-    raise UsageError(f"no experiment {name!r}; there are: {', '.join(summaries())}")
-
-
-def import_experiment(module: str) -> ModuleType:
-    """Import the module of an experiment, one's own also from the current folder.
-
-    Raises:
-      UsageError: if there is none.
-    """
+def search_current_folder() -> None:
+    """Let modules of one's own be imported from the current folder, after all installed ones: it hides no package."""
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last: a file that lies there never hides a package
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there and lacks something itself
-        searched = f"neither {os.getcwd()} nor the installed packages hold it"
-        raise UsageError(f"no module {module!r}: {searched}") from None
+        sys.path.append(os.getcwd())

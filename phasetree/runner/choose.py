@@ -41,7 +41,7 @@ def find_experiment(experiment: str | Experiment | ModuleType) -> tuple[str, Exp
 def _imported(name: str) -> ModuleType:
     if name in experiment_names():
         return importlib.import_module(f"phasetree.experiments.{name.replace('-', '_')}")
-    if "." not in name:
+    if "." not in name or not all(part.isidentifier() for part in name.split(".")):
         known = f"there are: {', '.join(experiment_names())}; or give a module as package.module"
         raise ValueError(f"no experiment {name!r}; {known}")
     try:
