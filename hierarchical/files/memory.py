@@ -5,6 +5,11 @@ import pathlib
 import re
 import sys
 
+if sys.platform == "win32":
+    resource = None
+else:
+    import resource
+
 _MEMINFO = pathlib.Path("/proc/meminfo")
 _LIMITS = tuple(map(pathlib.Path, ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")))
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -28,9 +33,9 @@ def check_memory(needed: int, action: str) -> None:
 
 
 def available_memory() -> int:
-    """Bytes free without swapping, and no more than a container's limit; `sys.maxsize` on an unknown system."""
+    """Bytes free without swapping, within the limits of container and process; `sys.maxsize` on an unknown system."""
     limits = [path.read_text().strip() for path in _LIMITS if path.exists()]
-    return min([_of_system(), *(int(limit) for limit in limits if limit.isdigit())])  # "max" is no limit
+    return min([_of_system(), _of_process(), *(int(limit) for limit in limits if limit.isdigit())])  # not "max"
 
 
 def in_units(size: int) -> str:
@@ -39,6 +44,14 @@ def in_units(size: int) -> str:
     return (
         f"{size // 1024 ** (power - 1) / 1024:.3g} {_UNITS[power]}" if power > 0 and size < 2**1000 else f"{size} bytes"
     )
+
+
+def _of_process() -> int:
+    """The limit of this process's address space."""
+    if resource is None:
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def _of_system() -> int:

@@ -3,11 +3,11 @@
 import contextlib
 import io
 import os
+import re
 import sys
-import unicodedata
 from collections.abc import Iterator
 
-DIRECTIONS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}  # overrides that make text look like other text
+from hierarchical.files.printable import printable as escaped
 
 
 class UsageError(ValueError):
@@ -15,13 +15,8 @@ class UsageError(ValueError):
 
 
 def printable(text: str) -> str:
-    """The text with control characters, surrogates and overrides of direction written as escapes; lines stay lines."""
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if character not in "\n\t" and (unicodedata.category(character) in ("Cc", "Cs") or ord(character) in DIRECTIONS)
-        else character
-        for character in text
-    )
+    """The text with every character that a terminal obeys written as an escape; line breaks and tabs stay."""
+    return re.sub(r"[^\n\t]+", lambda part: escaped(part[0]), text)
 
 
 def complain(text: str) -> None:

@@ -1,12 +1,11 @@
 """What every experiment asks of its options, among it that their sizes fit into memory: before any array exists."""
 
-import contextlib
 import math
-import os
-import pathlib
 from typing import Any
 
 import numpy as np
+
+from hierarchical.files.memory import available_memory
 
 
 def check_options(config: Any, **least: int) -> None:
@@ -58,9 +57,9 @@ def check_memory(numbers: float, what: str, lower: str) -> None:
     Raises:
       ValueError: saying how much is asked for and how much there is.
     """
-    if 4 * numbers > memory():
+    if 4 * numbers > available_memory():
         needed = f"{4e-9 * numbers:.3g} GB" if 4e-9 * numbers < 1e100 else "more memory than any machine has"
-        raise ValueError(f"{what} need {needed}, this machine has {memory() / 1e9:.3g} GB: lower {lower}")
+        raise ValueError(f"{what} need {needed}, {available_memory() / 1e9:.3g} GB are free: lower {lower}")
 
 
 def check_grammar(config: Any) -> None:
@@ -81,23 +80,6 @@ def check_grammar(config: Any) -> None:
     check_memory(leaves * v, f"depth = {depth}, branching = {s}: the beliefs of one string", "depth or branching")
     held = f"num_data = {config.num_data}, depth = {depth}, branching = {s}: the strings"
     check_memory(leaves * config.num_data, held, "num_data, depth or branching")
-
-
-def memory() -> float:
-    """Bytes that this process may use: of the machine, of its control group and of its own limit; inf if unknown."""
-    limits = [math.inf]
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        limits.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # "max" stands for no limit
-            limits.append(float(int(pathlib.Path(file).read_text())))
-    with contextlib.suppress(ImportError, OSError):
-        import resource
-
-        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if soft != resource.RLIM_INFINITY:
-            limits.append(float(soft))
-    return min(limits)
 
 
 def _power(base: int, exponent: int) -> float:
