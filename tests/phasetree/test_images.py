@@ -157,27 +157,21 @@ def test_impossible_configurations_say_what_to_change(options, message):
 
 
 def test_two_classes_are_held_against_their_speciation_times(whole):
-    """Clusters of known means and covariance: their numbers are found; the report sets the time beside both."""
+    """The times are those of `theory.labelled`, tested there; the report sets the measured one beside both."""
     assert "of two classes it is kept with probability 0.775 at t = " in whole.report.closing
     rng, mean = np.random.default_rng(2), np.array([2.0, 0.0, 0.0, 0.0])
-    labels = np.arange(20_000) % 2
-    rows = np.where(labels[:, None] == 1, mean, -mean) + rng.normal(size=(20_000, 4)) * [0.5, 1.0, 0.3, 0.3]
+    labels = np.arange(4000) % 2
+    rows = np.where(labels[:, None] == 1, mean, -mean) + rng.normal(size=(4000, 4)) * [0.5, 1.0, 0.3, 0.3]
     pixels = rows.reshape(-1, 2, 2, 1).astype(np.float32)
     sets = Images("clusters", pixels, labels.astype(np.int32), "drawn", ("up", "down"))
     data = PreparedImages(sets, pixels, sets.labels, pixels[:4], sets.labels[:4], 0.0, 1.0)
-    found = stages.two_class_statistics(data)
-    few = data._replace(train=pixels[:8], train_labels=sets.labels[:8])
-    parts = [stages.two_class_statistics(few._replace(train=pixels[i : i + 8])) for i in range(0, 20_000, 8)]
-    norms = np.array([statistics["squared_norm"] for statistics in parts])
-    error = norms.std() / len(norms) ** 0.5
-    assert abs(norms.mean() - 4.0) < 4 * error < 1.43 / 2 / 4 / 2  # half of what the means of 4 rows each add
-    with pytest.raises(ValueError, match="'down': 0}, at least 2 are needed"):
-        stages.two_class_statistics(few._replace(train_labels=0 * sets.labels[:8]))
-    want = {"largest_variance": 4.25, "squared_norm": 4.0, "variance_along": 0.25}
-    assert found.keys() == want.keys()
-    np.testing.assert_allclose(list(found.values()), list(want.values()), rtol=0.03)
-    times = analysis.speciation_times(xr.Dataset(attrs=want))
-    np.testing.assert_allclose([t.time for t in times.values()], [np.log(4.25) / 2, np.log(4.75) / 2], rtol=1e-12)
+    found = stages.speciation_attributes(jax.random.key(0), data)
+    for name, truth in (("covariance_time", np.log(4.25) / 2), ("signal_time", np.log(4.75) / 2)):
+        assert abs(found[name] - truth) < 5 * found[name + "_stderr"] < 0.1
+    for name, (attribute, _) in analysis.CRITERIA.items():
+        time, ratio = whole.findings["speciation-time", name], whole.findings["decided-over-predicted", name]
+        assert time.value == whole.dataset.attrs[attribute] and time.kind == "predicted"
+        np.testing.assert_allclose(ratio.value * time.value, whole.findings["decided"].value)
 
 
 def test_a_single_class_has_nothing_to_decide():

@@ -30,6 +30,7 @@ from phasetree.recipes.vision import (
     patch_embedding,
     prepare_images,
 )
+from theory.gaussian.labelled import labelled_speciation
 
 IMAGES_AT_ONCE = 512
 SHOWN = 3  # images kept
@@ -105,34 +106,19 @@ def described(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset
             "rows": grid.height,
             "columns": grid.width,
             "trained_on": len(data.train),
-            **two_class_statistics(data),
+            **speciation_attributes(key, data),
         }
     )
 
 
-def two_class_statistics(data: PreparedImages) -> dict[str, float]:
-    """What speciation times follow from, of standardised training images; nothing unless there are two classes.
-
-    Returns:
-      The largest eigenvalue of the data's covariance, |m|^2 for class means m apart by 2m, and the mean variance of the
-      classes along m. |m|^2 is without bias: what the means' own errors add on average is taken off, but not below 0.
-    """
+def speciation_attributes(key: Key[Array, ""], data: PreparedImages) -> dict[str, float]:
+    """The times at which two classes are decided, predicted from training images, with errors; else nothing."""
     if data.images.num_classes != 2 or data.train_labels is None:
         return {}
-    rows = data.train.reshape(len(data.train), -1).astype(float)
-    centred = rows - rows.mean(0)
-    halves = [rows[data.train_labels == label] for label in (0, 1)]
-    if min(map(len, halves)) < 2:
-        sizes = {name: len(part) for name, part in zip(data.images.classes, halves, strict=True)}
-        raise ValueError(f"training images of each class: {sizes}, at least 2 are needed: give more images")
-    noise = sum(np.sum(np.var(part, 0, ddof=1)) / len(part) for part in halves) / 4
-    half = (halves[1].mean(0) - halves[0].mean(0)) / 2
-    along = half / np.linalg.norm(half)
-    return {
-        "largest_variance": float(np.linalg.svd(centred, compute_uv=False)[0] ** 2 / len(rows)),
-        "squared_norm": max(0.0, float(half @ half - noise)),
-        "variance_along": float(np.mean([np.var(part @ along) for part in halves])),
-    }
+    times = labelled_speciation(named_key(key, "speciation", 0), data.train, data.train_labels)
+    predicted = {"signal_time": times.signal_time, "covariance_time": times.covariance_time}
+    return {f"{name}{part}": float(number) for name, estimate in predicted.items()
+            for part, number in (("", estimate.value), ("_stderr", estimate.stderr))}  # fmt: skip
 
 
 def embedding(config: Config, key: Key[Array, ""], inputs: Inputs) -> Training:

@@ -39,7 +39,7 @@ def _closing(dataset: xr.Dataset, findings: Findings) -> str:
         parts.append(f"the class is lost half-way at t = {with_error(findings['class-lost'].estimate)}")
     if "decided" in findings:
         ratios = [
-            f"{with_error(ratio.estimate)} times t_S = {time.value:.3f} by the criterion {time.note}"
+            f"{with_error(ratio.estimate)} times t_S = {with_error(time.estimate)} by the {time.note}"
             for ratio, time in zip(
                 findings.select("decided-over-predicted"), findings.select("speciation-time"), strict=True
             )
