@@ -88,11 +88,14 @@ def test_the_stated_errors_hold(name, t, d, n, p):
     assert -0.05 < population < 0.25
 
 
-def test_the_population_lies_between_its_edges_and_apart_from_the_samples():
-    """At d = 60 within 12% of the ends; over a gap between the parts, of a factor of more than 5."""
-    p, n, d, t = 600, 300, 60, 0.1
-    values, edges = spectrum(0, np.tanh, p, n, d, t), spectrum_edges(np.tanh, p, n, d, t)
-    np.testing.assert_allclose((values[d - 1], values[0]), edges.population, rtol=0.12)
+@pytest.mark.parametrize(
+    ("p", "n", "d", "largest"), [(600, 300, 60, 0.12), pytest.param(1600, 400, 100, 0.08, marks=pytest.mark.slow)]
+)
+def test_the_population_lies_between_its_edges_and_apart_from_the_samples(p, n, d, largest):
+    """Its ends are off by some d^(-2/3), 12% at d = 60 and 8% at d = 100; over a gap of a factor of more than 5."""
+    values, edges = spectrum(0, np.tanh, p, n, d, 0.1), spectrum_edges(np.tanh, p, n, d, 0.1)
+    np.testing.assert_allclose((values[d - 1], values[0]), edges.population, rtol=largest)
+    np.testing.assert_allclose(values[d], edges.samples, rtol=largest)
     assert edges.population[0] > 5 * edges.samples
 
 
