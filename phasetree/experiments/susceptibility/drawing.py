@@ -123,12 +123,10 @@ def _plot_collapse(axis: Axes, config: SimpleNamespace) -> None:
         return
     nu = mean_field.correlation_exponent(*sizes)
     for depth, shade in zip((6, 9, 12, 18, 24), np.linspace(0.8, 0, 5), strict=True):
-        noise = jnp.asarray(
-            mean_field.critical_noise(*sizes) + np.linspace(-2, 2, 81) / config.branching ** (depth / nu)
-        )
+        noise = mean_field.critical_noise(*sizes) + np.linspace(-2, 2, 81) / config.branching ** (depth / nu)
+        noise = jnp.asarray(noise[(noise > 0) & (noise < 1)])
         sums = pair_correlation.mean_field_sums(noise, depth, *sizes)
         xi = correlation_length(sums, TreeGeometry((config.branching,) * depth), 1)
-        xi = jnp.where((noise > 0) & (noise < 1), xi, jnp.nan)
         x, y = pair_correlation.collapsed(noise, xi, depth, *sizes, nu)
         axis.plot(x, y, color=str(shade), linewidth=0.9, label=f"$L={depth}$")
     axis.set(xlabel=r"$(\epsilon-\epsilon^*)\,s^{L/\nu}$", ylabel=r"$\xi_1/s^L$, mean field")

@@ -68,5 +68,5 @@ def test_sizes_below_one_are_refused():
 
 
 def test_a_network_of_arrays_is_not_blind():
-    with pytest.raises(ValueError, match="blind = True is of strings"):
+    with pytest.raises(ValueError, match="blind = True is for strings"):
         from_flax(network(), VectorProcess(), (8, 8, 2), blind=True)
