@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.harness import Case, arguments, compare, show
 from diffusion import Masking
 from theory import density_evolution
+from theory.ensemble import population
 
 GRAMMAR, DEPTH, POPULATION, RULE_SETS = (32, 8, 2), 12, 4096, 64
 TIMES = np.linspace(0.1, 0.8, 8).astype(np.float32)
@@ -46,7 +47,7 @@ def numpy_overlap(seed: int) -> np.ndarray:
 def main() -> None:
     options = arguments(__doc__.splitlines()[0])
     process, times, key = Masking(GRAMMAR[0]), jnp.asarray(TIMES), jax.random.key(0)
-    ancestry = jax.block_until_ready(density_evolution.draw_ancestry(key, *GRAMMAR, DEPTH, POPULATION, RULE_SETS))
+    ancestry = jax.block_until_ready(population.draw_ancestry(key, *GRAMMAR, DEPTH, POPULATION, RULE_SETS))
     want = np.stack([numpy_overlap(seed) for seed in range(12)])
     error = want.std(0, ddof=1) + 1e-3  # of one population, and so of ours
 
@@ -59,7 +60,7 @@ def main() -> None:
             lambda: density_evolution.overlap(key, *GRAMMAR, process, times, DEPTH, POPULATION, RULE_SETS)[-1],
             check,
         ),
-        Case("evolved", lambda: density_evolution.evolve(key, ancestry, process, times)[-1], check),
+        Case("evolved", lambda: population.evolve(key, ancestry, process, times)[-1], check),
         Case("NumPy", lambda: numpy_overlap(9), check),
     ]
     rows = compare(cases, min(options.repeats, 5))

@@ -32,7 +32,7 @@ from diffusion import Masking, TreeUNet, from_flax
 from diffusion.denoise.loss import posterior_loss
 from diffusion.measure import level_retention
 from hierarchical import RandomHierarchyModel, sample_strings
-from theory import density_evolution
+from theory.ensemble import population
 from theory.exact import GrammarDenoiser
 from theory.inference.fast import sweep
 
@@ -65,10 +65,10 @@ def forward_backward() -> Kernel:
 
 
 def evolution() -> Kernel:
-    ancestry = density_evolution.draw_ancestry(jax.random.key(0), 32, 8, 2, 12, 4096, 64)
+    ancestry = population.draw_ancestry(jax.random.key(0), 32, 8, 2, 12, 4096, 64)
     parts = {"sort": "leaves sorted", "leaves": "rest of the leaves", "levels": "levels"}
     times = jnp.linspace(0.1, 0.8, 8, dtype=jnp.float32)
-    return density_evolution.evolve, (jax.random.key(1), ancestry, Masking(32), times), parts
+    return population.evolve, (jax.random.key(1), ancestry, Masking(32), times), parts
 
 
 def training() -> Kernel:

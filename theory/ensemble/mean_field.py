@@ -44,6 +44,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..domain import inside
+from .sizes import takes_sizes
 
 Belief = Float[Array, "*grid"] | float
 
@@ -56,6 +57,7 @@ class LevelBeliefs(eqx.Module):
     marginal: Float[Array, "levels *grid"]
 
 
+@takes_sizes
 def up_map(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
     """Belief in a parent's true symbol from children that each believe in theirs with p in [0, 1]: equation (1).
 
@@ -68,6 +70,7 @@ def up_map(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Be
     return (true_tuple + g * (1 - true_tuple)) / (true_tuple + f * (1 - true_tuple))
 
 
+@takes_sizes
 def up_slope(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
     """Derivative F'(p), equation (2): above 1 at a fixed point that repels. Errors as in `up_map`."""
     f, g = _other_rules(num_symbols, num_synonyms, branching)
@@ -75,6 +78,7 @@ def up_slope(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> 
     return branching * p ** (branching - 1) * (f - g) / (true_tuple + f * (1 - true_tuple)) ** 2
 
 
+@takes_sizes
 def down_map(q: Belief, p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
     """Belief sent down to a child: q in [0, 1] reaches its parent from above, p each sibling from below, equation (3).
 
@@ -87,6 +91,7 @@ def down_map(q: Belief, p: Belief, num_symbols: int, num_synonyms: int, branchin
     return (q * siblings + others * (1 - siblings)) / (q * siblings + others * (num_symbols - siblings))
 
 
+@takes_sizes
 def level_beliefs(
     noise: Float[Array, "*grid"], depth: int, num_symbols: int, num_synonyms: int, branching: int
 ) -> LevelBeliefs:
@@ -124,6 +129,7 @@ def marginal_belief(p: Float[Array, "*grid"], q: Float[Array, "*grid"], num_symb
     return truth / (truth + (1 - p) * (1 - q) / (num_symbols - 1))
 
 
+@takes_sizes
 def transition_exists(num_symbols: int, num_synonyms: int, branching: int) -> bool:
     """Whether a critical noise strictly between 0 and 1 separates class kept from class lost: both conditions (6).
 
@@ -133,6 +139,7 @@ def transition_exists(num_symbols: int, num_synonyms: int, branching: int) -> bo
     return kept and lost
 
 
+@takes_sizes
 def fixed_point(num_symbols: int, num_synonyms: int, branching: int) -> float:
     """The belief p* in (1/v, 1) that equation (1) leaves unchanged and repels: the root of H in (5).
 
@@ -158,6 +165,7 @@ def fixed_point(num_symbols: int, num_synonyms: int, branching: int) -> float:
     return root_scalar(remainder, bracket=(1 / num_symbols, 1.0), method="brentq", xtol=1e-15).root
 
 
+@takes_sizes
 def critical_noise(num_symbols: int, num_synonyms: int, branching: int) -> float:
     """Noise above which the class is lost in an infinitely deep hierarchy: eps* = (1 - p*) v / (v - 1).
 
@@ -177,6 +185,7 @@ def critical_noise(num_symbols: int, num_synonyms: int, branching: int) -> float
     return (1 - fixed_point(num_symbols, num_synonyms, branching)) * num_symbols / (num_symbols - 1)
 
 
+@takes_sizes
 def correlation_exponent(num_symbols: int, num_synonyms: int, branching: int) -> float:
     """Exponent nu = ln s / ln F'(p*) of the correlation length xi ~ |eps - eps*|^-nu, counted in leaves.
 

@@ -59,6 +59,7 @@ from ..inference.fast.segments import data_at_once, in_pieces
 from ..inference.messages import Children, Message, ProductionLayer, log_weight, split_children
 from ..logspace import finite
 from .mean_field import correlation_exponent, critical_noise, down_map, level_beliefs, marginal_belief
+from .sizes import takes_sizes
 
 
 class PairCorrelations(eqx.Module):
@@ -104,6 +105,7 @@ def _in_pieces(rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], eviden
     return in_pieces(lambda _, rows: _pairs(rhm, *rows), data_at_once(rhm), (x0, evidence))
 
 
+@takes_sizes
 def mean_field_sums(
     noise: Grid, depth: int, num_symbols: int, num_synonyms: int, branching: int
 ) -> Float[Array, "*grid distances"]:
@@ -150,6 +152,7 @@ def _mean_field_sums(
     return jnp.moveaxis(jnp.concatenate([4 * (leaf * (1 - leaf))[None], sums[::-1]]), 0, -1)
 
 
+@takes_sizes
 def decay_exponent(num_symbols: int, num_synonyms: int, branching: int) -> float:
     """a of C(r) ~ r^-a at the critical noise, equation (5), in (0, 2).
 
@@ -161,6 +164,7 @@ def decay_exponent(num_symbols: int, num_synonyms: int, branching: int) -> float
     return 2 * (1 - 1 / correlation_exponent(num_symbols, num_synonyms, branching))
 
 
+@takes_sizes
 def susceptibility_exponent(num_symbols: int, num_synonyms: int, branching: int) -> float:
     """gamma = 2 - nu, equation (5). Where it is not positive chi stays finite, though xi diverges.
 
@@ -172,6 +176,7 @@ def susceptibility_exponent(num_symbols: int, num_synonyms: int, branching: int)
     return 2 - correlation_exponent(num_symbols, num_synonyms, branching)
 
 
+@takes_sizes
 def collapsed(
     noise: Grid,
     curve: Grid,

@@ -32,7 +32,8 @@ from hierarchical import RandomHierarchyModel
 from hierarchical.grammar.rules import RuleLogProbs, Rules
 
 from ..domain import inside
-from .density_evolution import leaf_messages, refined_crossing
+from .crossing_search import check_search, search_crossings
+from .population import leaf_messages
 
 
 class QuenchedThreshold(eqx.Module):
@@ -95,22 +96,13 @@ def critical_noise(
     Raises:
       ValueError: as in `overlap`, or if one of these is too small.
     """
-    if min(replicas - 1, points, refinements) < 1:
-        raise ValueError(
-            f"replicas, points, refinements = {replicas, points, refinements}: need at least 2 replicas for a standard "
-            "error, 1 point and 1 refinement"
-        )
+    check_search(replicas, points, refinements)
 
-    def crossing(key):
-        def curve(times):
-            return overlap(jax.random.clone(key), rhm, process, times, population=population)[0]
+    def curve_of(key):
+        return lambda times: overlap(jax.random.clone(key), rhm, process, times, population=population)[0]
 
-        return refined_crossing(curve, process.max_time, points, refinements)[0]
-
-    crossings = jnp.stack([crossing(k) for k in jax.random.split(key, replicas)])
-    resolution = process.max_time / (points + 1) ** refinements
-    stderr = jnp.sqrt(crossings.var(ddof=1) / replicas + resolution**2 / 12)
-    return QuenchedThreshold(crossings.mean(), stderr, crossings, resolution)
+    found = search_crossings(jax.random.split(key, replicas), curve_of, process.max_time, points, refinements)
+    return QuenchedThreshold(found.value, found.stderr, found.crossings, found.resolution)
 
 
 def _check(rhm: RandomHierarchyModel, process: AbstractTokenProcess, population: int) -> None:
