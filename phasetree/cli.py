@@ -4,24 +4,26 @@ An experiment is a module as `phasetree.experiment` describes it. Its options ar
 their docstrings. Only the chosen experiment is imported. What surrounds a run is in `phasetree.command`.
 """
 
+import dataclasses
 import importlib.metadata
-import pathlib
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phasetree.command.experiments import search_current_folder, summaries
 from phasetree.command.interrupt import ending_on_interrupt
 from phasetree.command.terminal import any_encoding, close_quietly, complain, printable, show
 
 if TYPE_CHECKING:
+    from phasetree.command.options import Options
     from phasetree.experiment import Experiment
 
 CLOSED = 141  # the status of a program that writes to a closed pipe, by convention
 
 USAGE = """usage: phasetree EXPERIMENT [options]
        phasetree EXPERIMENT --help     its presets, and every option with its unit
+       phasetree sample FOLDER         new data from the network of a run, as a file; --help explains
        phasetree --version
 
 experiments:
@@ -68,11 +70,11 @@ def _command(words: list[str]) -> int:
         if printable(word) != word or "\n" in word:
             complain(f"phasetree: {printable(word)!r} holds control characters: type it without them")
             return 2
-    return _run_experiment(*words)
+    return _explained(*words)
 
 
-def _run_experiment(name: str, *options: str) -> int:
-    """Run it, with every failure reported in one line, or with its traceback after --debug."""
+def _explained(name: str, *options: str) -> int:
+    """Do what the command says, with every failure reported in one line, or with its traceback after --debug."""
     from phasetree.command.failures import explain
     from phasetree.command.options import first_options, read_options
     from phasetree.command.settings import settings_of_a_run
@@ -83,10 +85,16 @@ def _run_experiment(name: str, *options: str) -> int:
         first = first_options(options)
         debug = first.debug
         with settings_of_a_run():
+            if name == "sample":
+                from phasetree.command.sample import sample
+
+                show(*sample(options))
+                return 0
             search_current_folder()
             experiment = find_experiment(name)
-            config, out = read_options(f"phasetree {name}", experiment[1].PRESETS, first.preset, options)
-            _run(experiment, config, out)
+            chosen = read_options(f"phasetree {name}", experiment[1].PRESETS, first.preset, options)
+            config = chosen.config
+            _run(experiment, chosen)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -98,10 +106,19 @@ def _run_experiment(name: str, *options: str) -> int:
     return 0
 
 
-def _run(experiment: "tuple[str, Experiment]", config: Any, out: pathlib.Path | None) -> None:
+def _run(experiment: "tuple[str, Experiment]", chosen: "Options") -> None:
+    """One run, or the average of several seeds."""
+    config = chosen.config
+    if chosen.seeds > 1:
+        from phasetree.sweep import execute_seeds
+
+        configs = [dataclasses.replace(config, seed=config.seed + n) for n in range(chosen.seeds)]
+        sweep = execute_seeds(*experiment, configs, chosen.out)
+        show(sweep.report.markdown(), f"written to {sweep.folder}/: findings.json, report.md; each run beside it")
+        return
     from phasetree.runner.run import execute
 
-    result = execute(*experiment, config, out)
+    result = execute(*experiment, config, chosen.out, chosen.start)
     files = "data.nc, findings.json, figure.png, figure.pdf, report.md, config.json, provenance.json"
     show(result.report.markdown(), f"written to {result.folder}/: {files}")
 

@@ -14,9 +14,10 @@ import jax
 import xarray as xr
 from matplotlib.figure import Figure
 
+from diffusion import AbstractNetworkDenoiser, FolderError, load
 from phasetree.findings import Findings
 from phasetree.report import Report
-from phasetree.runner.folder import read_checked
+from phasetree.runner.folder import NETWORKS, read_checked
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,33 @@ def open_result(folder: str | os.PathLike) -> tuple[xr.Dataset, Findings]:
     path, advice = pathlib.Path(folder).expanduser(), "run the same command again, which writes it anew"
     data, findings = (read_checked(path, name, advice) for name in ("data.nc", "findings.json"))
     return xr.load_dataset(io.BytesIO(data), engine="h5netcdf"), Findings.from_json(findings.decode())
+
+
+def network_names(folder: str | os.PathLike) -> list[str]:
+    """The training stages of a run whose denoisers `open_network` reads."""
+    networks = pathlib.Path(folder).expanduser() / NETWORKS
+    return sorted(path.name for path in networks.iterdir()) if networks.is_dir() else []
+
+
+def open_network(folder: str | os.PathLike, name: str | None = None) -> AbstractNetworkDenoiser:
+    """A trained denoiser of a run.
+
+    Args:
+      folder: of the run.
+      name: of the training stage, one of `network_names`; not needed if there is one only.
+
+    Raises:
+      ValueError: if there are several and no name, or none of this name.
+      FolderError: if the run has kept none, or it is damaged.
+    """
+    path, names = pathlib.Path(folder).expanduser(), network_names(folder)
+    if not names:
+        raise FolderError(f"{path} holds no trained network: give the folder of a run that trained one to the end")
+    if name is None and len(names) > 1:
+        raise ValueError(f"{path} holds several networks: choose one of {', '.join(names)}")
+    if name not in (None, *names):
+        raise ValueError(f"network = {name!r}: {path} holds {', '.join(names)}")
+    return load(path / NETWORKS / (name or names[0]))
 
 
 def provenance(wall_seconds: float) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Options of a run, read by tyro in two passes: the preset first, then everything else with the preset as default.
 
-The second pass sees one dataclass: the experiment's own config and, after its fields, `--out` and `--debug`. So one
-list explains all options, `--preset` first. tyro draws its complaints in a box; here they become one sentence.
+The second pass sees one dataclass: the experiment's own config and, after its fields, `--out`, `--start`, `--seeds` and
+`--debug`. So one list explains all options, `--preset` first. tyro draws its complaints in a box; here they become one
+sentence.
 """
 
 import contextlib
@@ -26,6 +27,17 @@ OUT = Annotated[
         metavar="PATH",
     ),
 ]
+START = Annotated[
+    pathlib.Path | None,
+    arg(
+        help="Folder of a finished run with fewer --steps, at --final-rate 1: this run goes on from its checkpoints.",
+        metavar="PATH",
+    ),
+]
+SEEDS = Annotated[
+    int,
+    arg(help="Run so many seeds, from --seed on, and average their findings; errors from the scatter between them."),
+]
 DEBUG = Annotated[bool, arg(help="Show the traceback of whatever goes wrong, instead of one line.")]
 
 
@@ -38,15 +50,17 @@ class First:
 
 
 class Options(NamedTuple):
-    """A configuration, and the folder where its run goes (None: the default folder)."""
+    """A configuration, the folder of its run (None: the default folder), how many seeds, and which run goes on."""
 
     config: Any
     out: pathlib.Path | None
+    seeds: int
+    start: pathlib.Path | None
 
 
 def first_options(words: Sequence[str]) -> First:
     """The preset and `--debug`, wherever they stand among `words`."""
-    with _one_sentence():
+    with one_sentence():
         first, _ = tyro.cli(First, args=words, add_help=False, return_unknown_args=True, config=(FlagCreatePairsOff,))
     return first
 
@@ -60,12 +74,12 @@ def read_options(prog: str, presets: Mapping[str, Any], preset: str, words: Sequ
     if preset not in presets:
         raise UsageError(f"--preset {preset}: choose one of {', '.join(presets)}")
     config, kind = presets[preset], type(presets[preset])
-    extra = [("out", OUT, None), ("debug", DEBUG, False)]
+    extra = [("out", OUT, None), ("start", START, None), ("seeds", SEEDS, 1), ("debug", DEBUG, False)]
     names = [field.name for field in dataclasses.fields(config)]
     if "preset" not in names:
         extra.append(("preset", tyro.extras.literal_type_from_choices(list(presets)), preset))
     merged = dataclasses.make_dataclass(kind.__name__, extra, bases=(kind,), frozen=True)
-    with _one_sentence():
+    with one_sentence():
         got = tyro.cli(
             merged,
             args=words,
@@ -74,11 +88,17 @@ def read_options(prog: str, presets: Mapping[str, Any], preset: str, words: Sequ
             description=f"{kind.__doc__}\n\n{_describe(presets)}",
             config=(OmitArgPrefixes, FlagCreatePairsOff),
         )
+    if got.seeds < 1 or (got.seeds > 1 and got.start):
+        raise UsageError(f"--seeds {got.seeds}: give 1 or more, and 1 beside --start")
+    return Options(kind(**_fields(got, names)), _home("out", got.out), got.seeds, _home("start", got.start))
+
+
+def _home(name: str, path: pathlib.Path | None) -> pathlib.Path | None:
+    """A path without ~."""
     try:
-        out = got.out and got.out.expanduser()
+        return path and path.expanduser()
     except RuntimeError:
-        raise UsageError(f"--out {got.out}: there is no such user") from None
-    return Options(kind(**_fields(got, names)), out)
+        raise UsageError(f"--{name} {path}: there is no such user") from None
 
 
 def _fields(config: Any, names: list[str]) -> dict[str, Any]:
@@ -106,7 +126,7 @@ def leaves(config: Any) -> Iterator[tuple[str, Any]]:
 
 
 @contextlib.contextmanager
-def _one_sentence() -> Iterator[None]:
+def one_sentence() -> Iterator[None]:
     """Turn the box in which tyro draws a complaint into a UsageError of one sentence."""
     with contextlib.redirect_stderr(io.StringIO()) as box:
         try:

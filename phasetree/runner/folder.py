@@ -14,10 +14,11 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from diffusion import FolderError
+from diffusion import AbstractNetworkDenoiser, FolderError, save
 from diffusion.training.run_folder import LOCK, locked
 
 ELSEWHERE = "choose another folder with --out"
+CHECKPOINTS, NETWORKS = "checkpoints", "networks"
 OURS = {LOCK, "checksums", ".config.json.part"}  # what a run that was killed at once leaves
 
 
@@ -37,7 +38,7 @@ class RunFolder:
             if not self.has("config.json") and {entry.name for entry in self.path.iterdir()} - OURS:
                 raise FolderError(f"{self.path} is not empty and holds no run of this program: {ELSEWHERE}")
             for part in self.path.glob("**/.*.part"):
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
             self._held = held.pop_all()
         self.identity = json.dumps(identity, indent=1) + "\n"
         """As JSON, the content of `config.json`."""
@@ -76,6 +77,34 @@ class RunFolder:
             _replace(_checksum_file(self.path, name), _checksum(name, content))
             _replace(file, content)
 
+    def write_network(self, name: str, denoiser: AbstractNetworkDenoiser) -> None:
+        """Save a trained denoiser under `networks/`; what a killed run left there is replaced.
+
+        Raises:
+          FolderError: if it cannot be written.
+        """
+        folder = self.path / NETWORKS / name
+        with self._writing(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            save(denoiser, folder)
+
+    def begin_from(self, other: pathlib.Path) -> None:
+        """Copy the checkpoints of another run, unless this run has its own: its trainings go on where those ended.
+
+        Raises:
+          FolderError: if the other run has none, or they cannot be copied.
+        """
+        source, target = other.expanduser() / CHECKPOINTS, self.path / CHECKPOINTS
+        if target.exists():
+            return
+        if not source.is_dir():
+            raise FolderError(f"{other} holds no checkpoints: give the folder of a run that trained")
+        part = self.path / f".{CHECKPOINTS}.part"
+        with self._writing(target):
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(source, part, ignore=shutil.ignore_patterns(LOCK))
+            part.rename(target)
+
     def read(self, name: str, advice: str) -> bytes:
         """What was written, see `read_checked`."""
         return read_checked(self.path, name, advice)
@@ -90,7 +119,7 @@ class RunFolder:
         try:
             yield
         except BaseException:
-            if not any(file.is_file() for kept in ("stages", "checkpoints") for file in (self.path / kept).rglob("*")):
+            if not any(file.is_file() for kept in ("stages", CHECKPOINTS) for file in (self.path / kept).rglob("*")):
                 shutil.rmtree(self.path)
                 with contextlib.suppress(OSError):  # another run may live there by now
                     for parent in self._made:

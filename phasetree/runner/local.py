@@ -1,7 +1,7 @@
 """Runs the stages of a plan in this process, one after the other; each is kept when it is done and read when it is not.
 
-A model that training made is not kept here: it comes back from its checkpoints, by calling the stage again, when a
-stage that needs it has to be computed.
+A model that training made comes back from its checkpoints, by calling the stage again, when a stage that needs it has
+to be computed: so a model may be anything. A denoiser is saved under `networks/` beside, for its users.
 """
 
 import io
@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import xarray as xr
 
-from diffusion import FolderError
+from diffusion import AbstractNetworkDenoiser, FolderError
 from phasetree.experiment import Inputs, Stage, Training
 from phasetree.progress import AbstractProgress, Progress, Silent
-from phasetree.runner.folder import RunFolder
+from phasetree.runner.folder import CHECKPOINTS, RunFolder
 from phasetree.runner.identity import stage_identity
 
 
@@ -70,12 +70,14 @@ class _Run:
         result = self._called(stage, self.progress)
         if isinstance(result, Training):
             self.models[stage.name] = result
+            if isinstance(result.model, AbstractNetworkDenoiser):
+                self.folder.write_network(stage.name, result.model)
             return result.record.assign_attrs(training=1)
         return result
 
     def _called(self, stage: Stage, progress: AbstractProgress) -> xr.Dataset | Training:
         given: Mapping[str, Any] = {name: self._result(name) for name in stage.inputs}
-        folder, identity = self.folder.path / "checkpoints" / stage.name, self.identities[stage.name]
+        folder, identity = self.folder.path / CHECKPOINTS / stage.name, self.identities[stage.name]
 
         def keep(name: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
             return self._kept(f"stages/{stage.name}/{name}.nc", identity, compute)

@@ -4,12 +4,13 @@
       config.json       the identity of the run: experiment, generation, every option
       stages/NAME.nc    what each finished stage gave; a repeated run reads these instead of computing
       checkpoints/      of the training stages
+      networks/NAME/    the denoiser that the training stage NAME ended with: `phasetree.open_network` reads it
       data.nc           the result: named dimensions, opened by anything that reads netCDF
       findings.json     the named numbers that the report is made of
       figure.png, figure.pdf
       report.md         tables and closing sentence, as printed
       provenance.json   versions, device, dtype, commit, wall time
-      checksums/        of all of these
+      checksums/        of all of these files
 
 All but `provenance.json` depend on the config alone, not on when or in how many pieces it was computed.
 """
@@ -41,6 +42,7 @@ def run(
     *,
     preset: str = "default",
     out: str | pathlib.Path | Literal[False] | None = None,
+    start: str | pathlib.Path | None = None,
     **options: Any,
 ) -> Result:
     """Run an experiment, or read what an earlier run of the same options has finished.
@@ -51,6 +53,8 @@ def run(
       preset: where all options start from.
       out: the folder of the run; None: `results/EXPERIMENT-PRESET-seedN`, as on the command line; False: a temporary
         folder, removed at the end.
+      start: the folder of a finished run whose trainings this run continues, with more `steps` at a learning rate that
+        does not fall (`final_rate=1`): else, or if anything else that training depends on differs, it is refused.
       options: fields of the experiment's `Config`, and of its `train`: `depth=3`, `steps=1000`.
 
     Returns:
@@ -62,17 +66,23 @@ def run(
     """
     name, found = find_experiment(experiment)
     with jax.enable_x64(True):
-        return execute(name, found, configure(found, preset, options), out)
+        return execute(name, found, configure(found, preset, options), out, start)
 
 
 def execute(
-    name: str, experiment: Experiment, config: Any, out: str | pathlib.Path | Literal[False] | None = None
+    name: str,
+    experiment: Experiment,
+    config: Any,
+    out: str | pathlib.Path | Literal[False] | None = None,
+    start: str | pathlib.Path | None = None,
 ) -> Result:
     """`run` for a config that is made already, in the precision that JAX is set to: the command line calls this."""
     started = time.time()
     with _folder(name, config, out) as path, contextlib.closing(_opened(path, name, experiment, config)) as folder:
         with folder.removed_if_unused():
             stages = experiment.plan(config)
+            if start is not None:
+                folder.begin_from(pathlib.Path(start))
             with Progress(sum(stage.units for stage in stages), name) as progress:
                 results = run_stages(stages, config, folder, progress)
             dataset = experiment.collect(config, results).assign_attrs(config=folder.identity, experiment=name)
