@@ -29,6 +29,7 @@ from jaxtyping import Int, Int32, Int64
 
 from ..files.printable import printable
 from .corpus import HeldOutSplit
+from .sequences import NumberedSymbols
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -138,9 +139,9 @@ class TokenWindows(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenCorpus:
-    """Token ids of the training passages and of the held-out blocks of a text."""
+    """Token ids of the training passages and of the held-out blocks of a text, or of sequences."""
 
-    tokenizer: BytePairTokenizer
+    tokenizer: BytePairTokenizer | NumberedSymbols
     train: tuple[Int32[np.ndarray, " _"], ...]
     held_out: tuple[Int32[np.ndarray, " _"], ...]
 

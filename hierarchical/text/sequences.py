@@ -37,6 +37,7 @@ class Sequences:
     tokens: Int32[np.ndarray, "n length"]
     num_symbols: int
     """v: tokens are 0 .. v - 1."""
+    name: str
     provenance: str
 
     def __post_init__(self):
@@ -53,6 +54,21 @@ class Sequences:
     def sha256(self) -> str:
         """Fingerprint of the tokens, which identifies the training set in a checkpoint."""
         return hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberedSymbols:
+    """The vocabulary of sequences, in the place of a tokenizer: a token is written as its number and is a word."""
+
+    vocab_size: int
+
+    def words(self, tokens: Integer[np.ndarray, "*windows length"]) -> Int64[np.ndarray, "*windows length"]:
+        """For each token the number of its word within its window: its place."""
+        return np.broadcast_to(np.arange(tokens.shape[-1], dtype=np.int64), tokens.shape)
+
+    def decode(self, tokens: Integer[np.ndarray, " tokens"]) -> str:
+        """The numbers, with spaces between."""
+        return " ".join(map(str, tokens.tolist()))
 
 
 def load_sequences(path: str | pathlib.Path, num_symbols: int | None = None) -> Sequences:
@@ -77,9 +93,10 @@ def load_sequences(path: str | pathlib.Path, num_symbols: int | None = None) -> 
     v = next((size for size in (num_symbols, named) if size is not None), int(tokens.max(initial=0)) + 1)
     if tokens.size and not 0 <= tokens.min() <= tokens.max() <= LARGEST:
         raise ValueError(f"{str(path)!r} has tokens from {tokens.min()} to {tokens.max()}: give 0 .. {LARGEST} at most")
-    provenance = f"{len(tokens)} sequences of {tokens.shape[1]} tokens, file {printable(path.name)}"
+    name = printable(path.name)
+    provenance = f"{len(tokens)} sequences of {tokens.shape[1]} tokens, file {name}"
     try:
-        return Sequences(tokens.astype(np.int32), v, provenance)
+        return Sequences(tokens.astype(np.int32), v, name, provenance)
     except ValueError as error:
         raise ValueError(f"{str(path)!r}: {error}") from error
 

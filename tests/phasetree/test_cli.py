@@ -76,7 +76,7 @@ def test_home_is_expanded(monkeypatch, tmp_path):
         (["os.path"], "posixpath is no experiment: it has no Config"),
         ([OWN, "--preset", "huge"], "--preset huge: choose one of default, many"),
         ([OWN, "--preset"], "Missing value for argument '--preset'"),
-        ([OWN, "--sed", "3"], "Unrecognized options: --sed, 3 (perhaps --seed INT)"),
+        ([OWN, "--sed", "3"], "Unrecognized options: --sed, 3 (perhaps --seed INT or --seeds INT)"),
         ([OWN, "--num-data", "many"], "--num-data: invalid literal for int()"),
         ([OWN, "--num-data", "1"], f"phasetree {OWN}: num_data = 1: must be at least 2"),
         ([OWN, "--out", "~nobody-of-this-name/run"], "there is no such user"),
@@ -85,6 +85,8 @@ def test_home_is_expanded(monkeypatch, tmp_path):
         (["transition", "--depth", "60"], "depth = 60, branching = 2: the beliefs of one string need 3.69e+10 GB"),
         (["transition", "--depth", str(10**9)], "lower depth"),
         (["transition", "-v", str(10**9)], "all v^s tuples need 4e+09 GB"),
+        (["transition", "--rules", "nowhere.json"], "no file 'nowhere.json': give a .json or .npz file of rule tables"),
+        (["susceptibility", "--rules", __file__], "is neither .json nor .npz: rename it"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(capsys, monkeypatch, tmp_path, words, message):

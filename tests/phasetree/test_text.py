@@ -108,3 +108,19 @@ def test_a_run_that_lost_stages_comes_back_the_same(tiny, whole):
 def test_impossible_configurations_say_what_to_change(options, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **options)
+
+
+def test_sequences_take_the_place_of_a_text(tmp_path):
+    """Rows of a Markov chain: windows are rows, every tenth is held out, tokens are words."""
+    rng, rows = np.random.default_rng(0), [np.zeros(80, int)]
+    for _ in range(15):
+        rows.append((rows[-1] + rng.integers(0, 2, 80)) % 5)
+    np.savez(tmp_path / "steps.npz", tokens=np.stack(rows, 1), num_symbols=6)
+    config = dataclasses.replace(TINY, sequences=tmp_path / "steps.npz")
+    result = finished(config, tmp_path / "run")
+    assert result.dataset.sizes["datum"] == 6 and result.dataset.sizes["distance"] == 16
+    np.testing.assert_array_equal(result.dataset.within.sel(text="real")[..., 1:], 0)
+    assert "80 sequences of 16 tokens, file steps.npz; 6 symbols, windows of 16" in result.report.title
+    assert set(str(result.dataset.original.values[0]).split()) <= set("012345")
+    with pytest.raises(ValueError, match="give one of them"):
+        dataclasses.replace(config, file=tmp_path / "text")

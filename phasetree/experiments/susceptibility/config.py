@@ -1,6 +1,7 @@
 """What the experiment `susceptibility` can be asked: its options and their presets."""
 
 import dataclasses
+import pathlib
 from typing import Annotated, Literal
 
 import jax
@@ -8,8 +9,9 @@ from jaxtyping import Array, Key
 from tyro.conf import arg
 
 from diffusion import TrainConfig
-from hierarchical import RandomHierarchyModel
+from hierarchical import RandomHierarchyModel, load_rules
 from phasetree.experiments.checks import check_grammar, check_options
+from phasetree.experiments.own_rules import take_rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Config:
     """s, children per node."""
     depth: Annotated[int, arg(aliases=("-L",))] = 4
     """L, levels of rules; strings have s^L symbols."""
+    rules: pathlib.Path | None = None
+    """File of rule tables (.json, .npz: docs/own-data.md) in the place of a drawn grammar; gives v, m, s and L."""
     process: Literal["masking", "uniform", "epsilon"] = "masking"
     """Noise: t is the masked or replaced fraction, or eps. Epsilon is no channel: nothing is trained, and exact
     covariances and mean field take the place of trajectories (those of the controls are drawn)."""
@@ -56,8 +60,10 @@ class Config:
 
     def __post_init__(self):
         check_options(self, width=1)
+        take_rules(self)
         check_grammar(self)
-        jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
+        if self.rules is None:
+            jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name, least in {"num_times": 3, "num_data": 4, "num_trajectories": 2, "num_grammars": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} is too small: at least {least}")
@@ -69,7 +75,10 @@ class Config:
     @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
-        return self.preset if self.process in ("masking", self.preset) else f"{self.preset}-{self.process}"
+        parts = [self.preset]
+        parts += [self.process] if self.process not in ("masking", self.preset) else []
+        parts += [self.rules.stem] if self.rules else []
+        return "-".join(parts)
 
     @property
     def trains(self) -> bool:
@@ -77,7 +86,9 @@ class Config:
         return not self.no_train and self.process != "epsilon"
 
     def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
-        """A random grammar of these sizes."""
+        """The grammar of the file, or a random one."""
+        if self.rules:
+            return load_rules(self.rules)
         return RandomHierarchyModel(self.num_symbols, self.num_synonyms, self.branching, self.depth, key=key)
 
 
@@ -95,6 +106,16 @@ PRESETS = {
         "paper", 32, 8, 2, 9, last_time=0.6, num_times=12, num_trajectories=256, controls=False, no_train=True
     ),
     "epsilon": Config(
-        "epsilon", 32, 8, 2, 9, "epsilon", first_time=0.5, num_times=19, num_data=32, controls=False, no_train=True
+        "epsilon",
+        32,
+        8,
+        2,
+        9,
+        process="epsilon",
+        first_time=0.5,
+        num_times=19,
+        num_data=32,
+        controls=False,
+        no_train=True,
     ),
 }

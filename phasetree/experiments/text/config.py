@@ -23,6 +23,9 @@ class Config:
     """Decides the network's initial weights, the noise and every draw."""
     file: pathlib.Path | None = None
     """Any UTF-8 text file of at least 2000 characters; replaces the corpus."""
+    sequences: pathlib.Path | None = None
+    """File of token sequences (.npz, .npy, text: docs/own-data.md), at least 40, in the place of a text; a token is a
+    word."""
     corpus: str = "king-james"
     """Name of a text that an installed package carries (king-james, python-topics)."""
     vocabulary: int = 1024
@@ -55,6 +58,8 @@ class Config:
     def __post_init__(self):
         check_options(self, window=4, width=1, layers=1, heads=1, readings=1, num_trajectories=2, num_data=4)
         check_options(self, tokens_per_step=1, control_steps=1, vocabulary=256)
+        if self.file and self.sequences:
+            raise ValueError(f"file = {str(self.file)!r}, sequences = {str(self.sequences)!r}: give one of them")
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
         levels = self.noise_levels
@@ -66,7 +71,8 @@ class Config:
     @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
-        return f"{self.preset}-{self.file.stem if self.file else self.corpus}"
+        source = self.file or self.sequences
+        return f"{self.preset}-{source.stem if source else self.corpus}"
 
 
 PRESETS = {

@@ -19,7 +19,7 @@ from diffusion.measure import LineGeometry, change_sums
 from hierarchical import TokenCorpus
 from phasetree.experiment import Inputs, Stage, Training
 from phasetree.experiments.text.config import Config
-from phasetree.recipes.language import Prepared, network_on_text, prepare, regenerate, storable
+from phasetree.recipes.language import Prepared, network_on_text, prepare, prepare_sequences, regenerate, storable
 
 STRINGS_AT_ONCE = 512
 STRINGS_PER_GROUP = 128  # with similar numbers of masks; fewer strings at a time are faster on a CPU
@@ -110,12 +110,12 @@ def _control_keys(key: Key[Array, ""]) -> Key[Array, "4"]:
 
 
 def _ready(config: Config) -> Prepared:
-    data = prepare(config)
+    data = prepare_sequences(config.sequences, config.window) if config.sequences else prepare(config)
     count, length = data.windows.held_out.shape
     if count < 4 or length < 4:
         raise ValueError(
             f"{data.text.name} leaves {count} held-out windows of {length} tokens; at least 4 of 4 are needed: give a "
-            f"longer text, or lower window or vocabulary"
+            f"longer text or more sequences, or lower window or vocabulary"
         )
     return data
 

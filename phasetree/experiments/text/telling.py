@@ -18,10 +18,9 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
     """chi and xi against noise, passages with the changed words bold, closing sentence."""
     about, texts = dataset.attrs, [str(text) for text in dataset.text.values]
     title = (
-        f"{escape(about['provenance'])}; {about['characters']} characters, {about['vocabulary']} byte-pair tokens, "
-        f"windows of {about['window']}, {about['steps']} training steps, {dataset.sizes['datum']} passages, seed "
-        f"{config_of(dataset).seed}. chi and xi (tokens) are of pairs of tokens in different words; errors over "
-        f"passages."
+        f"{escape(about['provenance'])}; {about['size']}, windows of {about['window']}, {about['steps']} training "
+        f"steps, {dataset.sizes['datum']} passages, seed {config_of(dataset).seed}. chi and xi (tokens) are of pairs "
+        f"of tokens in different words; errors over passages."
     )
     statistics = [(what, text) for text in texts for what in ("chi", "xi")]
     rows: list[tuple[str | Finding, ...]] = []

@@ -1,6 +1,7 @@
 """What the experiment `transition` can be asked: its options and their presets."""
 
 import dataclasses
+import pathlib
 from typing import Annotated, Literal
 
 import jax
@@ -10,8 +11,9 @@ from tyro.conf import arg
 
 from diffusion import TrainConfig
 from diffusion.noise.process import AbstractTokenProcess
-from hierarchical import RandomHierarchyModel
+from hierarchical import RandomHierarchyModel, load_rules
 from phasetree.experiments.checks import check_grammar, check_options
+from phasetree.experiments.own_rules import take_rules
 from phasetree.experiments.processes import PROCESSES
 
 # first and last noise time of the grid; for Gaussian noise in units of the annealed threshold, if there is one
@@ -36,6 +38,9 @@ class Config:
     """s, children per node."""
     depth: Annotated[int, arg(aliases=("-L",))] = 4
     """L, levels of rules; strings have s^L symbols."""
+    rules: pathlib.Path | None = None
+    """File of rule tables (.json, .npz: docs/own-data.md) in the place of a drawn grammar; gives v, m, s and L. The
+    ensemble and the annealed threshold stay those of random grammars of these sizes."""
     process: Literal["masking", "uniform", "gaussian", "epsilon"] = "masking"
     """Noise: t is the masked or replaced fraction, the OU time (gaussian), or eps. Epsilon is no channel: theory and
     exact inference only."""
@@ -64,8 +69,9 @@ class Config:
 
     def __post_init__(self):
         check_options(self, width=1, num_grammars=1, training_set=0, close_data=2)
+        take_rules(self)
         check_grammar(self)
-        jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
+        jax.eval_shape(self.random_grammar, jax.random.key(0))  # refuses impossible sizes
         for name in ("num_times", "close_times", "num_data", "ensemble"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} = {getattr(self, name)} is too small for a curve with errors: raise it")
@@ -75,7 +81,7 @@ class Config:
     @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
-        return self.preset
+        return f"{self.preset}-{self.rules.stem}" if self.rules else self.preset
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -92,7 +98,11 @@ class Config:
         """Whether networks are trained; the epsilon-process cannot be learned."""
         return not self.no_train and self.process != "epsilon"
 
-    def grammar(self, key: Key[Array, ""], depth: int | None = None) -> RandomHierarchyModel:
+    def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:
+        """The grammar of the file, or a random one."""
+        return load_rules(self.rules) if self.rules else self.random_grammar(key)
+
+    def random_grammar(self, key: Key[Array, ""], depth: int | None = None) -> RandomHierarchyModel:
         """A random grammar of these sizes."""
         return RandomHierarchyModel(*self.sizes, depth or self.depth, key=key)
 

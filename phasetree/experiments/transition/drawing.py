@@ -183,6 +183,10 @@ def _close_table(dataset: xr.Dataset, findings: Findings) -> list[Table | str]:
 
 def _lines(dataset: xr.Dataset, findings: Findings) -> list[str]:
     lines = []
+    if config_of(dataset).rules:
+        lines.append(
+            "- The grammar is that of a file; ensemble and annealed threshold are of random grammars of its sizes."
+        )
     if "validity" in findings:
         lines.append(
             f"- Strings of the network inside the grammar: {_text(findings, 'validity')}; among those the "

@@ -115,7 +115,7 @@ def annealed(config: Config, key, inputs: Inputs) -> xr.Dataset:
 def own_thresholds(config: Config, key, inputs: Inputs) -> xr.Dataset:
     """Where each grammar, and each of the ensemble, loses its class: strings and noise averaged, by its own tables."""
     grammars = [grammar(config, key, n) for n in range(config.num_grammars)]
-    grammars += [config.grammar(named_key(key, "ensemble grammar", n)) for n in range(config.ensemble)]
+    grammars += [config.random_grammar(named_key(key, "ensemble grammar", n)) for n in range(config.ensemble)]
     found = []
     for n, rhm in enumerate(grammars):
         refinements = 5 if config.process == "gaussian" else 3
@@ -233,7 +233,7 @@ def ensemble(config: Config, key, inputs: Inputs, *, depth: int) -> xr.Dataset:
     """Beliefs of the exact posterior for many grammars, mean over strings, a row each; those of depth L share rules."""
     times, rows = inputs["annealed"].t.values, []
     for number in range(config.ensemble):
-        rhm = config.grammar(named_key(key, "ensemble grammar", number), depth)
+        rhm = config.random_grammar(named_key(key, "ensemble grammar", number), depth)
         data = _data(config, key, number, rhm, STRINGS)
         of = believed(rhm, config.noise, data)
         (belief,) = sweep(rhm, STRINGS, times, _noise(key, number), of, lambda: None)

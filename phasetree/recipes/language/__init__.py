@@ -3,6 +3,7 @@
 from .model import Prepared as Prepared
 from .model import network_on_text as network_on_text
 from .model import prepare as prepare
+from .model import prepare_sequences as prepare_sequences
 from .model import shortened as shortened
 from .passages import escape as escape
 from .passages import fraction_of_words_changed as fraction_of_words_changed

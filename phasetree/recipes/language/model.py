@@ -20,10 +20,23 @@ from diffusion import (
     from_flax,
     train,
 )
-from hierarchical import HeldOutSplit, Text, TokenCorpus, TokenWindows, hold_out, load_text, tokenize, train_tokenizer
+from hierarchical import (
+    HeldOutSplit,
+    Sequences,
+    Text,
+    TokenCorpus,
+    TokenWindows,
+    hold_out,
+    load_sequences,
+    load_text,
+    tokenize,
+    train_tokenizer,
+)
+from hierarchical.text.sequences import NumberedSymbols
 from phasetree.experiment import Inputs, Training
 
 STRIDES_PER_WINDOW = 8  # training windows overlap: each token is seen at several places of a window
+MANY_SEQUENCES = 10_000
 LONG_TEXT = 1_000_000  # characters; shorter texts hold out a tenth instead of a twentieth
 
 
@@ -52,14 +65,14 @@ class LanguageConfig(Protocol):
 
 
 class Prepared(NamedTuple):
-    """A text, ready: its split, tokens, windows, and the characters of each held-out window."""
+    """A text or sequences as tokens and windows; of a text, its split and the characters of each held-out window."""
 
-    text: Text
-    split: HeldOutSplit
+    text: Text | Sequences
     corpus: TokenCorpus
     windows: TokenWindows
-    window_texts: list[str]
     block: np.ndarray  # 0, 1, ... without gaps, of each held-out window
+    split: HeldOutSplit = HeldOutSplit((), ())
+    window_texts: tuple[str, ...] = ()
 
 
 def shortened(config: LanguageConfig, data: Prepared, steps: int) -> str:
@@ -69,6 +82,8 @@ def shortened(config: LanguageConfig, data: Prepared, steps: int) -> str:
         "tokens per window": (data.windows.train.shape[1], config.window),
         "training steps": (steps, config.train.steps),
     }
+    if isinstance(data.text, Sequences):
+        used.pop("byte-pair tokens")
     smaller = [f"{got} {name} instead of {asked}" for name, (got, asked) in used.items() if got < asked]
     return f"The text is short, so less was used than asked for: {', '.join(smaller)}." if smaller else ""
 
@@ -87,36 +102,58 @@ def _prepared(text: Text, vocabulary: int, window: int) -> Prepared:
     period = 20 if length >= LONG_TEXT else 10
     split = hold_out(text.characters, block_length=min(4000, length // (8 * period)), period=period)
     most = 256 + sum(map(len, split.train)) // 100
-    corpus = tokenize(split, train_tokenizer(split.train, min(vocabulary, most)))
+    tokenizer = train_tokenizer(split.train, min(vocabulary, most))
+    corpus = tokenize(split, tokenizer)
     second_longest = sorted(map(len, corpus.held_out))[-2]  # two blocks at least must give a window
     windows = corpus.windows(min(window, second_longest))
-    block = np.unique(windows.held_out_block, return_inverse=True)[1]
-    return Prepared(text, split, corpus, windows, _window_texts(split, corpus, windows), block)
+    texts = _window_texts(split, tokenizer.token_characters[windows.held_out].sum(1), windows)
+    return Prepared(text, corpus, windows, _blocks(windows), split, texts)
+
+
+@functools.lru_cache(maxsize=1)
+def prepare_sequences(file: pathlib.Path, window: int) -> Prepared:
+    """Load sequences, hold out every tenth, or every twentieth of many, and cut those longer than `window`."""
+    sequences = load_sequences(file)
+    rows = sequences.tokens
+    held_out = np.arange(len(rows)) % (20 if len(rows) >= MANY_SEQUENCES else 10) == 9
+    if held_out.sum() < 1:
+        raise ValueError(f"{sequences.name} has {len(rows)} sequences, one in ten is held out: give at least 10")
+    corpus = TokenCorpus(NumberedSymbols(sequences.num_symbols), tuple(rows[~held_out]), tuple(rows[held_out]))
+    windows = corpus.windows(min(window, rows.shape[1]))
+    return Prepared(sequences, corpus, windows, _blocks(windows))
+
+
+def _blocks(windows: TokenWindows) -> np.ndarray:
+    return np.unique(windows.held_out_block, return_inverse=True)[1]
 
 
 def text_attributes(config: LanguageConfig, data: Prepared, steps: int) -> dict[str, str | int]:
     """What a dataset says of the text it was made from."""
-    return {
+    vocabulary = data.corpus.tokenizer.vocab_size
+    about: dict[str, str | int] = {
         "source": data.text.name,
         "provenance": data.text.provenance,
         "sha256": data.text.sha256,
-        "characters": len(data.text.characters),
-        "held_out_characters": sum(map(len, data.window_texts)),
-        "vocabulary": data.corpus.tokenizer.vocab_size,
+        "vocabulary": vocabulary,
         "window": data.windows.train.shape[1],
         "steps": steps,
         "note": shortened(config, data, steps),
     }
+    if isinstance(data.text, Sequences):
+        return about | {"size": f"{vocabulary} symbols"}
+    characters = len(data.text.characters)
+    held_out = sum(map(len, data.window_texts))
+    size = f"{characters} characters, {vocabulary} byte-pair tokens"
+    return about | {"size": size, "characters": characters, "held_out_characters": held_out}
 
 
-def _window_texts(split: HeldOutSplit, corpus: TokenCorpus, windows: TokenWindows) -> list[str]:
+def _window_texts(split: HeldOutSplit, lengths: np.ndarray, windows: TokenWindows) -> tuple[str, ...]:
     """The characters that begin in each held-out window: the ones its tokens are charged for."""
-    lengths = corpus.tokenizer.token_characters[windows.held_out].sum(1)
     texts = []
     for block, characters in enumerate(split.held_out):
         ends = np.cumsum(lengths[windows.held_out_block == block])
         texts += [characters[i:j] for i, j in zip([0, *ends], ends, strict=False)]
-    return texts
+    return tuple(texts)
 
 
 def network_on_text(

@@ -102,4 +102,4 @@ def test_what_is_not_there_or_does_not_fit_is_named(files, monkeypatch):
 
 def test_sequences_are_checked_however_they_are_made():
     with pytest.raises(ValueError, match=r"tokens are -1 \.\. -1, num_symbols = 3"):
-        Sequences(np.full((2, 2), -1, np.int32), 3, "made")
+        Sequences(np.full((2, 2), -1, np.int32), 3, "made", "made here")
