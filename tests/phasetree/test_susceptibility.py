@@ -124,3 +124,25 @@ def test_masking_at_the_published_size_has_the_tabulated_curve():
     assert 0.25 <= top <= 0.35 and abs(chi[top] - 3.0) < 0.3, chi
     for t, value in table.items():
         assert abs(chi[t] - value) < 0.1 * value, (t, chi[t], value)
+
+
+def test_xi_of_trained_minus_exact_is_paired_and_the_site_itself_left_out(tiny):
+    sums = [jnp.asarray(tiny.dataset.sums.sel(denoiser=name).isel(grammar=0).transpose("datum", "t", "distance").values)
+            for name in ("trained", "exact")]  # fmt: skip
+    sites, difference = TreeGeometry((2, 2)), tiny.findings.curve("xi-difference")
+    xi = [correlation_length(part.mean(0), sites) for part in sums]
+    np.testing.assert_allclose(difference.value, xi[0] - xi[1], rtol=1e-10)
+    chi = susceptibility(sums[1].mean(0))
+    np.testing.assert_allclose(tiny.findings.curve("others/exact").value, xi[1] * chi / (chi - 1), rtol=1e-10)
+
+
+def test_a_depth_is_what_a_run_of_that_depth_measures(tmp_path):
+    config = dataclasses.replace(TINY, no_train=True, controls=False, depths=(1, 2))
+    result = execute("susceptibility", experiment, config, tmp_path / "depths")
+    chi, same = (result.findings.curve(*name) for name in (("chi/exact",), ("chi-at-depth", 2)))
+    np.testing.assert_allclose(same.value, chi.value, rtol=1e-6)
+    peak = result.findings["peak-at-depth", 1]
+    assert peak.value == np.nanmax(result.findings.curve("chi-at-depth", 1).value)
+    assert "| L | chi at its peak | where |" in result.report.markdown()
+    with pytest.raises(ValueError, match=r"depths = \(2,\) are of random grammars"):
+        dataclasses.replace(config, process="epsilon", depths=(2,))

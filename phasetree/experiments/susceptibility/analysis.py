@@ -1,11 +1,15 @@
 """The findings of the experiment `susceptibility`: chi, xi and C(r) of every denoiser, beside theory.
 
 chi/DENOISER/T, xi/DENOISER/T     measured, of exact, trained, chain and mixture; predicted, of `mean-field` and `field`
+others/DENOISER/T                 measured, mean distance of the other sites that change with a site
 changed/DENOISER/T                measured, the fraction of symbols changed
 correlation/DENOISER/T/R          measured at three noise levels, C(r)/C(0)
 ratio/T                           difference, chi of trained over exact, on the same data with the same noise
+xi-difference/T                   difference, xi of trained minus exact, likewise
+chi-at-depth/L/T, peak-at-depth/L measured, exact, of grammars of depth L; the peak is chi where the curve is largest
 peak-above-first/CONTROL          measured, chi at its peak above that of the first noise level; `last` likewise
 gap/PAIR                          difference, the largest of two curves of chi, percent; its note says where
+xi-gap                            difference, xi of trained minus exact where it is most errors from 0
 excess-loss/N, bayes-loss/N       of the network of grammar N
 """
 
@@ -21,6 +25,8 @@ from diffusion.measure import (
     bootstrap,
     correlation,
     correlation_length,
+    distance_of_others,
+    independent_rows,
     locate_peak,
     susceptibility,
 )
@@ -48,7 +54,9 @@ def analyse(dataset: xr.Dataset) -> Findings:
             if name in dataset.denoiser:
                 found += _correlations(dataset, name, index)
     if "trained" in dataset.denoiser:
-        found += _ratios(dataset)
+        found += _pairs(dataset)
+    if config.depths:
+        found += _depths(dataset)
     found += [finding for name in CONTROLS if name in dataset.denoiser for finding in _peak(dataset, name)]
     findings = Findings([*found, *training_findings(dataset)])
     if "trained" in dataset.denoiser:
@@ -67,6 +75,7 @@ def _measured(dataset: xr.Dataset, name: str) -> list[Finding]:
     for what, statistic, unit in (
         ("chi", susceptibility, "sites"),
         ("xi", lambda sums: correlation_length(sums, sites), "sites"),
+        ("others", lambda sums: distance_of_others(sums, sites), "sites"),
     ):
         estimate = jax.jit(bootstrap, static_argnums=2)(jax.random.clone(key), rows, statistic)
         found += curve_findings((what, name), times, estimate, "measured", unit)
@@ -109,11 +118,32 @@ def _correlations(dataset: xr.Dataset, name: str, index: int) -> list[Finding]:
     return curve_findings(where, dataset.distance.values, curve, "measured", "1")
 
 
-def _ratios(dataset: xr.Dataset) -> list[Finding]:
-    """Row i of both is the same data with the same noise."""
-    both = jnp.stack([sums_of(dataset, "trained"), sums_of(dataset, "exact")], 1)
+def _pairs(dataset: xr.Dataset) -> list[Finding]:
+    """Trained beside exact; row i of both is the same data with the same noise, so errors are of pairs."""
+    both, sites = jnp.stack([sums_of(dataset, "trained"), sums_of(dataset, "exact")], 1), geometry(config_of(dataset))
     ratio = _bootstrap(both, lambda mean: susceptibility(mean[0]) / susceptibility(mean[1]))
-    return curve_findings(("ratio",), dataset.t.values, ratio, "difference", "1")
+    longer = _bootstrap(both, lambda mean: correlation_length(mean[0], sites) - correlation_length(mean[1], sites))
+    worst = int(jnp.nanargmax(jnp.abs(longer.value / longer.stderr)))
+    note = f"t = {float(dataset.t[worst]):.3g}"
+    return [
+        *curve_findings(("ratio",), dataset.t.values, ratio, "difference", "1"),
+        *curve_findings(("xi-difference",), dataset.t.values, longer, "difference", "sites"),
+        Finding("xi-gap", jax.tree.map(lambda x: x[worst], longer), "difference", "sites", note),
+    ]
+
+
+def _depths(dataset: xr.Dataset) -> list[Finding]:
+    """chi of every depth; independent rows are data of a single grammar, or means of several grammars."""
+    found = []
+    for depth in dataset.depth.values.tolist():
+        rows = dataset.depth_sums.sel(depth=depth).transpose("grammar", "datum", "t", "part").values
+        curve = _bootstrap(independent_rows(jnp.asarray(rows, float)), susceptibility)
+        found += curve_findings(("chi-at-depth", depth), dataset.t.values, curve, "measured", "sites")
+        top = int(jnp.nanargmax(curve.value))
+        note = f"t = {float(dataset.t[top]):.3g}"
+        peak = jax.tree.map(lambda x, top=top: x[top], curve)
+        found.append(Finding(path("peak-at-depth", depth), peak, "measured", "sites", note))
+    return found
 
 
 def _peak(dataset: xr.Dataset, name: str) -> list[Finding]:

@@ -47,6 +47,8 @@ class Config:
     """R, times that each datum is noised and denoised at every noise level; for epsilon, of the controls only."""
     num_grammars: int = 1
     """Grammars, each with a network of its own. With several, errors are taken over grammars, else over data."""
+    depths: tuple[int, ...] = ()
+    """Depths L at which chi of exact inference is compared, by as many data and trajectories each; none by default."""
     controls: bool = True
     """Whether a Markov chain and a flat mixture, made of the first grammar, and a Gaussian field do the same."""
     no_train: bool = False
@@ -67,6 +69,12 @@ class Config:
         for name, least in {"num_times": 3, "num_data": 4, "num_trajectories": 2, "num_grammars": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} is too small: at least {least}")
+        if any(depth < 1 for depth in self.depths) or len(set(self.depths)) < len(self.depths):
+            raise ValueError(f"depths = {self.depths}: give different numbers from 1 on")
+        if self.depths and (self.rules or self.process == "epsilon"):
+            raise ValueError(
+                "depths are of random grammars and of trajectories: leave out rules and the epsilon-process"
+            )
         if not 0 < self.first_time < self.last_time < 1:
             raise ValueError(
                 f"first_time = {self.first_time}, last_time = {self.last_time}: give 0 < first_time < last_time < 1"

@@ -41,6 +41,8 @@ def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
     axes[1][0].legend(fontsize=6)
     if config.process == "epsilon":
         _plot_collapse(axes[1][1], config)
+    elif config.depths:
+        _plot_depths(axes[1][1], dataset, findings)
     elif "trained" in dataset.denoiser:
         _plot_ratio(axes[1][1], dataset, findings)
     if config.controls:
@@ -114,6 +116,15 @@ def _plot_ratio(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     _points(axis, dataset.t, findings.curve("ratio"), "trained")
     axis.set(ylabel=r"$\chi$, trained over exact", xlabel=AXIS[config_of(dataset).process])
     axis.legend(fontsize=6)
+
+
+def _plot_depths(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
+    for depth, shade in zip(dataset.depth.values.tolist(), np.linspace(0.35, 1, dataset.sizes["depth"]), strict=True):
+        curve = findings.curve("chi-at-depth", depth)
+        style = {"color": COLORS["exact"], "marker": "x", "line": "-", "shade": shade, "size": 2.6}
+        curves.points(axis, dataset.t, curve, label=f"$L={depth}$", **style)
+    axis.set(ylabel=r"$\chi$, exact", xlabel=AXIS[config_of(dataset).process])
+    axis.legend(fontsize=5.5)
 
 
 def _plot_collapse(axis: Axes, config: SimpleNamespace) -> None:

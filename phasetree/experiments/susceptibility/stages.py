@@ -3,9 +3,11 @@
 train-N               the network of grammar N
 exact-N, trained-N    correlated changes of grammar N by each denoiser; epsilon: the posterior's covariances
 chain, mixture        the same of the controls
+depth-L               the same of grammars of depth L, exact
 trees                 one datum's tree below, at and above the peak
 """
 
+import dataclasses
 from collections.abc import Mapping
 from types import SimpleNamespace
 
@@ -43,6 +45,10 @@ def plan(config: Config) -> list[Stage]:
         stages.append(Stage(f"exact-{number}", exact, units=units, options=options))
     if config.controls:
         stages += [Stage("chain", chain, units=units), Stage("mixture", mixture, units=units)]
+    stages += [
+        Stage(f"depth-{depth}", at_depth, units=units * config.num_grammars, options={"depth": depth})
+        for depth in config.depths
+    ]
     inputs = tuple(f"exact-{number}" for number in range(config.num_grammars))
     return [*stages, Stage("trees", trees, inputs)]
 
@@ -52,7 +58,8 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
     Returns:
       `sums` S(r) and the `fraction` changed of every `denoiser` (exact, trained; chain, mixture: controls), grammar,
-      datum, `t` and distance, NaN where a denoiser has fewer grammars; one datum's tree; training losses.
+      datum, `t` and distance, NaN where a denoiser has fewer grammars; `depth_sums`, S(0) and the sum over all r > 0 at
+      every `depth`; one datum's tree; training losses.
     """
     numbers = range(config.num_grammars)
     parts = {"trained": [results[f"trained-{n}"] for n in numbers]} if config.trains else {}
@@ -62,6 +69,9 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
     dataset = xr.concat(curves, xr.Variable("denoiser", list(parts)), join="outer").merge(results["trees"])
     if config.trains:
         dataset = dataset.merge(xr.concat([results[f"train-{n}"] for n in numbers], "grammar"))
+    if config.depths:
+        curves = [results[f"depth-{depth}"].depth_sums for depth in config.depths]
+        dataset = dataset.merge(xr.concat(curves, xr.Variable("depth", list(config.depths))).to_dataset())
     dataset = dataset.assign_coords(t=noise_levels(config), distance=geometry(config).distances)
     dataset.t.attrs = {"long_name": "noise level", "units": "1", "process": config.process}
     dataset.distance.attrs = {"long_name": "tree distance", "units": "sites"}
@@ -139,6 +149,18 @@ def mixture(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     )
     x0 = _data(config, key, 0, flat)
     return _changes(config, key, inputs, 0, GrammarDenoiser(rhm=flat, process=process), x0)
+
+
+def at_depth(config: Config, key: Key[Array, ""], inputs: Inputs, *, depth: int) -> xr.Dataset:
+    """S(0) and the sum of S(r) over r > 0, of which chi follows, for every grammar of another depth."""
+    other = dataclasses.replace(config, depth=depth, depths=())
+    rows = []
+    for number in range(config.num_grammars):
+        rhm, process = _grammar(other, key, number), PROCESSES[config.process](config.num_symbols)
+        exact = GrammarDenoiser(rhm=rhm, process=process)
+        sums = _changes(other, key, inputs, number, exact, _data(other, key, number, rhm)).sums.values
+        rows.append(np.stack([sums[..., 0], sums[..., 1:].sum(-1)], -1))
+    return xr.Dataset({"depth_sums": (("grammar", "datum", "t", "part"), np.stack(rows))})
 
 
 def trees(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:

@@ -29,8 +29,29 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
         changed = f"{findings['changed', 'exact', t].value:.3f}"
         rows.append((f"{t:.4g}", changed, *(findings[what, name, t] for what, name in statistics)))
     header = ("t", "changed", *(f"{what}, {TITLES[name].removesuffix(' BP')}" for what, name in statistics))
-    lines = [*training_lines(findings), *_control_lines(dataset, findings)]
-    return Report(title, (Table(header, tuple(rows)), *lines), _closing(dataset, findings, names))
+    lines = [*training_lines(findings), *_distance_lines(dataset, findings), *_control_lines(dataset, findings)]
+    parts = (Table(header, tuple(rows)), *lines, *_depth_table(dataset, findings))
+    return Report(title, parts, _closing(dataset, findings, names))
+
+
+def _distance_lines(dataset: xr.Dataset, findings: Findings) -> list[str]:
+    """How far the other sites are, without the site itself; xi of the network against exact."""
+    first, peak = float(dataset.t[0]), top(dataset, findings, "exact")
+    near, far = (with_error(findings["others", "exact", t].estimate) for t in (first, peak))
+    lines = [f"Mean distance of the other sites that change with a site: {near} at t = {first:.3g}, {far} at the peak."]
+    if "xi-gap" in findings:
+        gap = findings["xi-gap"]
+        lines.append(
+            f"xi of trained minus exact, paired, is most errors from 0 at {gap.note}: {with_error(gap.estimate)}."
+        )
+    return lines
+
+
+def _depth_table(dataset: xr.Dataset, findings: Findings) -> list[Table]:
+    if "depth" not in dataset:
+        return []
+    peaks = [(depth, findings["peak-at-depth", depth]) for depth in dataset.depth.values.tolist()]
+    return [Table(("L", "chi at its peak", "where"), tuple((str(L), peak, peak.note) for L, peak in peaks))]
 
 
 def _control_lines(dataset: xr.Dataset, findings: Findings) -> list[str]:
