@@ -22,6 +22,11 @@ from .denoise.parametrisation import Preconditioned as Preconditioned
 from .denoise.parametrisation import PredictMean as PredictMean
 from .denoise.parametrisation import PredictNoise as PredictNoise
 from .denoise.parametrisation import PredictVelocity as PredictVelocity
+from .folders.checkpoint import Checkpoints as Checkpoints
+from .folders.run_folder import FolderError as FolderError
+from .folders.run_folder import claim_folder as claim_folder
+from .folders.save import load as load
+from .folders.save import save as save
 from .measure.likelihood import log_density as log_density
 from .networks.conv_unet import ConvUNet as ConvUNet
 from .networks.embeddings import BeliefEmbedding as BeliefEmbedding
@@ -57,14 +62,9 @@ from .sampling.samplers import AbstractSampler as AbstractSampler
 from .sampling.samplers import Ancestral as Ancestral
 from .sampling.samplers import OneShot as OneShot
 from .sampling.samplers import RandomOrder as RandomOrder
-from .training.checkpoint import Checkpoints as Checkpoints
 from .training.config import TrainConfig as TrainConfig
 from .training.descent import NonFiniteLossError as NonFiniteLossError
 from .training.descent import descend as descend
-from .training.run_folder import FolderError as FolderError
-from .training.run_folder import claim_folder as claim_folder
-from .training.save import load as load
-from .training.save import save as save
 from .training.sources import AbstractSource as AbstractSource
 from .training.sources import Finite as Finite
 from .training.sources import Fresh as Fresh

@@ -1,1 +1,1 @@
-"""Training: where data come from, the loop that descends a loss, checkpoints, and the folders that belong to runs."""
+"""Training: where data come from, how to train, and the loop that descends a loss."""

@@ -25,10 +25,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..denoise.from_network import as_arrays
-from .checkpoint import Checkpoints
+from ..folders.checkpoint import Checkpoints
+from ..folders.identity import digest
+from ..folders.run_folder import FolderError
 from .config import TrainConfig, adamw, config_identity
-from .identity import digest
-from .run_folder import FolderError
 
 GENERATION = 6
 """Raised whenever the same training comes to give other numbers: what an older program began is not continued."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from diffusion import AbstractNetworkDenoiser, FolderError, save
-from diffusion.training.run_folder import LOCK, locked
+from diffusion.folders.run_folder import LOCK, locked
 
 ELSEWHERE = "choose another folder with --out"
 CHECKPOINTS, NETWORKS = "checkpoints", "networks"

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from diffusion import GaussianProcess, Masking, TreeUNet, from_flax
-from diffusion.training.identity import digest
+from diffusion.folders.identity import digest
 
 ROOT = pathlib.Path(__file__).parents[3]
 
