@@ -50,7 +50,7 @@ class Config:
     depths: tuple[int, ...] = ()
     """Depths L at which chi of exact inference is compared, by as many data and trajectories each; none by default."""
     controls: bool = True
-    """Whether to measure the controls: a Markov chain and a flat mixture made from the first grammar, a Gaussian field."""
+    """Whether to measure controls: a Markov chain and a flat mixture made from the first grammar, a Gaussian field."""
     no_train: bool = False
     """Train nothing: exact inference only. Nothing is trained for epsilon either."""
     width: int = 64

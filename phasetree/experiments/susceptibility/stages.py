@@ -113,7 +113,7 @@ def trained(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int)
 def measured(
     config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int, network: str | None = None
 ) -> xr.Dataset:
-    """Correlated changes by forward-backward, exact or by the network of the stage `network`, on the same noised data."""
+    """Correlated changes by forward-backward, exact or by the network of stage `network`, on the same noised data."""
     rhm, process = _grammar(config, key, number), PROCESSES[config.process](config.num_symbols)
     denoiser = inputs[network].model if network else GrammarDenoiser(rhm=rhm, process=process)
     return _changes(config, key, inputs, number, denoiser, _data(config, key, number, rhm))
