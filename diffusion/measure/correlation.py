@@ -63,6 +63,8 @@ def connected_sums(sigma: Float[Array, "trajectories sites"], geometry: Abstract
 
     Raises:
       ValueError: if there is a single trajectory, which has no covariance.
+
+    Source: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770.
     """
     if len(sigma) < 2:
         raise ValueError("a covariance needs at least 2 trajectories of each datum, got 1: raise num_trajectories")
@@ -204,7 +206,10 @@ def correlation(sums: Sums, geometry: AbstractGeometry) -> Sums:
 
 
 def susceptibility(sums: Sums) -> Float[Array, "*grid"]:
-    """chi of equation (3), from sums that are averaged over data."""
+    """chi of equation (3), from sums that are averaged over data.
+
+    Source: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770.
+    """
     return jnp.sum(sums, -1) / sums[..., 0]
 
 

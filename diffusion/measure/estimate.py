@@ -71,6 +71,8 @@ def bootstrap_groups(
     """`bootstrap` of rows that come in groups, strings of several grammars say: groups are drawn, see the head.
 
     The error of a single group is that of its rows alone.
+
+    Source: Davison & Hinkley 1997, section 3.8.
     """
     return bootstrap(key, independent_rows(groups), statistic, num_resamples=num_resamples)
 

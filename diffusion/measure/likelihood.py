@@ -4,8 +4,6 @@ r"""The likelihood of arrays under a denoiser: the change of variables along its
 
 with l = ln(alpha / sigma), a the alpha of the variance-preserving path and D the mean of x_0, is equation (2) of
 `sampling/flow.py`.
-
-Source: Chen et al., arXiv:1806.07366; Song et al., arXiv:2011.13456.
 """
 
 import math
@@ -49,6 +47,8 @@ def log_density(
       ValueError: if the denoiser is one of strings or has no derivative (one of `from_host`), probes have no key,
         `num_probes` is negative, tolerance or max_time is not positive and finite, or there is no datum.
       RuntimeError: if a time is out of range, or the solver does not reach the end.
+
+    Source: Chen et al., arXiv:1806.07366; Song et al., arXiv:2011.13456.
     """
     if num_probes < 0:
         raise ValueError(f"num_probes = {num_probes}: give 0 for the exact trace, or a positive number and a key")
