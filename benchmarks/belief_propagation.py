@@ -2,10 +2,10 @@
 
     python -m benchmarks.belief_propagation [--limit bp_limit.py] [--guard RATIO] [--json PATH]
 
-Batches of 64, and a single datum of the largest size. The plain version is linear sum-product as one would first write
-it: batch first, a gather over all rules, a segment_sum back. It is right only for mild evidence. Ours takes the fast
-path where it is reliable and large enough, as users get it; the logarithmic path is timed beside it. `--limit` names a
-script that times a C++ loop on the same sizes (`--v --m --s --L --batch`, one line of JSON with `min_ms`). Pin the
+Each size is timed for 64 data, the largest also for a single datum. The plain version is the obvious linear
+sum-product: batch first, a gather over all rules, a segment_sum back. It is right only for mild evidence. Ours takes
+the fast path where it is reliable and large enough, as users get it; the logarithmic path is timed too. `--limit` names
+a script that times a C++ loop on the same sizes (`--v --m --s --L --batch`, one line of JSON with `min_ms`). Pin the
 process to a core to compare with that. `--guard` times the largest size only, on one core, and fails if the plain
 version takes less than RATIO times as long as ours.
 """

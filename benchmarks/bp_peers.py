@@ -1,10 +1,10 @@
-"""How do others compute it? Marginals of every node of 64 data, float32, against other programs, each checked first.
+"""How fast are other programs? Marginals of every node of 64 data, float32; each program is checked first.
 
     python -m benchmarks.bp_peers [--limit SCRIPT] [--sizes S,M,Q,Lg] [--json PATH]
 
 NumPy's recursion and the plain JAX version always run. PGMax (loopy belief propagation in log space, exact on a tree
-after 2 L sweeps; all data at once under vmap) and pgmpy (a clique tree, one datum at a time, size S only) run when
-`pip install "phasetree[peers]"` has put them there; the C++ loop when its script is named. Pin the process to a core.
+after 2 L sweeps; all data at once under vmap) and pgmpy (a clique tree, one datum at a time, size S only) run where
+`pip install "phasetree[peers]"` has installed them; the C++ loop if its script is named. Pin the process to a core.
 """
 
 import argparse
@@ -45,9 +45,9 @@ def numpy_marginals(rules: list[np.ndarray], likelihoods: np.ndarray) -> list[np
                     sent[:, j, symbol] += term
         down = sent.reshape(below.shape)
         down /= down.sum(1, keepdims=True)
-        found = down * below
-        tables.append(found / found.sum(1, keepdims=True))
-    return [found.transpose(2, 0, 1) for found in tables]
+        joint = down * below
+        tables.append(joint / joint.sum(1, keepdims=True))
+    return [table.transpose(2, 0, 1) for table in tables]
 
 
 def pgmax_marginals(rules: list[np.ndarray]):
@@ -79,14 +79,14 @@ def pgmax_marginals(rules: list[np.ndarray]):
     def one(evidence):
         start = inferer.init(evidence_updates={levels[-1]: evidence})
         end = inferer.run(start, num_iters=2 * depth, damping=0.0, temperature=1.0)
-        found = infer.get_marginals(inferer.get_beliefs(end))
-        return [found[level] for level in levels]
+        tables = infer.get_marginals(inferer.get_beliefs(end))
+        return [tables[level] for level in levels]
 
     return jax.jit(jax.vmap(one))
 
 
 def pgmpy_marginals(rules: list[np.ndarray], likelihoods: np.ndarray) -> list[np.ndarray]:
-    """Of one datum, (leaves, v)."""
+    """Marginals of one datum, whose likelihoods are (leaves, v)."""
     from pgmpy.factors.discrete import DiscreteFactor
     from pgmpy.inference import BeliefPropagation
     from pgmpy.models import DiscreteMarkovNetwork
@@ -104,11 +104,11 @@ def pgmpy_marginals(rules: list[np.ndarray], likelihoods: np.ndarray) -> list[np
         model.add_factors(DiscreteFactor([(len(rules), site)], [len(weights)], weights))
     inference = BeliefPropagation(model)
     inference.calibrate()
-    found = []
+    tables = []
     for level in range(len(rules) + 1):
         queries = [inference.query([(level, node)], show_progress=False) for node in range(branching**level)]
-        found.append(np.stack([query.values for query in queries]))
-    return found
+        tables.append(np.stack([query.values for query in queries]))
+    return tables
 
 
 def chosen_sizes(given: str) -> list[str]:

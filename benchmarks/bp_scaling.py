@@ -2,9 +2,9 @@
 
     python -m benchmarks.bp_scaling [--json PATH]
 
-Every case has 2^20 leaves in all: 2^(20 - L) data of 2^L leaves, down to a single datum of a million. Told are
-nanoseconds per leaf, and the memory that the compiled program takes beside evidence and result, over that of one set of
-messages. Compiling is not in the first call's time.
+Every case has 2^20 leaves in all: 2^(20 - L) data of 2^L leaves, down to a single datum of a million. The script
+reports nanoseconds per leaf, and the memory that the compiled program takes beside evidence and result, over that of
+one set of messages. The first call's time excludes compilation.
 """
 
 import jax

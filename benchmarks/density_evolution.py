@@ -4,7 +4,7 @@
 
 The plain version is the same population program in NumPy, a table of rules at a time, with the noise levels as the last
 axis. Both must agree on the overlap within their errors. A search for the threshold draws rules and parentage once and
-evolves the population several times: so both are timed, and the evolution alone.
+evolves the population several times: so the script times both together, and the evolution alone.
 """
 
 import jax
@@ -29,12 +29,12 @@ def numpy_overlap(seed: int) -> np.ndarray:
     for _ in range(DEPTH):
         left, right = (random.permutation(POPULATION).reshape(RULE_SETS, members) for _ in range(2))
         parents = []
-        for one, other in zip(left, right, strict=True):
+        for first, second in zip(left, right, strict=True):
             pairs = np.stack(np.divmod(random.permutation(v * v)[: v * m], v))
             true_rule = random.integers(v * m, size=members)
             children = [
                 messages[np.asarray(child)[:, None], (symbols - truth[:, None]) % v]
-                for child, truth in zip((one, other), pairs[:, true_rule], strict=True)
+                for child, truth in zip((first, second), pairs[:, true_rule], strict=True)
             ]
             weights = children[0][:, pairs[0]] * children[1][:, pairs[1]]
             total = weights.reshape(members, v, m, -1).sum(2)
@@ -49,7 +49,7 @@ def main() -> None:
     process, times, key = Masking(GRAMMAR[0]), jnp.asarray(TIMES), jax.random.key(0)
     ancestry = jax.block_until_ready(population.draw_ancestry(key, *GRAMMAR, DEPTH, POPULATION, RULE_SETS))
     want = np.stack([numpy_overlap(seed) for seed in range(12)])
-    error = want.std(0, ddof=1) + 1e-3  # of one population, and so of ours
+    error = want.std(0, ddof=1) + 1e-3  # of a single population, as ours is
 
     def check(overlap):
         np.testing.assert_array_less(abs(overlap - want.mean(0)), 5 * error)

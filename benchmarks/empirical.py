@@ -2,8 +2,8 @@
 
     python -m benchmarks.empirical [--json PATH]
 
-A row of the batch costs 4 n d operations, two products with the set. Beside it stands what this machine reaches in the
-plain product of two large matrices, and the largest memory that the process has held, the set's 400 MB included.
+A row of the batch costs 4 n d operations, two products with the set. The script also reports the speed of a plain
+product of two large matrices, and the peak memory of the process, the set's 400 MB included.
 """
 
 import resource
@@ -28,13 +28,13 @@ def main() -> None:
     noise = jax.random.normal(jax.random.key(1), (ROWS, DIMENSION), jnp.float32)
     t = jnp.full(ROWS, TIME, jnp.float32)
     x_t = jnp.exp(-TIME) * denoiser.data[:ROWS] + jnp.sqrt(-jnp.expm1(-2 * TIME)) * noise
-    # the call is compiled with the set as an argument: as a constant it would be held twice
+    # the call is compiled with the set as an argument: as a constant it would be in memory twice
     mean = jax.jit(lambda denoiser, x_t, t: denoiser(x_t, t)).lower(denoiser, x_t, t).compile()
     square = jax.random.normal(jax.random.key(2), (SQUARE, SQUARE), jnp.float32)
     product = jax.jit(lambda a, b: jnp.matmul(a, b)).lower(square, square).compile()
 
     def check(got):
-        """Four rows by NumPy in float64, a block of points after the other: the set's own memory is what is told."""
+        """Four rows by NumPy in float64, block by block, so that the check adds little to the peak memory."""
         blocks = np.array_split(np.asarray(denoiser.data), 100)
         for row in range(0, ROWS, ROWS // 4):
             away = [((np.asarray(x_t[row], float) - np.exp(-TIME) * points) ** 2).sum(1) for points in blocks]

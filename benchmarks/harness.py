@@ -31,7 +31,7 @@ class Case:
 
 @dataclasses.dataclass
 class Row:
-    """What was measured of one case, seconds."""
+    """Measured times of a case, seconds."""
 
     name: str
     compile_and_first: float
@@ -60,7 +60,7 @@ def compare(cases: list[Case], repeats: int = 10) -> list[Row]:
 
 
 def arguments(description: str, **own: tuple[Callable[[str], Any], str]) -> argparse.Namespace:
-    """The options that every benchmark has, and some of its own: name, type and help."""
+    """The options of every benchmark, and those of its `own`: name, type and help."""
     parser = argparse.ArgumentParser(description=description)
     for name, (kind, explained) in own.items():
         parser.add_argument(f"--{name}", type=kind, help=explained)

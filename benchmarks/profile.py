@@ -1,11 +1,12 @@
-"""Where does the time of a kernel go? One traced call, its operations summed by what they are for.
+"""Where does the time of a kernel go? The operations of a traced call, summed by purpose.
 
     python -m benchmarks.profile KERNEL
 
 Kernels: belief_propagation, sampler, forward_backward, density_evolution, training. Shares are of the traced time;
-"between operations" is what no operation accounts for: loops, calls and the trace itself. Beside them stand the time
-without a trace, the program's flops and bytes as XLA counts them (a loop of unknown length once), and what this machine
-reaches: a copy of 1 MiB and of 256 MiB, a matrix product of 1024. Pin the process to a core for figures that compare.
+"between operations" is what no operation accounts for: loops, calls and the trace itself. The script also
+prints the time without a trace, the program's flops and bytes as XLA counts them (a loop of unknown length once), and
+the speed of this machine: copies of 1 MiB and of 256 MiB, a matrix product of 1024. Pin the process to a core for
+figures that compare.
 """
 
 import argparse
@@ -95,7 +96,7 @@ KERNELS: dict[str, Callable[[], Kernel]] = {
 
 
 def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
-    """The best of some calls, after one that compiles."""
+    """Best time of `repeats` calls, after a call that compiles."""
     jax.block_until_ready(call())
     spent = []
     for _ in range(repeats):
@@ -106,7 +107,7 @@ def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
 
 
 def traced(call: Callable[[], Any]) -> list[dict]:
-    """What a trace of one call says of each operation."""
+    """Events of a traced call: name and duration of every operation."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             jax.block_until_ready(call())
@@ -154,10 +155,10 @@ def main() -> None:
         return compiled(*arguments)
 
     best = seconds(call)
-    found = shares(traced(call), compiled.as_text(), parts)
-    total = sum(found.values())
+    durations = shares(traced(call), compiled.as_text(), parts)
+    total = sum(durations.values())
     table = Table("part", "traced (ms)", "share", title=f"{name}: {1e3 * best:.1f} ms untraced")
-    for label, spent in found.items():
+    for label, spent in durations.items():
         table.add_row(label, f"{1e3 * spent:.2f}", f"{spent / total:.0%}")
     console = Console()
     console.print(*(f"{key} {value}" for key, value in header().items()), sep=" | ")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.startup [--json PATH]
 
-Cold: with an empty compilation cache. Warm: a later process, with the cache the first one filled; the median of
-`--repeats`. Imports alone are timed in a process of their own.
+Cold: with an empty compilation cache. Warm: a later process, with the cache that the first process filled; the median
+of `--repeats`. Imports alone are timed in a process of their own.
 """
 
 import os
@@ -54,7 +54,8 @@ def main() -> None:
         rows.append(Row(name, cold, min(warm), statistics.median(warm)))
     last = rows[-1]
     sentence = (
-        f"A fresh process answers in {last.median:.1f} s, and the first time of all in {last.compile_and_first:.1f} s."
+        f"A fresh process answers in {last.median:.1f} s with a warm cache, in {last.compile_and_first:.1f} s with a "
+        "cold cache."
     )
     show("fresh process to first answer, (32, 8, 2, L), batch 64", rows, sentence, options.json)
 

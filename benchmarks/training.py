@@ -2,11 +2,11 @@
 
     python -m benchmarks.training [--json PATH]
 
-Timed are whole compiled chunks, drawing the data included; the figure is their time over the number of steps. The
-transformer is the plain one, without local mixing: attention and feed-forward are what libraries are made for. Its twin
-is in PyTorch, run eagerly on the same number of threads, with the same weights (its output is compared first), loss,
-optimiser and average of weights, on strings given to it; it needs `pip install "phasetree[peers]"`. The floor is the
-time of the transformer's matrix products alone, forward and backward, one after the other in JAX.
+The script times whole compiled chunks, drawing the data included, and divides by the number of steps. The transformer
+has no local mixing, only attention and feed-forward, for which libraries are made. Its twin is in PyTorch, run
+eagerly on the same number of threads, with the same weights (its output is compared first), loss, optimiser and average
+of weights, on strings given to it; it needs `pip install "phasetree[peers]"`. The floor is the time of the
+transformer's matrix products alone, forward and backward, one after the other in JAX.
 """
 
 import importlib.util
@@ -68,8 +68,8 @@ class Twin:
         return x * self.torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * scale
 
     def _linear(self, x, name):
-        found = x @ self.weights[f"{name}.kernel"]
-        return found + self.weights[f"{name}.bias"] if f"{name}.bias" in self.weights else found
+        out = x @ self.weights[f"{name}.kernel"]
+        return out + self.weights[f"{name}.bias"] if f"{name}.bias" in self.weights else out
 
     def logits(self, x_t):
         functional = self.torch.nn.functional
@@ -129,15 +129,15 @@ def floor_case(sites: int) -> Case:
     def products(rows, kernels, query):
         def layer(_, state):
             kernels, query = state
-            found = []
+            updated = []
             for x, kernel in zip(rows, kernels, strict=True):
                 out = x @ kernel
                 # every product depends on the round before, and the next round on all of them: none is left out
-                found.append(kernel + 1e-30 * (x.T @ out + (out @ kernel.T).max()))
+                updated.append(kernel + 1e-30 * (x.T @ out + (out @ kernel.T).max()))
             for _ in range(3):  # forward, and for both gradients
                 scores = jnp.einsum("bhqd,bhkd->bhqk", query, query)
                 query = 1e-3 * jnp.einsum("bhqk,bhkd->bhqd", scores, query)
-            return found, query
+            return updated, query
 
         return jax.lax.fori_loop(0, LAYERS * STEPS, layer, (kernels, query))
 

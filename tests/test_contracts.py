@@ -237,7 +237,7 @@ class Broken(AbstractTokenDenoiser):
 
 @pytest.mark.parametrize("row", [[np.nan] * 3, [np.inf, 0, 0], [-np.inf] * 3, [0, np.nan, 0]])
 @pytest.mark.parametrize("process", [Masking(V), UniformNoise(V)], ids=["masking", "uniform"])
-def test_what_is_no_law_is_not_drawn_from(process, row):
+def test_weights_that_are_no_law_give_no_symbol(process, row):
     """A network that overflows or divides by zero regenerates no symbol, not symbol 0."""
     again = forward_backward(jax.random.key(12), Broken(jnp.asarray(row), process), np.ones((50, 4), int), 0.7)[0]
     assert set(np.unique(again)) <= {-1, 1}

@@ -20,8 +20,8 @@ def test_the_ten_lines_print_what_the_readme_shows():
         exec(compile(code, "README.md", "exec"), {})
     numbers = r"\d+(?:\.\d+)?"
     assert re.sub(numbers, "#", printed.getvalue()) == re.sub(numbers, "#", shown)
-    for got, told in zip(re.findall(numbers, printed.getvalue()), re.findall(numbers, shown), strict=True):
-        assert abs(float(got) - float(told)) <= (5 if told == "52" else 1e-9)  # 1000 draws: 1.6% standard error
+    for got, quoted in zip(re.findall(numbers, printed.getvalue()), re.findall(numbers, shown), strict=True):
+        assert abs(float(got) - float(quoted)) <= (5 if quoted == "52" else 1e-9)  # 1000 draws: 1.6% standard error
 
 
 def test_two_commands_make_their_own_environment():

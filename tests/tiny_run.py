@@ -1,6 +1,6 @@
 """A training run of a few seconds, the same in every process that asks for it.
 
-`python -m tests.tiny_run FOLDER PAUSE` runs it with checkpoints, telling each chunk and then waiting PAUSE seconds;
+`python -m tests.tiny_run FOLDER PAUSE` runs it with checkpoints, reporting each chunk and then waiting PAUSE seconds;
 without arguments it prints, as JSON, the losses, the number of devices and what a batch of 12 strings gives.
 """
 

@@ -63,6 +63,8 @@ def connected_sums(sigma: Float[Array, "trajectories sites"], geometry: Abstract
 
     Raises:
       ValueError: if there is a single trajectory, which has no covariance.
+
+    Source: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770.
     """
     if len(sigma) < 2:
         raise ValueError("a covariance needs at least 2 trajectories of each datum, got 1: raise num_trajectories")
@@ -79,7 +81,7 @@ def connected_sums_within(
       groups: a number for each site; sites with equal numbers belong together. S(0) is of every site with itself.
 
     Raises:
-      ValueError: if there are more groups' numbers than sites, or fewer.
+      ValueError: if `groups` and the sites differ in number.
     """
     if len(groups) != sigma.shape[1]:
         raise ValueError(f"{len(groups)} groups for {sigma.shape[1]} sites: give each site the number of its group")
@@ -96,7 +98,7 @@ def connected_sums_within(
 
 
 class Changes(NamedTuple):
-    """What `change_sums` finds, a row per datum."""
+    """Sums of correlated changes and the fraction changed, a row per datum."""
 
     sums: Float[Array, "data distances"]
     """S(r)."""
@@ -167,14 +169,14 @@ def over_trajectories(
     at_once: int = 2048,
     beside: PyTree = None,
 ) -> PyTree:
-    """What a function of a datum and its regenerations from t says of each datum, in bounded memory.
+    """A statistic of each datum and its regenerations from t, in bounded memory.
 
     Args:
       t: in the unit of the denoiser's process.
       statistic: (x0, regenerated, beside) -> arrays; regenerated is (trajectories, *datum). A pytree (an `eqx.Module`
         whose arrays, the parameters of a network say, become arguments of the compiled program) or a plain function.
       at_once: about so many trajectories are in memory at a time, those of one datum at least.
-      beside: what else is known of each datum: arrays whose first axis is that of `x0`.
+      beside: further arrays of each datum, whose first axis is that of `x0`.
 
     Returns:
       The statistic's arrays, a row for each datum.
@@ -193,8 +195,8 @@ def over_trajectories(
     pieces = jax.tree.map(
         lambda rows: jnp.concatenate([rows, rows[:filler]]).reshape(count, size, *rows.shape[1:]), (x0, beside)
     )
-    found = jax.lax.map(piece, (jax.random.split(key, count), pieces))
-    return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[: len(x0)], found)
+    values = jax.lax.map(piece, (jax.random.split(key, count), pieces))
+    return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[: len(x0)], values)
 
 
 def correlation(sums: Sums, geometry: AbstractGeometry) -> Sums:
@@ -204,7 +206,10 @@ def correlation(sums: Sums, geometry: AbstractGeometry) -> Sums:
 
 
 def susceptibility(sums: Sums) -> Float[Array, "*grid"]:
-    """chi of equation (3), from sums that are averaged over data."""
+    """chi of equation (3), from sums that are averaged over data.
+
+    Source: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770.
+    """
     return jnp.sum(sums, -1) / sums[..., 0]
 
 
@@ -217,7 +222,7 @@ def correlation_length(sums: Sums, geometry: AbstractGeometry, order: int = 0) -
 def distance_of_others(sums: Sums, geometry: AbstractGeometry) -> Float[Array, "*grid"]:
     """Mean distance of the other sites that change with a site, sum_(r>0) r S(r) / sum_(r>0) S(r), in sites.
 
-    Without meaning where chi is 1, where no other site changes with one: its bootstrap error is then large, or NaN.
+    It has no meaning where chi is 1 and no other site changes with a site: its bootstrap error is then large, or NaN.
     """
     others = sums[..., 1:]
     return (others @ jnp.asarray(geometry.distances[1:], sums.dtype)) / jnp.sum(others, -1)
@@ -245,15 +250,15 @@ def locate_peak(
 ) -> Peak:
     """The peak of chi, or of another function of the sums, on a grid of noise levels.
 
-    The largest of several noisy values is too large on average. So the data are halved: one half says which noise level
-    to look at, the other how much higher it is than the ends, and the other way round; the two answers are averaged,
-    and their errors taken as independent: on flat curves the scatter is 1.1 times the error that is given.
+    The largest of several noisy values is too large on average. So the data are halved: one half chooses the noise
+    level of the peak, the other measures its height above both ends, and vice versa. The two heights are averaged and
+    their errors taken as independent: on flat curves the scatter is 1.1 times the reported error.
 
     Raises:
       ValueError: if there are fewer than 4 data.
     """
     if len(sums) < 4:
-        raise ValueError(f"a peak is judged by halves of the data: {len(sums)} are too few, give at least 4")
+        raise ValueError(f"half of the data choose the peak, half measure it: {len(sums)} are too few, give at least 4")
     times = jnp.asarray(noise_times, sums.dtype)
     where_key, *keys = jax.random.split(key, 3)
     place = bootstrap(where_key, sums, lambda mean: times[_top(statistic(mean))])
@@ -273,11 +278,11 @@ def locate_peak(
 
 
 def _top(curve: Float[Array, " times"]) -> Int[Array, ""]:
-    """The index of the largest number; what is no number (nothing changed) is not."""
+    """The index of the largest value; NaN, where nothing changed, is never the largest."""
     return jnp.argmax(jnp.where(jnp.isnan(curve), -jnp.inf, curve))
 
 
 def _in_errors(excess: Estimate) -> Float[Array, ""]:
-    """How many standard errors; 0 for 0 +- 0, a level beside itself."""
+    """The excess in standard errors; 0 for 0 +- 0, a level compared with itself."""
     is_zero = excess.value == 0
     return jnp.where(is_zero, 0, excess.value / jnp.where(is_zero, 1, excess.stderr))

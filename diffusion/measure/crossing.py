@@ -59,7 +59,7 @@ def locate_transition(
         curve, which has only the error of the grid.
       threshold: in (chance, 1).
       chance: where the curve ends (1/v for a symbol, 1/2 for one of two clusters), c of equation (1).
-      num_points: noise times around the crossing that are fitted; more of them on a grid that is fine.
+      num_points: how many noise times around the crossing are fitted; give more on a fine grid.
 
     Returns:
       Times in the unit of `noise_times`; NaN where the curve does not fall through the threshold inside the grid; a
@@ -121,8 +121,8 @@ def locate_difference(
 def _probabilities(threshold: float, chance: float, dtype) -> tuple[Array, Array]:
     if not 0 <= chance < threshold < 1:
         raise ValueError(
-            f"threshold = {threshold}, chance = {chance}: a retention falls from 1 to chance >= 0 and crosses a number "
-            "between; for other curves use locate_crossing"
+            f"threshold = {threshold}, chance = {chance}: a retention falls from 1 to chance >= 0, and "
+            "the threshold lies between; for other curves use locate_crossing"
         )
     return jnp.asarray(threshold, dtype), jnp.asarray(chance, dtype)
 
@@ -137,14 +137,14 @@ def _by_row(curves: Rows) -> Float[Array, "independent times"]:
 def _located(
     key, noise_times, curves: Float[Array, "rows curves times"], threshold, chance, num_resamples, num_points, fit
 ):
-    """The crossing of a single curve, or of the last minus the first of two."""
+    """The crossing of a single curve, or that of the second of two curves minus that of the first."""
     times = jnp.asarray(noise_times, curves.dtype)
     if len(times) < 2:
         raise ValueError("a crossing needs at least 2 noise times, got 1: give more")
 
     def crossings(mean):
-        found = jax.vmap(lambda curve: _crossing(times, curve, threshold, chance, num_points, fit))(mean)
-        return found.value[-1] - (found.value[0] if len(mean) > 1 else 0), jnp.linalg.norm(found.stderr)
+        located = jax.vmap(lambda curve: _crossing(times, curve, threshold, chance, num_points, fit))(mean)
+        return located.value[-1] - (located.value[0] if len(mean) > 1 else 0), jnp.linalg.norm(located.stderr)
 
     means = jnp.mean(curves, 0, keepdims=True)
     if len(curves) > 1:
@@ -157,7 +157,7 @@ def _located(
 def _crossing(
     times: Float[Array, " times"], curve: Float[Array, " times"], threshold: Scalar, chance: Scalar, points: int, fit
 ) -> Estimate:
-    """Of one curve; the error is that of the grid, (b) in the head."""
+    """The crossing of a single curve; its error is that of the grid, (b) in the head."""
     cell = jnp.argmax(jnp.cumsum(curve - threshold))
     crosses = (cell < len(times) - 1) & (curve[0] >= threshold)
     cell = jnp.minimum(cell, len(times) - 2)
@@ -184,7 +184,7 @@ def _logistic_fit(
     powers = _powers(u, degree)
     above = (p - chance) / (1 - chance)
     offset = jax.scipy.special.logit((threshold - chance) / (1 - chance)).astype(p.dtype)
-    start = jax.scipy.special.logit(jnp.clip(above, 5e-4, 1 - 5e-4))  # of the iteration: finite at 0 and 1
+    start = jax.scipy.special.logit(jnp.clip(above, 5e-4, 1 - 5e-4))  # finite also where p is 0 or 1
 
     def step(eta, _):
         part = jax.nn.sigmoid(eta)
@@ -193,8 +193,8 @@ def _logistic_fit(
         coefficients = _least_squares(powers, eta - offset + (above - part) / slope, weight)
         return powers @ coefficients + offset, coefficients
 
-    _, found = jax.lax.scan(step, start, None, _STEPS)
-    return found[-1]
+    _, iterates = jax.lax.scan(step, start, None, _STEPS)
+    return iterates[-1]
 
 
 def _linear_fit(

@@ -30,7 +30,7 @@ class Estimate(eqx.Module):
 
 
 def student_factor(rows: int) -> float:
-    """Equation (1): by how much the error of few rows is widened; infinite for a single row."""
+    """The factor of equation (1), which widens the error of few rows; infinite for a single row."""
     return float(stdtrit(rows - 1, ndtr(1.0))) if rows > 1 else float("inf")
 
 
@@ -45,7 +45,7 @@ def mean_estimate(samples: Float[Array, "rows *shape"]) -> Estimate:
 def bootstrap(
     key: Key[Array, ""],
     rows: Float[Array, "rows *shape"],
-    statistic: Callable[[Float[Array, "*shape"]], Float[Array, "*found"]],
+    statistic: Callable[[Float[Array, "*shape"]], Float[Array, "*values"]],
     *,
     num_resamples: int = 400,
 ) -> Estimate:
@@ -57,41 +57,43 @@ def bootstrap(
     value = statistic(jnp.mean(rows, 0))
     if len(rows) < 2:
         return Estimate(value, jnp.full_like(value, jnp.nan))
-    found = jax.vmap(statistic)(resampled_means(key, rows, num_resamples))
-    return Estimate(value, spread_of_resamples(found, len(rows)))
+    resampled = jax.vmap(statistic)(resampled_means(key, rows, num_resamples))
+    return Estimate(value, spread_of_resamples(resampled, len(rows)))
 
 
 def bootstrap_groups(
     key: Key[Array, ""],
     groups: Float[Array, "groups rows *shape"],
-    statistic: Callable[[Float[Array, "*shape"]], Float[Array, "*found"]],
+    statistic: Callable[[Float[Array, "*shape"]], Float[Array, "*values"]],
     *,
     num_resamples: int = 400,
 ) -> Estimate:
     """`bootstrap` of rows that come in groups, strings of several grammars say: groups are drawn, see the head.
 
     The error of a single group is that of its rows alone.
+
+    Source: Davison & Hinkley 1997, section 3.8.
     """
     return bootstrap(key, independent_rows(groups), statistic, num_resamples=num_resamples)
 
 
 def independent_rows(groups: Float[Array, "groups rows *shape"]) -> Float[Array, "independent *shape"]:
-    """What is independent in grouped rows: the means of several groups, or the rows of a single one."""
+    """The independent rows of grouped data: the means of several groups, or the rows of a single group."""
     return groups[0] if len(groups) == 1 else jnp.mean(groups, 1)
 
 
-def spread_of_resamples(found: Float[Array, "num_resamples *found"], rows: int) -> Float[Array, "*found"]:
-    """The standard error that resamples of `rows` independent rows show, with Student's factor.
+def spread_of_resamples(resampled: Float[Array, "num_resamples *values"], rows: int) -> Float[Array, "*values"]:
+    """The standard error from resamples of `rows` independent rows, with Student's factor.
 
-    Drawn rows scatter around their own mean, whose scatter is missing: hence rows / (rows - 1).
+    Rows drawn again scatter around the mean of the rows, not around the truth: hence rows / (rows - 1).
     """
-    return jnp.std(found, 0) * (student_factor(rows) * (rows / (rows - 1)) ** 0.5)
+    return jnp.std(resampled, 0) * (student_factor(rows) * (rows / (rows - 1)) ** 0.5)
 
 
 def resampled_means(
     key: Key[Array, ""], rows: Float[Array, "rows *shape"], num_resamples: int
 ) -> Float[Array, "num_resamples *shape"]:
-    """Means of as many rows, drawn with repetition."""
+    """Means of resamples, each of `len(rows)` rows drawn with repetition."""
     drawn = jax.random.randint(key, (num_resamples, len(rows)), 0, len(rows))
     counts = jax.vmap(lambda row: jnp.bincount(row, length=len(rows)))(drawn).astype(rows.dtype)
     return jnp.tensordot(counts, rows, 1, precision="highest") / len(rows)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 
 class AbstractGeometry(eqx.Module):
-    """Which pairs of sites are how far from each other."""
+    """Pairs of sites, in classes of equal distance."""
 
     @property
     @abc.abstractmethod
@@ -45,7 +45,7 @@ class AbstractGeometry(eqx.Module):
         """
 
     def _checked(self, field: Float[Array, "*batch sites"]) -> Float[Array, "*batch sites"]:
-        """The field, which has a number at every site of this geometry.
+        """The field, if it has as many sites as this geometry.
 
         Raises:
           ValueError: if it has more sites or fewer.
@@ -99,7 +99,7 @@ class LineGeometry(AbstractGeometry):
 
     def pair_sums(self, field):
         spectrum = jnp.fft.rfft(self._checked(field), 2 * self.num_sites)
-        # a sum over i of f_i f_(i+r): zeros behind the string keep its ends apart
+        # a sum over i of f_i f_(i+r): padding with zeros keeps the ends of the string apart
         sums = jnp.fft.irfft(jnp.real(spectrum * jnp.conj(spectrum)), 2 * self.num_sites)[..., : self.num_sites]
         return sums.astype(field.dtype).at[..., 1:].multiply(2)  # (i, i + r) and (i + r, i)
 
@@ -122,7 +122,7 @@ class RingGeometry(AbstractGeometry):
         spectrum = jnp.fft.rfft(self._checked(field), self.num_sites)
         sums = jnp.fft.irfft(jnp.real(spectrum * jnp.conj(spectrum)), self.num_sites).astype(field.dtype)
         sums = sums[..., : self.num_sites // 2 + 1]
-        return sums.at[..., 1 : (self.num_sites + 1) // 2].multiply(2)  # the farthest, of an even ring, is there once
+        return sums.at[..., 1 : (self.num_sites + 1) // 2].multiply(2)  # an even ring has a single largest shift
 
 
 class GridGeometry(AbstractGeometry):
@@ -169,6 +169,6 @@ class GridGeometry(AbstractGeometry):
         plane = self._checked(field).reshape(*field.shape[:-1], *self._shape)
         spectrum = jnp.fft.rfft2(plane, shape)
         sums = jnp.fft.irfft2(jnp.real(spectrum * jnp.conj(spectrum)).astype(spectrum.dtype), shape)
-        found = jnp.zeros((*field.shape[:-1], len(self._all_pairs)), field.dtype)
-        found = found.at[..., self._class].add(sums.reshape(*field.shape[:-1], math.prod(shape)).astype(field.dtype))
-        return found[..., : len(self.num_pairs)]
+        total = jnp.zeros((*field.shape[:-1], len(self._all_pairs)), field.dtype)
+        total = total.at[..., self._class].add(sums.reshape(*field.shape[:-1], math.prod(shape)).astype(field.dtype))
+        return total[..., : len(self.num_pairs)]

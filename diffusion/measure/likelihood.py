@@ -4,8 +4,6 @@ r"""The likelihood of arrays under a denoiser: the change of variables along its
 
 with l = ln(alpha / sigma), a the alpha of the variance-preserving path and D the mean of x_0, is equation (2) of
 `sampling/flow.py`.
-
-Source: Chen et al., arXiv:1806.07366; Song et al., arXiv:2011.13456.
 """
 
 import math
@@ -39,16 +37,18 @@ def log_density(
         the data themselves at a t below their resolution: p_t is the data's law blurred by sigma(t), and a law on a
         finite set has no other density.
       key: draws the probes; needed where there are any.
-      num_probes: random signs for the trace, in every row the same at all steps; 0: the exact trace, d times the work.
+      num_probes: random signs for the trace, drawn per row and kept at all steps; 0: the exact trace, d times the work.
       max_time: where x is taken as N(0, 1), OU units: e^-max_time times the size of the data is forgotten.
       tolerance: of each step of the solver, as of `AdaptiveFlow`, with the logarithm as one more number beside those of
-        x. The result's error is not bounded: 1e-5 left 5e-5 nats at most for d = 2 and .001 for d = 32, of 64 data of
-        the clusters named there, at t = .01.
+        x. The result's error is not bounded: 1e-5 left 5e-5 nats at most for d = 2 and .001 for d = 32, over 64 data of
+        the clusters described there, at t = .01.
 
     Raises:
-      ValueError: if the denoiser is one of strings or has no derivative (one of `from_host`), probes have no key or a
-        negative number, tolerance or max_time is not positive and finite, or there is no datum.
+      ValueError: if the denoiser is one of strings or has no derivative (one of `from_host`), probes have no key,
+        `num_probes` is negative, tolerance or max_time is not positive and finite, or there is no datum.
       RuntimeError: if a time is out of range, or the solver does not reach the end.
+
+    Source: Chen et al., arXiv:1806.07366; Song et al., arXiv:2011.13456.
     """
     if num_probes < 0:
         raise ValueError(f"num_probes = {num_probes}: give 0 for the exact trace, or a positive number and a key")
@@ -74,7 +74,7 @@ def _log_density(
     t = eqx.error_if(t, ~((t > 0) & (t <= max_time)), f"a time t is not in (0, max_time = {max_time}]: change either")
     count, size = len(x_t), math.prod(x_t.shape[1:])
     scale = path_scale(denoiser, t)
-    # probes as rows beside the data; none: the unit vectors of the exact trace are made in the row
+    # probes are rows beside the data; without probes each row makes the unit vectors of the exact trace
     probes = (
         jax.random.rademacher(key, (count, num_probes, size), x_t.dtype) if num_probes and key is not None else None
     )

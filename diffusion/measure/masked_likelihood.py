@@ -7,7 +7,8 @@ A denoiser that fills in the n masked tokens of a window of d tokens gives, aver
 
 (2) is the chain rule in a random order, with Jensen's inequality for the average over orders: revealing the tokens one
 by one, the cost of the next is c_n when n are left. Divided by ln 2 and by the characters of the window it bounds the
-bits per character. Taking n from K equal strata of 1 .. d, a window is seen at every noise level and the mean is quiet.
+bits per character. With n from K equal strata of 1 .. d, every window is measured at all noise levels, which makes the
+mean less noisy.
 """
 
 from collections.abc import Callable

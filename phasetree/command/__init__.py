@@ -1,4 +1,4 @@
-"""What surrounds a run on the command line: options, settings, interruption, output, and how failures are reported.
+"""The command line around a run: options, settings, interruption, output, and the report of failures.
 
-Nothing here knows an experiment, and no experiment knows this room: from Python, experiments are called without it.
+Nothing here depends on an experiment, and no experiment depends on this package: Python calls experiments without it.
 """

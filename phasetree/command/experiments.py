@@ -1,4 +1,4 @@
-"""What the command line lists, and where it looks for modules of one's own; `runner.choose` imports them."""
+"""The experiments that the command line lists, and its search for the user's own modules."""
 
 import ast
 import os
@@ -22,6 +22,6 @@ def _summary(module: ast.Module) -> str:
 
 
 def search_current_folder() -> None:
-    """Let modules of one's own be imported from the current folder, after all installed ones: it hides no package."""
+    """Let the user's own modules be imported from the current folder, last, so that they hide no installed package."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

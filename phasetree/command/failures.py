@@ -1,4 +1,4 @@
-"""What a failure tells the user, and the exit status that goes with it.
+"""The message and the exit status of every failure.
 
 | status | what happened | shown |
 |---|---|---|
@@ -65,7 +65,7 @@ def explain(error: Exception, words: Sequence[str], config: Any = None) -> Failu
     ):
         return Failure(USAGE, message)
     if isinstance(error, OSError):
-        full = "; what is finished is kept: the same command continues" if error.errno == errno.ENOSPC else ""
+        full = "; finished work is kept: the same command continues" if error.errno == errno.ENOSPC else ""
         return Failure(FAILED, f"{message}{full}")
     return _bug(error, words)
 
@@ -96,7 +96,7 @@ def _memory(message: str, config: Any) -> str:
 
 
 def _bug(error: Exception, words: Sequence[str]) -> Failure:
-    """Keep the traceback in a file; say where it is and whose the bug is."""
+    """Write the traceback to a file; the message names the file, and who has to repair the bug."""
     packages = ("phasetree", "jax", "jaxlib", "equinox", "flax", "numpy")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     head = f"phasetree {shlex.join(words)}\nPython {platform.python_version()}, {platform.platform()}\n{versions}\n\n"

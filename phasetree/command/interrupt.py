@@ -75,6 +75,6 @@ def _end_after_grace(reader: socket.socket, ended: threading.Event) -> None:
 
 
 def _say() -> None:
-    """Straight to the file: the main thread may be inside a write."""
+    """Write to the file descriptor itself: the main thread may be inside a write."""
     with contextlib.suppress(OSError, ValueError):
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, MESSAGE.encode())

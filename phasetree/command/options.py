@@ -30,27 +30,27 @@ OUT = Annotated[
 START = Annotated[
     pathlib.Path | None,
     arg(
-        help="Folder of a finished run with fewer --steps, at --final-rate 1: this run goes on from its checkpoints.",
+        help="Folder of a finished run with fewer --steps, at --final-rate 1: this run continues from its checkpoints.",
         metavar="PATH",
     ),
 ]
 SEEDS = Annotated[
     int,
-    arg(help="Run so many seeds, from --seed on, and average their findings; errors from the scatter between them."),
+    arg(help="Number of seeds, from --seed on: findings are averaged, with errors from the scatter between seeds."),
 ]
-DEBUG = Annotated[bool, arg(help="Show the traceback of whatever goes wrong, instead of one line.")]
+DEBUG = Annotated[bool, arg(help="Show the traceback of an error instead of one line.")]
 
 
 @dataclasses.dataclass(frozen=True)
 class First:
-    """What has to be known before the other options can be read."""
+    """The options that must be known before the others can be read."""
 
     preset: str = "default"
     debug: bool = False
 
 
 class Options(NamedTuple):
-    """A configuration, the folder of its run (None: the default folder), how many seeds, and which run goes on."""
+    """A configuration, the folder of its run (None: the default folder), the number of seeds, the run to continue."""
 
     config: Any
     out: pathlib.Path | None
@@ -106,7 +106,7 @@ def _fields(config: Any, names: list[str]) -> dict[str, Any]:
 
 
 def _describe(presets: Mapping[str, Any]) -> str:
-    """A line for each preset: what it sets otherwise than the default."""
+    """A line for each preset: the options in which it differs from the default."""
     usual = dict(leaves(presets["default"])) if "default" in presets else {}
     lines = []
     for name, config in presets.items():
@@ -143,6 +143,6 @@ def _sentence(box: str) -> str:
     parts = [list(part) for rule, part in itertools.groupby(rows[1:], lambda row: not row.strip("─-╰╯")) if not rule]
     if not parts:
         return box.strip()
-    sentence = re.sub(r"^Error parsing (?!-)\w+: ", "", " ".join(parts[0]))  # there, our config's own words
+    sentence = re.sub(r"^Error parsing (?!-)\w+: ", "", " ".join(parts[0]))  # the message of our config follows
     near = [row.split(",")[0] for part in parts if part[0].startswith("Perhaps") for row in part if row[:2] == "--"]
     return f"{sentence} (perhaps {' or '.join(near)})" if near else sentence

@@ -41,11 +41,11 @@ class Sampling:
     out: pathlib.Path | None = None
     """File to write; without it samples.npz in the current folder. An existing file is not replaced."""
     debug: bool = False
-    """Show the traceback of whatever goes wrong, instead of one line."""
+    """Show the traceback of an error instead of one line."""
 
 
 def sample(words: Sequence[str]) -> tuple[str, str]:
-    """Do what the options say.
+    """Generate samples and write them, as the options say.
 
     Returns:
       A sentence about the samples, and where they are.
@@ -91,7 +91,7 @@ def _denoiser(options: Sampling):
 
 
 def _write(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
+    """Write the file whole or not at all."""
     part = file.with_name(f".{file.name}.part.npz")
     try:
         np.savez(part, **arrays)

@@ -46,7 +46,7 @@ def _check_devices() -> None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         asked = os.environ.get("JAX_PLATFORMS") or "a device"
-        reason = str(error).splitlines()[0] if str(error) else "it is not there"
+        reason = str(error).splitlines()[0] if str(error) else "there is no such device"
         raise UsageError(
             f"JAX_PLATFORMS={asked}: JAX cannot use it ({reason}); unset JAX_PLATFORMS or install JAX for that device"
         ) from error
@@ -58,7 +58,7 @@ def _keep_programs(configured: str | None) -> None:
     usual = configured or str(pathlib.Path.home() / ".cache" / "phasetree")
     folder = os.environ.get("PHASETREE_CACHE", usual)
     if folder != "off":
-        _forget_cache()  # of another folder
+        _forget_cache()  # that of another folder
         for name, value in _cache_settings(folder).items():
             jax.config.update(name, value)
 

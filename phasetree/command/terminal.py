@@ -1,4 +1,4 @@
-"""What reaches the terminal: nothing that steers it, nothing that it cannot show, nothing after it has closed."""
+"""Output to the terminal: nothing that steers it, nothing that it cannot show, nothing after it has closed."""
 
 import contextlib
 import io

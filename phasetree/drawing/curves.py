@@ -1,4 +1,4 @@
-"""Curves: functions of an axis that every experiment's figure is made of."""
+"""Parts of figures: functions that draw curves and lines on an axis."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,11 +37,11 @@ def marks(axis: Axes, places: Sequence[float], *, color: str = "0.75", label: st
 
 
 def threshold(axis: Axes, value: float, *, label: str | None = None) -> None:
-    """The horizontal line that a crossing is read at."""
+    """The horizontal line at which crossings are read."""
     axis.axhline(value, color="0.6", linewidth=0.6, linestyle=":", zorder=0, label=label)
 
 
 def shades(count: int, darkest_last: bool = True) -> list[float]:
-    """Opacities that tell the members of a family of curves apart."""
-    found = np.linspace(0.35, 1, count).tolist() if count > 1 else [1.0]
-    return found if darkest_last else found[::-1]
+    """Opacities that distinguish the curves of a family."""
+    opacities = np.linspace(0.35, 1, count).tolist() if count > 1 else [1.0]
+    return opacities if darkest_last else opacities[::-1]

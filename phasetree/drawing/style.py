@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from diffusion.measure import Estimate
 
-ROUNDING = 1e-6  # relative; what scatters less in float32 does not scatter
+ROUNDING = 1e-6  # relative; a smaller error in float32 is rounding
 
 COLUMN = 3.4  # inches, one column of a two-column journal
 PAGE = 7.1  # both columns
@@ -37,7 +37,7 @@ SETTINGS: dict[Any, Any] = {
 
 
 in_style = mpl.rc_context(SETTINGS)
-"""Decorator of functions that draw: their figures take the settings above, nobody else's do."""
+"""Decorator of functions that draw: only their figures take the settings above."""
 
 
 def new_figure(rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -56,8 +56,8 @@ def with_error(estimate: Estimate) -> str:
     """A number with its standard error, to two digits of the error: '0.468 +- .0041' reads 0.4680 +- 0.0041.
 
     An error that is not known, as of one repetition, is a question mark; that of an exact number, 0 or as small as
-    rounding, is left out. What is NaN, or drowned in its error (ten times as large as the number, and as 1), is not
-    resolved.
+    rounding, is left out. A number is not resolved if it is NaN, or if its error is ten times as large as the number,
+    and as 1.
     """
     value, error = float(estimate.value), float(estimate.stderr)
     if not math.isfinite(value):

@@ -1,1 +1,1 @@
-"""What several experiments do alike: networks trained on grammars, mixtures, texts and images."""
+"""What several experiments share: networks trained on grammars, mixtures, texts and images."""

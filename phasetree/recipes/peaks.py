@@ -12,11 +12,11 @@ from phasetree.drawing.style import with_error
 from phasetree.experiment import Finding, Findings
 from phasetree.findings import path
 
-SIGNIFICANT = 3.0  # standard errors: from here on a peak is called significant
+SIGNIFICANT = 3.0  # standard errors from which a peak is called significant
 
 
 def peak_findings(peak: Peak, of: str, unit: str, time_unit: str) -> list[Finding]:
-    """All that is known of a peak; `unit` is that of the curve."""
+    """Time, heights and significance of a peak; `unit` is that of the curve."""
     return [
         Finding(path("peak-time", of), peak.time, "measured", time_unit),
         Finding(path("peak-above-first", of), peak.above_first, "measured", unit),

@@ -1,4 +1,4 @@
-"""The trained denoisers of experiments: on random hierarchies, losses beside those of exact inference; on mixtures."""
+"""Trained denoisers of experiments: of random hierarchies, with losses beside exact inference, and of mixtures."""
 
 import equinox as eqx
 import jax
@@ -101,7 +101,7 @@ def network_on_mixture(
     network = VectorMLP(d, width, rngs=nnx.Rngs(named_key(key, "network", d)))
     mean = mixture.weights @ mixture.means / jnp.sum(mixture.weights)
     spread = jnp.sum((mixture.means - mean[None]) ** 2, 1) / d + jnp.mean(mixture.variances, 1)
-    scale = float(jnp.sqrt(mixture.weights @ spread / jnp.sum(mixture.weights)))  # of a number
+    scale = float(jnp.sqrt(mixture.weights @ spread / jnp.sum(mixture.weights)))  # standard deviation of a coordinate
     denoiser = from_flax(network, VectorProcess(), (d,), parametrisation=Preconditioned(scale))
     result = train(
         named_key(key, "train", d),
@@ -116,23 +116,23 @@ def network_on_mixture(
 
 
 def training_findings(dataset: xr.Dataset) -> list[Finding]:
-    """`excess-loss/GRAMMAR`, the same in percent, and `bayes-loss/GRAMMAR`; nothing where none was trained."""
+    """`excess-loss/GRAMMAR`, the same in percent, and `bayes-loss/GRAMMAR`; empty without trained networks."""
     if "excess_loss" not in dataset:
         return []
     names = ("excess_loss", "excess_loss_stderr", "bayes_loss")
-    found, unit = [], "nats per site"
+    findings, unit = [], "nats per site"
     for number, (excess, error, bayes) in enumerate(zip(*(np.ravel(dataset[name]) for name in names), strict=True)):
         share = Estimate(jnp.asarray(100 * excess / bayes), jnp.asarray(100 * error / bayes))
-        found += [
+        findings += [
             Finding(path("excess-loss", number), Estimate(jnp.asarray(excess), jnp.asarray(error)), "difference", unit),
             Finding(path("excess-loss-percent", number), share, "difference", "%"),
             Finding.exact(path("bayes-loss", number), float(bayes), "predicted", unit),
         ]
-    return found
+    return findings
 
 
 def training_lines(findings: Findings) -> list[str]:
-    """The excess loss of each trained network, in words; nothing where none was trained."""
+    """A sentence on the excess loss of each trained network; empty without trained networks."""
     lines = []
     for number in range(len(findings.select("excess-loss"))):
         excess, percent, bayes = (
@@ -149,7 +149,7 @@ def _bayes_losses(rhm: RandomHierarchyModel, process: AbstractTokenProcess, data
 
 @eqx.filter_jit
 def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: AbstractTokenProcess) -> tuple[Array, ...]:
-    """Strings, what training would make of them, and at which times."""
+    """Strings, the same noised, and the noise times, drawn as in training."""
     data_key, time_key, noise_key = jax.random.split(key, 3)
     x0 = Fresh(rhm).batch(data_key, EVALUATION)
     t = draw_times(time_key, EVALUATION, default_schedule(process))
@@ -158,7 +158,7 @@ def _noised_data(key: Key[Array, ""], rhm: RandomHierarchyModel, process: Abstra
 
 @eqx.filter_jit
 def _exact_losses(rhm: RandomHierarchyModel, process: AbstractTokenProcess, x0, x_t, t) -> tuple[Array, Array]:
-    """Losses of each string, posterior and cavity, of which the posterior is the cavity with the site's evidence."""
+    """Posterior loss and cavity loss of each string; the posterior is the cavity times the site's own evidence."""
     evidence = jax.vmap(process.log_likelihood)(x_t, t)
     cavity = jnp.log(cavity_marginals(rhm, evidence)[-1])
     posterior = posterior_loss(jax.nn.log_softmax(cavity + evidence), x0, site_weights(process, x_t))

@@ -1,4 +1,4 @@
-"""The runner: what carries out the plan of an experiment. It owns keys, cache, progress, files and errors.
+"""The runner carries out the plan of an experiment. It owns keys, cache, progress, files and errors.
 
-Nothing of an experiment's science may live here, and no experiment imports it: another executor runs the same stages.
+It contains none of an experiment's science, and no experiment imports it: another executor could run the same stages.
 """

@@ -24,18 +24,18 @@ def find_experiment(experiment: str | Experiment | ModuleType) -> tuple[str, Exp
     """The experiment and its name.
 
     Args:
-      experiment: a name of `experiment_names`, a dotted module name that can be imported, or what has the parts of an
-        `Experiment`.
+      experiment: a name of `experiment_names`, a dotted module name that can be imported, or an object with the
+        parts of an `Experiment`.
 
     Raises:
       ValueError: if there is no such experiment, or parts are missing.
     """
-    found = _imported(experiment) if isinstance(experiment, str) else experiment
-    missing = [part for part in CONTRACT if not hasattr(found, part)]
-    name = found.__name__ if isinstance(found, ModuleType | type) else type(found).__name__
+    chosen = _imported(experiment) if isinstance(experiment, str) else experiment
+    missing = [part for part in CONTRACT if not hasattr(chosen, part)]
+    name = chosen.__name__ if isinstance(chosen, ModuleType | type) else type(chosen).__name__
     if missing:
         raise ValueError(f"{name} is no experiment: it has no {', '.join(missing)}, see phasetree.experiment")
-    return name.rpartition(".")[2].replace("_", "-"), found  # pyright: ignore[reportReturnType]
+    return name.rpartition(".")[2].replace("_", "-"), chosen  # pyright: ignore[reportReturnType]
 
 
 def _imported(name: str) -> ModuleType:
@@ -48,7 +48,7 @@ def _imported(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name + ".").startswith(error.name + "."):
-            raise  # the module is there, something that it imports is not
+            raise  # the module exists, but an import inside it fails
         raise ValueError(f"no module {name!r}: no package {error.name!r} can be imported from here") from error
 
 

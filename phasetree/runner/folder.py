@@ -29,7 +29,7 @@ class RunFolder:
         """Open or create `folder` for the run of this identity, JSON values, which is kept in `config.json`.
 
         Raises:
-          FolderError: if it cannot be written, is in use, holds another run, or is no run's.
+          FolderError: if it cannot be written, is in use, holds another run, or is not the folder of a run.
         """
         self.path = pathlib.Path(folder).expanduser()
         self._made = [parent for parent in self.path.parents if not parent.exists()]  # innermost first
@@ -106,7 +106,7 @@ class RunFolder:
             part.rename(target)
 
     def read(self, name: str, advice: str) -> bytes:
-        """What was written, see `read_checked`."""
+        """The content of a file that was written, see `read_checked`."""
         return read_checked(self.path, name, advice)
 
     def close(self) -> None:
@@ -115,13 +115,13 @@ class RunFolder:
 
     @contextlib.contextmanager
     def removed_if_unused(self) -> Iterator[None]:
-        """Remove the folder if what runs inside fails before a stage or a checkpoint is kept: the run was no run."""
+        """Remove the folder if the block fails before a stage or a checkpoint is kept."""
         try:
             yield
         except BaseException:
             if not any(file.is_file() for kept in ("stages", CHECKPOINTS) for file in (self.path / kept).rglob("*")):
                 shutil.rmtree(self.path)
-                with contextlib.suppress(OSError):  # another run may live there by now
+                with contextlib.suppress(OSError):  # another run may use it by now
                     for parent in self._made:
                         parent.rmdir()
             raise
@@ -150,7 +150,7 @@ def read_checked(folder: pathlib.Path, name: str, advice: str) -> bytes:
 
 
 def _checksum(name: str, content: bytes) -> bytes:
-    """A line as of the program sha256sum."""
+    """A line in the format of the program sha256sum."""
     return f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()
 
 
@@ -171,6 +171,6 @@ def _replace(file: pathlib.Path, content: bytes) -> None:
 
 
 def _shown(value: object, most: int = 80) -> str:
-    """A value of a file that may be a stranger's: short, in printable ASCII."""
+    """A value of a file that anyone may have written: short, in printable ASCII."""
     text = value if isinstance(value, str) and value.isidentifier() and value.isascii() else json.dumps(value)
     return text if len(text) <= most else text[:most] + "..."

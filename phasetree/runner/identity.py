@@ -1,4 +1,4 @@
-"""What tells one run, and one stage, from another.
+"""Identities, which distinguish runs and stages.
 
 A run is its experiment, the experiment's `GENERATION` and its config; a file or folder that the config names counts by
 its content, so that a moved file is the same and a changed one another. A stage is, within its run, its name, its
@@ -15,7 +15,7 @@ from phasetree.experiment import Stage
 
 
 def run_identity(experiment: str, generation: int, config: Any) -> dict[str, Any]:
-    """JSON values; `config` is a dataclass."""
+    """The identity of a run in JSON values; `config` is a dataclass."""
     fields = dataclasses.asdict(config)
     return json.loads(json.dumps({"experiment": experiment, **fields, "generation": generation}, default=_by_content))
 
@@ -27,7 +27,7 @@ def stage_identity(stage: Stage, identities: dict[str, str]) -> str:
 
 
 def _by_content(value: Any) -> str:
-    """Of a path: the name of what is not there (a packaged text or set), a digest of what is."""
+    """The digest of a file's or folder's content; the name itself if there is none (a packaged text or set)."""
     if not isinstance(value, pathlib.Path):
         raise TypeError(f"config holds {value!r}: an identity is of JSON values and paths")
     if value.is_dir():

@@ -1,7 +1,7 @@
-"""Runs the stages of a plan in this process, one after the other; each is kept when it is done and read when it is not.
+"""Runs the stages of a plan in this process, one after the other; each result is kept, and read by a repeated run.
 
-A model that training made comes back from its checkpoints, by calling the stage again, when a stage that needs it has
-to be computed: so a model may be anything. A denoiser is saved under `networks/` beside, for its users.
+If a stage that has to be computed needs a trained model, the training stage is called again and reads its checkpoints:
+so a model may be any object. A denoiser is also saved under `networks/`, for its users.
 """
 
 import io
@@ -29,14 +29,14 @@ def run_stages(stages: list[Stage], config: Any, folder: RunFolder, progress: Pr
 
 
 def to_bytes(dataset: xr.Dataset) -> bytes:
-    """A netCDF file, made in memory: the HDF5 library aborts the process where it finds a full disk."""
+    """A netCDF file, made in memory: the HDF5 library aborts the process on a full disk."""
     file = io.BytesIO()
     dataset.to_netcdf(file, engine="h5netcdf")
     return file.getvalue()
 
 
 class _Run:
-    """The stages, what they have given so far, and which models are in memory."""
+    """The stages, their results so far, and the models in memory."""
 
     def __init__(self, stages: list[Stage], config: Any, folder: RunFolder, progress: Progress):
         self.stages = {stage.name: stage for stage in stages}
@@ -100,7 +100,7 @@ class _Run:
         return self.models[name]
 
     def _kept(self, file: str, identity: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
-        """Read if it was kept, else computed, kept, and read: the same in both cases."""
+        """The dataset in `file`, computed and kept if it is missing; then read, so that both cases are the same."""
         advice = "delete it, and the next run computes that stage again"
         if not self.folder.has(file):
             self.folder.write(file, to_bytes(compute().assign_attrs(stage=identity)))

@@ -2,7 +2,7 @@
 
     RESULTS/
       config.json       the identity of the run: experiment, generation, every option
-      stages/NAME.nc    what each finished stage gave; a repeated run reads these instead of computing
+      stages/NAME.nc    the result of each finished stage; a repeated run reads it instead of computing
       checkpoints/      of the training stages
       networks/NAME/    the denoiser that the training stage NAME ended with: `phasetree.open_network` reads it
       data.nc           the result: named dimensions, opened by anything that reads netCDF
@@ -64,9 +64,9 @@ def run(
       ValueError: if there is no such experiment, preset or option, or an option is out of range.
       FolderError: if the folder cannot be used or is damaged.
     """
-    name, found = find_experiment(experiment)
+    name, chosen = find_experiment(experiment)
     with jax.enable_x64(True):
-        return execute(name, found, configure(found, preset, options), out, start)
+        return execute(name, chosen, configure(chosen, preset, options), out, start)
 
 
 def execute(
@@ -76,7 +76,7 @@ def execute(
     out: str | pathlib.Path | Literal[False] | None = None,
     start: str | pathlib.Path | None = None,
 ) -> Result:
-    """`run` for a config that is made already, in the precision that JAX is set to: the command line calls this."""
+    """`run` for a complete config, in the precision that JAX is set to: the command line calls this."""
     started = time.time()
     with _folder(name, config, out) as path, contextlib.closing(_opened(path, name, experiment, config)) as folder:
         with folder.removed_if_unused():
@@ -113,7 +113,7 @@ def _folder(name: str, config: Any, out: str | pathlib.Path | Literal[False] | N
 
 
 def _drawn(figure: Figure, kind: str) -> bytes:
-    """Without the date, so that equal figures are equal files."""
+    """The figure as a file, without the date, so that equal figures are equal files."""
     file = io.BytesIO()
     figure.savefig(file, format=kind, dpi=200, metadata={"CreationDate": None} if kind == "pdf" else None)
     return file.getvalue()

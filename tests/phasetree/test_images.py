@@ -1,4 +1,4 @@
-"""The experiment `images`: a whole small run, its control, and images with nothing to tell."""
+"""The experiment `images`: a whole small run, its control, and images without classes."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ TINY = experiment.Config(
 
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory):
-    """Images of 7 x 8 pixels, bright above or below: two classes that any classifier tells."""
+    """Images of 7 x 8 pixels, bright above or below: two classes that any classifier separates."""
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=120)
     above = np.arange(7)[None, :, None] < 3
@@ -74,7 +74,7 @@ def test_a_run_without_classes_says_so(whole):
 
 
 def test_images_without_classes_are_embedded_by_an_auto_encoder(tmp_path):
-    """Patches that are one of two patterns are told apart by few numbers: the error falls far below their variance."""
+    """Few numbers distinguish patches that are one of two patterns: the error falls far below their variance."""
     rng = np.random.default_rng(1)
     patterns = rng.normal(size=(2, 2, 2, 1)).astype(np.float32)
     squares = patterns[rng.integers(2, size=(200, 3, 3))]  # n, rows, columns, 2, 2, 1

@@ -67,7 +67,7 @@ def test_times_are_where_curves_first_rise_through_a_threshold():
     assert np.isnan(analysis.first_time(steps[:3], np.array([0.7, 0.8, 0.9]), 0.5))  # there from the start
 
 
-def test_exponents_of_power_laws_are_found():
+def test_exponents_of_power_laws_are_recovered():
     """Curves that rise through 1/2 at 3 n^1.2 and, for generalisation, at 7."""
     points, looks = np.array([10, 20, 40]), np.geomspace(1, 1e4, 400)
 

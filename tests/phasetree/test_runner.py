@@ -195,7 +195,7 @@ def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
-def test_nothing_is_kept_if_nothing_is_asked_for(finished, tmp_path, monkeypatch):
+def test_without_a_folder_nothing_is_kept(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = phasetree.run(own, out=False)
     assert result.folder is None and not list(tmp_path.iterdir()) and result.findings == finished.findings
@@ -252,7 +252,7 @@ def test_options_of_the_training_are_set_by_their_own_names():
         ("json.decoder", "decoder is no experiment: it has no Config, PRESETS, .* see phasetree.experiment"),
     ],
 )
-def test_what_is_no_experiment_is_refused(name, message):
+def test_modules_that_are_no_experiment_are_refused(name, message):
     with pytest.raises(ValueError, match=message):
         find_experiment(name)
     assert "speciation" in experiment_names() and "memorisation-time" in experiment_names()

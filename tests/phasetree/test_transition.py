@@ -122,17 +122,17 @@ def test_killed_three_times_at_random_it_finishes_with_the_same_file(environment
         (["text-demo", "--file", "missing.txt"], "missing.txt"),  # found out only when the folder has been made
     ],
 )
-def test_bad_usage_is_told_and_writes_nothing(environment, tmp_path, arguments, message):
+def test_bad_usage_is_reported_and_writes_nothing(environment, tmp_path, arguments, message):
     done = subprocess.run(
         [sys.executable, "-m", "phasetree.cli", *arguments],
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
     )  # fmt: skip
-    said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
-    assert done.returncode != 0 and message in said and "Traceback" not in said
+    output = " ".join((done.stdout + done.stderr).replace("│", " ").split())
+    assert done.returncode != 0 and message in output and "Traceback" not in output
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_told(environment, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(environment, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     done = phasetree(environment, *TINY, "--out", tmp_path / "file" / "below")
     assert done.returncode == 1 and "cannot write to" in done.stderr and "--out" in done.stderr

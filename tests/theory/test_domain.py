@@ -93,7 +93,7 @@ def first_number(result):
 
 
 @pytest.mark.parametrize("value", [np.ones(2), "3", True, 1j, np.array([[1.0]])])
-def test_what_is_no_real_number_is_refused(value):
+def test_numbers_that_are_not_real_are_refused(value):
     for check in (domain.number, domain.positive, domain.not_negative, domain.points):
         with pytest.raises(ValueError, match=r"mass (has shape|= ).*: give (one|a real) number"):
             check("mass", value)
@@ -101,7 +101,7 @@ def test_what_is_no_real_number_is_refused(value):
         domain.count("size", value, 1)
 
 
-def test_fractions_are_no_counts():
+def test_fractional_counts_are_refused():
     assert domain.count("size", 3.0, 1) == 3
     with pytest.raises(ValueError, match=r"size = 3\.5: give a whole number, from 1 to 9"):
         domain.count("size", 3.5, 1, 9)

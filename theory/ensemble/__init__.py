@@ -1,6 +1,6 @@
 """Averages over random grammars: mean field, density evolution, correlations between sites.
 
-What is here stands in `__init__.pyi`; each part is imported when first used.
+`__init__.pyi` lists the contents; each part is imported when first used.
 """
 
 import lazy_loader

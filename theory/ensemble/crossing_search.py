@@ -1,6 +1,6 @@
 """Where falling curves of overlap against noise cross 1/2: one curve for each independent population.
 
-A population's random numbers are frozen, so its curve is smooth, and its crossing is found by refining the grid. The
+A population's random numbers are frozen, so its curve is smooth, and its crossing is located by refining the grid. The
 estimate over populations is the mean of their crossings.
 """
 

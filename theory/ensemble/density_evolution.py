@@ -102,14 +102,14 @@ def critical_noise(
         ancestry = draw_ancestry(levels_key, *grammar, levels, population, rule_sets)
         return lambda times: evolve(jax.random.clone(leaves_key), ancestry, process, times)[-1]
 
-    found = search_crossings(jax.random.split(key, replicas), curve_of, process.max_time, points, refinements)
+    search = search_crossings(jax.random.split(key, replicas), curve_of, process.max_time, points, refinements)
     return CriticalNoise(
-        value=found.value,
-        stderr=found.stderr,
-        crossings=found.crossings,
-        noise_times=found.times,
-        overlaps=found.overlaps,
-        resolution=found.resolution,
+        value=search.value,
+        stderr=search.stderr,
+        crossings=search.crossings,
+        noise_times=search.times,
+        overlaps=search.overlaps,
+        resolution=search.resolution,
         levels=levels,
         population=population,
         rule_sets=rule_sets,
@@ -163,7 +163,7 @@ def growth_per_level(
     rule_sets: int = 256,
     replicas: int = 8,
 ) -> Estimate:
-    """By which factor the slope of the overlap against t grows per level at the threshold t*: lambda of this channel.
+    """Factor by which the slope of the overlap against t grows per level at the threshold t*: lambda of this channel.
 
     The slope of each level is a difference quotient of two curves with the same random numbers; lambda is the geometric
     mean of its growth from the first to the last of `levels`. Exponents follow: nu = ln s / ln lambda, and the

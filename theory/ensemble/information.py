@@ -1,4 +1,4 @@
-r"""What a noised string still says of every level of its tree, by exact inference on a given grammar.
+r"""Information that a noised string keeps about every level of its tree, by exact inference on a given grammar.
 
 As no tuple has two parents, the symbols of a level determine the whole tree above them. So the joint entropy of all
 symbols of level l given evidence y is that of the root and of all rules down to it, node by node (chain rule on a

@@ -64,6 +64,8 @@ def up_map(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Be
     Raises:
       ValueError: if v < 2, s < 2, or m is outside 1 .. v^(s-1), beyond which rules cannot be unambiguous; if p lies
         outside [0, 1] (under `jax.jit` the result is NaN there).
+
+    Source: Sclocchi, Favero & Wyart, arXiv:2402.16991.
     """
     f, g = _other_rules(num_symbols, num_synonyms, branching)
     true_tuple = inside("p", p, 0.0, 1.0) ** branching
@@ -82,7 +84,7 @@ def up_slope(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> 
 def down_map(q: Belief, p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
     """Belief sent down to a child: q in [0, 1] reaches its parent from above, p each sibling from below, equation (3).
 
-    At q = p = 1/v the result is slightly above 1/v: a symbol that is there is one that rules use. Errors as in
+    At q = p = 1/v the result is slightly above 1/v: a symbol that occurs is known to appear in a rule. Errors as in
     `up_map`.
     """
     _check_grammar(num_symbols, num_synonyms, branching)
@@ -191,6 +193,8 @@ def correlation_exponent(num_symbols: int, num_synonyms: int, branching: int) ->
 
     A departure from p* grows by F'(p*) per level, and one level is a factor s in length. Positive; errors as in
     `fixed_point`.
+
+    Source: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770.
     """
     p = fixed_point(num_symbols, num_synonyms, branching)
     return math.log(branching) / math.log(up_slope(p, num_symbols, num_synonyms, branching))

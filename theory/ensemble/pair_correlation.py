@@ -3,9 +3,9 @@ r"""Correlated changes of a hierarchy, predicted: exactly on a given tree, and b
 Both give the sums S(r) over pairs of leaves at tree distance r = s^l - 1 that `diffusion.measure.correlation` measures,
 so that chi, C(r) and xi are the same functions of either.
 
-**Exact.** Given evidence, the regenerated string is a draw from the posterior. Let u_i say whether leaf i comes back,
-and U_c = sum of u_i over the leaves below node c. Given the symbols of two siblings c, c', the strings below them are
-independent, so with N_c(x) = E[U_c | x at c, evidence below c],
+**Exact.** Given evidence, the regenerated string is a draw from the posterior. Let u_i be 1 if leaf i comes back, else
+0, and U_c the sum of u_i over the leaves below node c. Given the symbols of two siblings c, c', the strings below them
+are independent, so with N_c(x) = E[U_c | x at c, evidence below c],
 
     Cov(U_c, U_c') = E[M_c M_c'],      M_c(x) = N_c(x) - sum_x P_c(x) N_c(x),                                     (1)
 
@@ -15,14 +15,14 @@ rule k in the upward message of a. N climbs the tree in the same way,
     N(a) = sum_k w_k(a) sum_j N_j(x_j^k),    sum over pairs with ancestor A of C = 4 sum_a P(a) sum_k w_k(a)
                                                                        [(sum_j M_j)^2 - sum_j M_j^2].             (2)
 
-(4, because sigma = +-1.) Cost O(d v m) like belief propagation, no pair is ever looked at, and as (1) is centred
+(4, because sigma = +-1.) Cost O(d v m) like belief propagation, no pair is ever visited, and as (1) is centred
 nothing cancels. For the epsilon-process this is the whole answer. Through a channel the noise differs from trajectory
 to trajectory, and by the law of total covariance
 
     C_ij(x_0) = E[C_ij | x_t] + Cov(E[sigma_i | x_t], E[sigma_j | x_t])     over x_t given x_0.                    (3)
 
-Most of what scatters is then x_t itself: averaging (2) over draws of x_t is no quieter than as many draws of whole
-trajectories, and takes ten times as long. So through a channel `measure.change_sums` with the exact denoiser serves.
+Most of the scatter is then that of x_t itself: averaging (2) over draws of x_t is as noisy as averaging over as many
+whole trajectories, and takes ten times as long. So for a channel use `measure.change_sums` with the exact denoiser.
 
 **Mean field** of the epsilon-process (`mean_field`, beliefs p from below and q from above). The common ancestor of two
 leaves is l levels up, Q arrives there from above, and p_c from below at its children on the way to them. With
@@ -63,7 +63,7 @@ from .sizes import takes_sizes
 
 
 class PairCorrelations(eqx.Module):
-    """What the posterior says of each datum."""
+    """Correlated changes of each datum under its posterior."""
 
     sums: Float[Array, "batch distances"]
     """S(r), sites at tree distance 0, s - 1, s^2 - 1, ..."""
@@ -95,9 +95,9 @@ def posterior_pairs(
     inside = (x0 >= 0) & (x0 < rhm.num_symbols)
     if not isinstance(inside, Tracer) and not inside.all():
         raise ValueError(f"x0 holds the symbol {x0[~inside][0]}: give symbols from 0 to {rhm.num_symbols - 1}")
-    found = _in_pieces(rhm, x0, log_likelihoods)
+    pairs = _in_pieces(rhm, x0, log_likelihoods)
     possible = jnp.all(inside, -1, keepdims=True)
-    return jax.tree.map(lambda leaf: jnp.where(possible, leaf, jnp.nan), found)
+    return jax.tree.map(lambda leaf: jnp.where(possible, leaf, jnp.nan), pairs)
 
 
 @eqx.filter_jit
@@ -220,8 +220,8 @@ def _pairs(rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], evidence: 
         message, right = above.reshape(shape), right.reshape(shape)
         sums.append(4 * jnp.sum(posterior * pairs.reshape(shape), (0, 1)))
     possible = jnp.sum(tables[0], (0, 1)) > 0  # of each datum; impossible evidence has marginals of zeros
-    found = PairCorrelations(jnp.stack(sums, -1), unchanged.T)
-    return jax.tree.map(lambda leaf: jnp.where(possible[:, None], leaf, jnp.nan), found)
+    result = PairCorrelations(jnp.stack(sums, -1), unchanged.T)
+    return jax.tree.map(lambda leaf: jnp.where(possible[:, None], leaf, jnp.nan), result)
 
 
 def _over_rules(
@@ -229,8 +229,8 @@ def _over_rules(
 ) -> tuple[Message, Message]:
     """sum_k w_k(a) sum_j N_j, and sum_k w_k(a) [(sum_j M_j)^2 - sum_j M_j^2]; slot k of all symbols at a time."""
 
-    def add(found, slot):
-        expected, pairs = found
+    def add(sums, slot):
+        expected, pairs = sums
         share = jnp.exp(log_weight(slot, children) - normaliser)
         rows = [slot[0][:, j] for j in range(layer.branching)]
         moved = [centred[j][row] for j, row in enumerate(rows)]

@@ -34,13 +34,13 @@ _LEAF_POOL = 8  # leaves drawn per leaf kept
 
 
 class Ancestry(eqx.Module):
-    """What a population's levels are made of, whatever the noise: drawn once, and used for all times."""
+    """Rules and parentage of a population, which do not depend on the noise: drawn once, and used for all times."""
 
     rules: Int[Array, "*levels sets v m s"]
     true_rule: Int[Array, "*levels sets members"]
-    """In a table read as a list of v * m rules."""
+    """Index into a table read as a list of v * m rules."""
     member: Int[Array, "*levels s population"]
-    """Which of the level below is the child at each position; a permutation."""
+    """Index of the message of the level below that is the child at each position; a permutation."""
 
 
 @functools.partial(jax.jit, static_argnums=range(1, 7))

@@ -12,9 +12,9 @@ levels * symbols * population instead of s^depth: a tree of 30 levels is no hard
 is that of belief propagation, E P(class = truth).
 
 True rules are spread over their probabilities by systematic resampling, and every member of a symbol's population is
-used once by each parent and position: unbiased, and quieter than free draws. All times share the random numbers, so the
-curve of overlap against t is smooth. A finite population drifts at random, by O(population^-1/2) per level, and near
-the threshold the drift grows as any departure does: `critical_noise` repeats and gives the spread.
+used once by each parent and position: unbiased, and less noisy than independent draws. All times share the random
+numbers, so the curve of overlap against t is smooth. A finite population drifts at random, by O(population^-1/2) per
+level, and near the threshold the drift grows as any departure does: `critical_noise` repeats and gives the spread.
 
 The threshold is not self-averaging: tables of a new level move it about, whatever the depth. A grammar's own threshold
 is where its class overlap crosses 1/2; over grammars of (8, 3, 2) under masks these scatter by .02 to .03 around .45.
@@ -42,7 +42,7 @@ class QuenchedThreshold(eqx.Module):
     value: Float[Array, ""]
     stderr: Float[Array, ""]
     crossings: Float[Array, " replicas"]
-    """Of each population, to within `resolution` / 2."""
+    """The crossing of each population, to within `resolution` / 2."""
     resolution: float
 
 
@@ -101,8 +101,8 @@ def critical_noise(
     def curve_of(key):
         return lambda times: overlap(jax.random.clone(key), rhm, process, times, population=population)[0]
 
-    found = search_crossings(jax.random.split(key, replicas), curve_of, process.max_time, points, refinements)
-    return QuenchedThreshold(found.value, found.stderr, found.crossings, found.resolution)
+    search = search_crossings(jax.random.split(key, replicas), curve_of, process.max_time, points, refinements)
+    return QuenchedThreshold(search.value, search.stderr, search.crossings, search.resolution)
 
 
 def _check(rhm: RandomHierarchyModel, process: AbstractTokenProcess, population: int) -> None:

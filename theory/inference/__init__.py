@@ -1,4 +1,4 @@
 """Exact inference on a hierarchy: evidence at the leaves in, probabilities of every node of the tree out.
 
-`belief_propagation` is the public face; `logarithmic` is right for any evidence, and `fast` for speed.
+`belief_propagation` is the public interface, `logarithmic` is right for any evidence, and `fast` is for speed.
 """

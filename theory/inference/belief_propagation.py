@@ -9,8 +9,8 @@ One downward sweep gives the posterior of every node, or its cavity; a downward 
 of the whole tree. Cost O(leaves * v * m * s) per datum.
 
 There are two formulations. `logarithmic` is right for any evidence. `sweep` works with probabilities, is several times
-as fast on large batches, and knows when it is not precise: then, and where it does not apply, logarithms are taken. So
-the answer never depends on which one ran, beyond rounding. Derivatives are those of the logarithmic formulation.
+as fast on large batches, and bounds its own error: if the bound is too large, or `sweep` does not apply, `logarithmic`
+runs. So the answer does not depend on the formulation, beyond rounding. Derivatives are those of `logarithmic`.
 
 Evidence may have any batch axes before its own two, or none; all data are one compiled sweep.
 """
@@ -85,16 +85,16 @@ def posterior_sample(key: AnyKey, rhm: RandomHierarchyModel, evidence: AnyEviden
 
 
 def _sweep_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence) -> Any:
-    return sweep.posterior_sample(jax.random.clone(key), rhm, evidence)  # the safe path may yet use the key
+    return sweep.posterior_sample(jax.random.clone(key), rhm, evidence)  # the safe path may need the key too
 
 
 def _best(
     fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: AnyEvidence, *key: Key[Array, ""]
 ) -> Any:
-    """The fast answer where it is reliable for the whole batch, else the safe one; derivatives of the safe one.
+    """The fast answer where it is reliable for the whole batch, else the safe answer; derivatives of the safe answer.
 
-    `fast` returns its answer and for which data it is reliable: NaN and +inf never are, so that only `safe` has to look
-    for them.
+    `fast` returns its answer, and for each datum whether it is reliable: with NaN or +inf it never is, so only `safe`
+    checks for them.
     """
     given = checked_evidence(evidence, (rhm.num_leaves, rhm.num_symbols))
     arguments = (*key, rhm, given)
@@ -107,7 +107,7 @@ def _best(
 
 
 def _over_rows(function: Callable, arguments: tuple) -> Any:
-    """A function of evidence with one batch axis, of evidence with any; axes come and go within the program."""
+    """Apply a function of evidence with one batch axis to evidence with any; the program reshapes."""
     *rest, evidence = arguments
     return _with_axes(evidence.shape[:-2], function(*rest, rows_of(evidence)))
 
@@ -124,10 +124,11 @@ def _with_axes(batch: tuple[int, ...], answer: Any) -> Any:
 
 
 def _by_programs(fast: Partial, safe: Partial, arguments: tuple, large: bool) -> Any:
-    """Two programs, not one with both: half the time to compile, and memory for the fast one only.
+    """Two programs instead of one with both: half the time to compile, and memory for the fast program only.
 
-    Errors are raised here, for a program that can raise them calls Python, which no cache of compiled programs keeps. A
-    process may hold what is no array; all else JAX takes as it is, and calls it in a third of the time.
+    Errors are raised here, because a program that raises them calls Python, and no cache of compiled programs keeps it.
+    A process may hold fields that are not arrays, for which `eqx.filter_jit` is needed; `jax.jit` calls everything else
+    in a third of the time.
     """
     how = eqx.filter_jit if isinstance(arguments[-1], NoisedStrings) else jax.jit
     if large:
@@ -175,7 +176,7 @@ def _either(fast: Callable, safe: Callable, arguments: tuple):
 
 
 def _checked(arguments: tuple) -> tuple:
-    """The same with written-out evidence that raises an error where it holds NaN or +inf."""
+    """The arguments with evidence written out, which raises an error if it holds NaN or +inf."""
     *rest, evidence = arguments
     given = written_out(evidence)
     return *rest, eqx.error_if(given, ~_is_allowed(given), _NOT_ALLOWED)

@@ -1,7 +1,8 @@
 """Evidence of many data at their leaves: an array of log-likelihoods, or the noised strings that it is made of.
 
-Log-likelihoods take v numbers per site, which have to be written, read, and turned so that data are innermost. Made of
-noised symbols where they are read, a block of leaves and lanes at a time (`lanes_reader`), they never leave the cache.
+Log-likelihoods take v numbers per site, which have to be written, read, and transposed so that data are innermost. If
+they are computed from noised symbols where they are read, a block of leaves and lanes at a time (`lanes_reader`), they
+never leave the cache.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ LogLikelihoods = Float[Array, "batch leaves v"]
 
 
 class NoisedStrings(eqx.Module):
-    """Strings of discrete symbols, noised by the same process, each at a time of its own or all at one."""
+    """Strings of discrete symbols, noised by the same process, each at its own time or all at the same time."""
 
     process: AbstractTokenProcess
     x_t: Int[Array, "*batch leaves"]
@@ -35,7 +36,7 @@ class NoisedStrings(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the log-likelihoods."""
+        """The shape of the log-likelihoods."""
         return *self.x_t.shape, self.process.num_symbols
 
     @property
@@ -53,7 +54,7 @@ AnyEvidence = Float[Array, "*batch leaves v"] | NoisedStrings
 def noised_evidence(
     process: AbstractTokenProcess, x_t: Shaped[Array, "batch leaves *vector"], t: Float[Array, " batch"]
 ) -> Evidence:
-    """What noised data say of their leaves: symbols are kept as they are, vectors become log-likelihoods."""
+    """The evidence of noised data: symbols are kept as they are, vectors become log-likelihoods."""
     if x_t.ndim == 2:
         return NoisedStrings(process, x_t, t)
     return process.site_evidence(x_t, per_datum(t, x_t))
@@ -63,7 +64,7 @@ def checked_evidence(evidence: Given | NoisedStrings, datum: tuple[int, int]) ->
     """Evidence as floats or noised strings; log-likelihoods of whole numbers become floats.
 
     Raises:
-      ValueError: if the evidence of a datum has another shape than `datum`, (leaves, symbols), or there is none.
+      ValueError: if the evidence of a datum has another shape than `datum`, (leaves, symbols), or the batch is empty.
     """
     given = evidence if isinstance(evidence, NoisedStrings) else as_numbers(evidence)
     if given.shape[-2:] != datum or len(given.shape) < 2:
@@ -74,7 +75,7 @@ def checked_evidence(evidence: Given | NoisedStrings, datum: tuple[int, int]) ->
 
 
 def rows_of(evidence: AnyEvidence) -> Evidence:
-    """The same with one batch axis."""
+    """The evidence with one batch axis."""
     if isinstance(evidence, NoisedStrings):
         strings = evidence.x_t.reshape(-1, evidence.x_t.shape[-1]), evidence.t.reshape(-1)
         return eqx.tree_at(lambda rows: (rows.x_t, rows.t), evidence, strings)
@@ -89,7 +90,7 @@ def written_out(evidence: AnyEvidence) -> Float[Array, "*batch leaves v"]:
 
 
 def lanes_reader(evidence: Evidence, cut: Segment, leaves: int, lanes: int) -> Callable[..., Float[Array, "..."]]:
-    """A function (leaf, lane) -> log-likelihoods (leaves, v, lanes) of so many local leaves and lanes from there on."""
+    """A function (leaf, lane) -> log-likelihoods (leaves, v, lanes) of the next `leaves` and `lanes`."""
     if isinstance(evidence, NoisedStrings):
         strings = evidence.x_t.reshape(cut.lanes, cut.nodes[-1])
         times = jnp.repeat(evidence.t, cut.roots)

@@ -1,4 +1,4 @@
-r"""Inference in logarithms: right for any evidence, in the simplest form; the fast path is held against it.
+r"""Inference in logarithms: right for any evidence, in the simplest form; the fast path is tested against it.
 
 One upward sweep over the levels gives each node the log probability u of all evidence below it (`messages`, equation
 (1)); one downward sweep its posterior, equation (2), or its cavity, equation (3). At every node the message is shifted
@@ -97,7 +97,7 @@ def _shifted(message: LevelMessages) -> LevelMessages:
 
 
 def _normalised(message: LevelMessages) -> LevelMessages:
-    """Probabilities from log weights; zeros where no symbol has any."""
+    """Probabilities from log weights; zeros where every weight is 0."""
     return jnp.exp(message - finite(log_sum(message))[None])
 
 

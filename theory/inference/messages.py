@@ -9,12 +9,12 @@ message that could vanish, and every term is a probability, so nothing cancels a
 
     P(a, k) = P(a) t_k(a) / u(a),                 P_j(x) = sum of P(a, k) over (a, k) with x_j = x.                 (2)
 
-The *cavity* message of a child, what everything outside its subtree says of it, has the products over its siblings:
+The *cavity* message of a child, sent by everything outside its subtree, has the products over its siblings:
 
     c_j(x) ~ sum of c(a) p(k | a) prod_{i != j} u_i(x_i) over (a, k) with x_j = x,     P_j(x) ~ c_j(x) u_j(x).      (3)
 
-Messages are logarithms, so float32 keeps its relative precision for evidence of any contrast. A hard zero is -inf,
-enters and leaves as such; where it could become NaN, `theory.logspace` takes care.
+Messages are logarithms, so float32 keeps its relative precision for evidence of any contrast. A hard zero is -inf
+and stays -inf; `theory.logspace` handles the sums in which it could become NaN.
 
 Layout: symbols first, then *lanes*, all (node, datum) pairs of a level in a row. A rule is then an operation on whole
 contiguous rows; slot k of every symbol is gathered, added and reduced before slot k + 1 (`lax.scan`), so the only

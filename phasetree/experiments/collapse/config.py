@@ -1,4 +1,4 @@
-"""What the experiment `collapse` can be asked: its options and their presets."""
+"""Options of the experiment `collapse`, and their presets."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""What the experiment `images` can be asked: its options and their presets."""
+"""Options of the experiment `images`, and their presets."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""What the experiment `memorisation-time` can be asked: its options and their presets."""
+"""Options of the experiment `memorisation-time`, and their presets."""
 
 import dataclasses
 import itertools

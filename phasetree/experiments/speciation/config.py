@@ -1,4 +1,4 @@
-"""What the experiment `speciation` can be asked: its options and their presets."""
+"""Options of the experiment `speciation`, and their presets."""
 
 import dataclasses
 from typing import Literal

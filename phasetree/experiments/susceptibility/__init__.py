@@ -1,10 +1,11 @@
 """Which symbols change together, and how far apart? Susceptibility and correlation length against noise.
 
 Data of a random hierarchy are noised to t and denoised many times over, by the trained network and by exact inference.
-Symbols that change together at fixed data are correlated over a length that peaks where the class is lost, and with it
-chi, the number of symbols that change with one. For the epsilon-process exact posterior covariances and the mean-field
-pair theory stand beside. Controls go through the same: strings with the same neighbours but no hierarchy (a Markov
-chain), the same classes but nothing between (the grammar filtered at its leaves), and a Gaussian random field.
+At fixed data, changes of symbols are correlated over a length xi. This length and chi, the number of symbols that
+change with one symbol, peak where the class is lost. For the epsilon-process, exact posterior covariances and the
+mean-field pair theory replace the trajectories. Three controls are measured alike: strings with the same neighbours but
+no hierarchy (a Markov chain), strings with the same classes but no levels between class and leaves (the grammar
+filtered at its leaves), and a Gaussian random field.
 """
 
 from .analysis import analyse as analyse

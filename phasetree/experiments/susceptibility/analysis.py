@@ -1,15 +1,15 @@
 """The findings of the experiment `susceptibility`: chi, xi and C(r) of every denoiser, beside theory.
 
-chi/DENOISER/T, xi/DENOISER/T     measured, of exact, trained, chain and mixture; predicted, of `mean-field` and `field`
+chi/DENOISER/T, xi/DENOISER/T     measured: exact, trained, chain and mixture; predicted: `mean-field` and `field`
 others/DENOISER/T                 measured, mean distance of the other sites that change with a site
 changed/DENOISER/T                measured, the fraction of symbols changed
 correlation/DENOISER/T/R          measured at three noise levels, C(r)/C(0)
 ratio/T                           difference, chi of trained over exact, on the same data with the same noise
 xi-difference/T                   difference, xi of trained minus exact, likewise
 chi-at-depth/L/T, peak-at-depth/L measured, exact, of grammars of depth L; the peak is chi where the curve is largest
-peak-above-first/CONTROL          measured, chi at its peak above that of the first noise level; `last` likewise
-gap/PAIR                          difference, the largest of two curves of chi, percent; its note says where
-xi-gap                            difference, xi of trained minus exact where it is most errors from 0
+peak-above-first/CONTROL          measured, chi at its peak minus chi at the first noise level; `last` likewise
+gap/PAIR                          difference, the largest between two curves of chi, percent; its note gives t
+xi-gap                            difference, xi of trained minus exact where it is the most errors from 0
 excess-loss/N, bayes-loss/N       of the network of grammar N
 """
 
@@ -42,47 +42,48 @@ FIELD_SITES, FIELD_EXPONENT = 256, 1.0
 
 def analyse(dataset: xr.Dataset) -> Findings:
     """Predictions, measurements, and their differences."""
-    config, found = config_of(dataset), []
+    config = config_of(dataset)
+    findings = []
     if config.process == "epsilon":
-        found += _mean_field(dataset)
+        findings += _mean_field(dataset)
     if config.controls:
-        found += _gaussian_field(dataset)
+        findings += _gaussian_field(dataset)
     for name in map(str, dataset.denoiser.values):
-        found += _measured(dataset, name)
+        findings += _measured(dataset, name)
     for index in tree_levels(dataset):
         for name in ("exact", "trained"):
             if name in dataset.denoiser:
-                found += _correlations(dataset, name, index)
+                findings += _correlations(dataset, name, index)
     if "trained" in dataset.denoiser:
-        found += _pairs(dataset)
+        findings += _pairs(dataset)
     if config.depths:
-        found += _depths(dataset)
-    found += [finding for name in CONTROLS if name in dataset.denoiser for finding in _peak(dataset, name)]
-    findings = Findings([*found, *training_findings(dataset)])
+        findings += _depths(dataset)
+    findings += [finding for name in CONTROLS if name in dataset.denoiser for finding in _peak(dataset, name)]
+    curves = Findings([*findings, *training_findings(dataset)])
     if "trained" in dataset.denoiser:
-        found.append(_gap(dataset, "trained-exact", findings.curve("ratio")))
+        findings.append(_gap(dataset, "trained-exact", curves.curve("ratio")))
     if config.process == "epsilon":
-        theory, exact = findings.curve("chi/mean-field"), findings.curve("chi/exact")
+        theory, exact = curves.curve("chi/mean-field"), curves.curve("chi/exact")
         ratio = Estimate(exact.value / theory.value, exact.stderr / theory.value)
-        found.append(_gap(dataset, "exact-mean-field", ratio))
-    return Findings([*found, *training_findings(dataset)])
+        findings.append(_gap(dataset, "exact-mean-field", ratio))
+    return Findings([*findings, *training_findings(dataset)])
 
 
 def _measured(dataset: xr.Dataset, name: str) -> list[Finding]:
     rows, times = sums_of(dataset, name), dataset.t.values
     key, sites = named_key(config_of(dataset).seed, "bootstrap", 0), geometry(config_of(dataset))
-    found = []
+    findings = []
     for what, statistic, unit in (
         ("chi", susceptibility, "sites"),
         ("xi", lambda sums: correlation_length(sums, sites), "sites"),
         ("others", lambda sums: distance_of_others(sums, sites), "sites"),
     ):
         estimate = jax.jit(bootstrap, static_argnums=2)(jax.random.clone(key), rows, statistic)
-        found += curve_findings((what, name), times, estimate, "measured", unit)
+        findings += curve_findings((what, name), times, estimate, "measured", unit)
     changed = rows_of(dataset.sel(denoiser=name)[["sums", "fraction"]]).fraction.transpose("row", "t").values
     error = np.std(changed, 0, ddof=1) / len(changed) ** 0.5 if len(changed) > 1 else np.full(len(times), np.nan)
     fraction = Estimate(jnp.asarray(changed.mean(0)), jnp.asarray(error))
-    return [*found, *curve_findings(("changed", name), times, fraction, "measured", "1")]
+    return [*findings, *curve_findings(("changed", name), times, fraction, "measured", "1")]
 
 
 def _mean_field(dataset: xr.Dataset) -> list[Finding]:
@@ -96,7 +97,7 @@ def _mean_field(dataset: xr.Dataset) -> list[Finding]:
 
 
 def _gaussian_field(dataset: xr.Dataset) -> list[Finding]:
-    """Of a field of 256 sites with spectrum 1/k; its noise is the fraction of variance that is noise."""
+    """chi and xi of a field of 256 sites with spectrum 1/k; t is the noise's fraction of the variance."""
     noise = jnp.asarray(dataset.t.values, float)
     spectrum = gaussian_field.power_law_spectrum(FIELD_SITES, FIELD_EXPONENT)
     sums = gaussian_field.change_sums(spectrum, jnp.sqrt(1 - noise), jnp.sqrt(noise))
@@ -111,7 +112,7 @@ def _predicted(dataset: xr.Dataset, what: str, of: str, values: Array, unit: str
 
 
 def _correlations(dataset: xr.Dataset, name: str, index: int) -> list[Finding]:
-    """C(r)/C(0) at one noise level."""
+    """C(r)/C(0) at the noise level `index`."""
     sites, rows = geometry(config_of(dataset)), sums_of(dataset, name)[:, index]
     curve = _bootstrap(rows, lambda mean: correlation(mean, sites))
     where = ("correlation", name, float(dataset.t[index]))
@@ -119,7 +120,7 @@ def _correlations(dataset: xr.Dataset, name: str, index: int) -> list[Finding]:
 
 
 def _pairs(dataset: xr.Dataset) -> list[Finding]:
-    """Trained beside exact; row i of both is the same data with the same noise, so errors are of pairs."""
+    """Trained against exact; row i of both has the same data and the same noise, so errors are those of pairs."""
     both, sites = jnp.stack([sums_of(dataset, "trained"), sums_of(dataset, "exact")], 1), geometry(config_of(dataset))
     ratio = _bootstrap(both, lambda mean: susceptibility(mean[0]) / susceptibility(mean[1]))
     longer = _bootstrap(both, lambda mean: correlation_length(mean[0], sites) - correlation_length(mean[1], sites))
@@ -134,16 +135,16 @@ def _pairs(dataset: xr.Dataset) -> list[Finding]:
 
 def _depths(dataset: xr.Dataset) -> list[Finding]:
     """chi of every depth; independent rows are data of a single grammar, or means of several grammars."""
-    found = []
+    findings = []
     for depth in dataset.depth.values.tolist():
         rows = dataset.depth_sums.sel(depth=depth).transpose("grammar", "datum", "t", "part").values
         curve = _bootstrap(independent_rows(jnp.asarray(rows, float)), susceptibility)
-        found += curve_findings(("chi-at-depth", depth), dataset.t.values, curve, "measured", "sites")
+        findings += curve_findings(("chi-at-depth", depth), dataset.t.values, curve, "measured", "sites")
         top = int(jnp.nanargmax(curve.value))
         note = f"t = {float(dataset.t[top]):.3g}"
         peak = jax.tree.map(lambda x, top=top: x[top], curve)
-        found.append(Finding(path("peak-at-depth", depth), peak, "measured", "sites", note))
-    return found
+        findings.append(Finding(path("peak-at-depth", depth), peak, "measured", "sites", note))
+    return findings
 
 
 def _peak(dataset: xr.Dataset, name: str) -> list[Finding]:
@@ -168,12 +169,12 @@ def top(dataset: xr.Dataset, findings: Findings, name: str) -> float:
 
 
 def tree_levels(dataset: xr.Dataset) -> list[int]:
-    """Indices of the noise levels at which trees are kept; each of them once."""
+    """Indices of the noise levels at which trees are kept, without repetition."""
     return sorted({int(np.argmin(abs(dataset.t.values - t))) for t in dataset.tree_time.values})
 
 
 def sums_of(dataset: xr.Dataset, name: str) -> Float[Array, "rows t distances"]:
-    """S(r) in independent rows."""
+    """S(r), a row for each independent datum or grammar."""
     rows = rows_of(dataset.sel(denoiser=name)[["sums", "fraction"]])
     return jnp.asarray(rows.sums.transpose("row", "t", "distance").values, float)
 

@@ -1,4 +1,4 @@
-"""What the experiment `susceptibility` can be asked: its options and their presets."""
+"""Options of the experiment `susceptibility`, and their presets."""
 
 import dataclasses
 import pathlib
@@ -19,7 +19,7 @@ class Config:
     """Find the noise at which changes of a datum are most correlated; compare with exact inference and controls."""
 
     preset: Literal["quick", "default", "paper", "epsilon"] = "default"
-    """Where all other options start from. quick: a grammar of depth 3, about a minute; default: about six minutes on
+    """Starting point for all other options. quick: a grammar of depth 3, about a minute; default: about six minutes on
     two cores; paper: v = 32, m = 8, L = 9 with 256 data and as many trajectories, exact inference without training;
     epsilon: the same sizes, the epsilon-process beside mean field, a minute."""
     num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
@@ -33,8 +33,8 @@ class Config:
     rules: pathlib.Path | None = None
     """File of rule tables (.json, .npz: docs/own-data.md) in the place of a drawn grammar; gives v, m, s and L."""
     process: Literal["masking", "uniform", "epsilon"] = "masking"
-    """Noise: t is the masked or replaced fraction, or eps. Epsilon is no channel: nothing is trained, and exact
-    covariances and mean field take the place of trajectories (those of the controls are drawn)."""
+    """Noise process; t is the masked fraction, the replaced fraction or eps. Epsilon is no channel: nothing is trained,
+    exact covariances and mean field replace the trajectories, and only controls are noised and denoised."""
     first_time: float = 0.05
     """The smallest noise level, in (0, 1)."""
     last_time: float = 0.95
@@ -44,13 +44,13 @@ class Config:
     num_data: int = 256
     """Data of each grammar."""
     num_trajectories: int = 128
-    """R, times that each datum is noised and denoised at every noise level; for epsilon, of the controls only."""
+    """R, how many times each datum is noised and denoised at every noise level; for epsilon, only in the controls."""
     num_grammars: int = 1
     """Grammars, each with a network of its own. With several, errors are taken over grammars, else over data."""
     depths: tuple[int, ...] = ()
     """Depths L at which chi of exact inference is compared, by as many data and trajectories each; none by default."""
     controls: bool = True
-    """Whether a Markov chain and a flat mixture, made of the first grammar, and a Gaussian field do the same."""
+    """Whether to measure controls: a Markov chain and a flat mixture made from the first grammar, a Gaussian field."""
     no_train: bool = False
     """Train nothing: exact inference only. Nothing is trained for epsilon either."""
     width: int = 64
@@ -58,7 +58,7 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=10_000, learning_rate=4e-3))
     """Training of each network."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Decides the grammars, the networks' initial weights and every draw."""
 
     def __post_init__(self):
         check_options(self, width=1)
@@ -90,7 +90,7 @@ class Config:
 
     @property
     def trains(self) -> bool:
-        """Whether there are networks."""
+        """Whether networks are trained."""
         return not self.no_train and self.process != "epsilon"
 
     def grammar(self, key: Key[Array, ""]) -> RandomHierarchyModel:

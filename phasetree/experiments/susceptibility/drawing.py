@@ -1,4 +1,4 @@
-"""Figure and report of the experiment `susceptibility`."""
+"""Figure of the experiment `susceptibility`."""
 
 from types import SimpleNamespace
 
@@ -28,7 +28,7 @@ STYLES = {
 
 @in_style
 def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
-    """chi, xi and C(r); controls and what theory adds; and the tree of one datum below, at and above the peak."""
+    """chi, xi and C(r); controls and theory; and the tree of one datum below, at and above the peak."""
     config = config_of(dataset)
     figure, axes = new_page(3, 3)
     _plot_curves(axes[0][0], dataset, findings, "chi", r"susceptibility $\chi$")
@@ -83,10 +83,10 @@ def _plot_decay(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     for index, shade in zip(tree_levels(dataset), (0.35, 1.0, 0.6), strict=False):
         for name, (line, marker) in {"exact": ("-", "x"), "trained": ("", "o")}.items():
             if name in dataset.denoiser:
-                found = findings.curve("correlation", name, float(dataset.t[index]))
+                decay = findings.curve("correlation", name, float(dataset.t[index]))
                 label = f"{name}, ${_letter(config)}$ = {float(dataset.t[index]):.2g}"
                 curves.points(
-                    axis, dataset.distance[1:], type(found)(found.value[1:], found.stderr[1:]), color=COLORS[name],
+                    axis, dataset.distance[1:], type(decay)(decay.value[1:], decay.stderr[1:]), color=COLORS[name],
                     marker=marker, line=line, shade=shade, size=2.6, label=label,
                 )  # fmt: skip
     axis.set(xscale="log", xlabel="tree distance $r$ (sites)", ylabel="$C(r)/C(0)$")
@@ -128,7 +128,7 @@ def _plot_depths(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
 
 
 def _plot_collapse(axis: Axes, config: SimpleNamespace) -> None:
-    """The mean-field curves of several depths, scaled: near the critical noise they are one."""
+    """Mean-field curves of several depths, scaled: near the critical noise they coincide."""
     sizes = config.num_symbols, config.num_synonyms, config.branching
     if not mean_field.transition_exists(*sizes):
         return

@@ -2,8 +2,8 @@
 
 train-N               the network of grammar N
 exact-N, trained-N    correlated changes of grammar N by each denoiser; epsilon: the posterior's covariances
-chain, mixture        the same of the controls
-depth-L               the same of grammars of depth L, exact
+chain, mixture        correlated changes of the controls
+depth-L               correlated changes of grammars of depth L, exact
 trees                 one datum's tree below, at and above the peak
 """
 
@@ -28,12 +28,12 @@ from phasetree.recipes.training import named_key, network_on_grammar
 from theory import pair_correlation
 from theory.exact import GrammarDenoiser, MarkovDenoiser
 
-TRAJECTORIES_AT_ONCE = 2**14  # of a call, between two steps of the progress bar
+TRAJECTORIES_AT_ONCE = 2**14  # per call; the progress bar advances after each
 STRINGS_OF_THE_CHAIN = 2**17
 
 
 def plan(config: Config) -> list[Stage]:
-    """For each grammar its network and what both denoisers change; controls of the first; the tree of one datum."""
+    """Network and correlated changes of each grammar; controls of the first grammar; the tree of one datum."""
     stages, units = [], config.num_times
     for number in range(config.num_grammars):
         options, training = {"number": number}, f"train-{number}"
@@ -79,7 +79,7 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 
 def noise_levels(config: Config) -> Float32[np.ndarray, " t"]:
-    """Evenly spaced."""
+    """Evenly spaced, from `first_time` to `last_time`."""
     return np.linspace(config.first_time, config.last_time, config.num_times).astype(np.float32)
 
 
@@ -113,14 +113,14 @@ def trained(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int)
 def measured(
     config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int, network: str | None = None
 ) -> xr.Dataset:
-    """Correlated changes by forward-backward, exact or by the denoiser of the stage `network`: same data and noise."""
+    """Correlated changes by forward-backward, exact or by the network of stage `network`, on the same noised data."""
     rhm, process = _grammar(config, key, number), PROCESSES[config.process](config.num_symbols)
     denoiser = inputs[network].model if network else GrammarDenoiser(rhm=rhm, process=process)
     return _changes(config, key, inputs, number, denoiser, _data(config, key, number, rhm))
 
 
 def posterior(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int) -> xr.Dataset:
-    """The same for the epsilon-process, where the posterior's own covariances are the answer."""
+    """The same for the epsilon-process, from the covariances of the posterior instead of trajectories."""
     rhm, process = _grammar(config, key, number), PROCESSES[config.process](config.num_symbols)
     x0, sums, unchanged = _data(config, key, number, rhm), [], []
     for t in noise_levels(config):
@@ -132,7 +132,7 @@ def posterior(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: in
 
 
 def chain(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
-    """Strings with the first grammar's neighbours and no hierarchy: a Markov chain."""
+    """Correlated changes of a Markov chain: the first grammar's pairs of neighbours, no hierarchy."""
     rhm, process = _grammar(config, key, 0), PROCESSES[config.process](config.num_symbols)
     strings = sample_strings(named_key(key, "chain strings", 0), rhm, STRINGS_OF_THE_CHAIN)
     matched = matched_chain(strings, rhm.num_symbols)
@@ -142,7 +142,7 @@ def chain(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
 
 
 def mixture(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
-    """Strings with the first grammar's classes and nothing between: the grammar filtered at its leaves."""
+    """Correlated changes of the first grammar filtered at its leaves: the same classes, no levels in between."""
     rhm, process = _grammar(config, key, 0), PROCESSES[config.process](config.num_symbols)
     flat = RandomHierarchyModel.from_rules(
         rhm.rules, rhm.rule_log_probs, num_symbols=rhm.num_symbols, filter_level=rhm.depth
@@ -189,11 +189,11 @@ def _changes(
     for i, t in enumerate(times):
         for j, piece in enumerate(pieces):
             noise_key = named_key(key, f"noise {number}", i * len(pieces) + j)
-            found = change_sums(
+            changes = change_sums(
                 noise_key, denoiser, x0[piece], jnp.asarray(t), geometry(config),
                 num_trajectories=config.num_trajectories,
             )  # fmt: skip
-            sums[piece, i], fraction[piece, i] = found.sums, found.fraction
+            sums[piece, i], fraction[piece, i] = changes.sums, changes.fraction
             inputs.advance(1 / len(pieces))
     return _dataset(sums, fraction)
 

@@ -2,10 +2,10 @@
 
 A transformer learns to fill in masked tokens of a text (as in `text-demo`). Held-out passages are masked up to t and
 regenerated many times over. If the text is built like a hierarchy, changes are correlated over a length that peaks at
-some noise between 0 and T: where the passage's meaning is lost. Pairs of tokens within one word change together for
-another reason, that words are cut into tokens; they are counted apart, and chi and xi are those of pairs across words.
+some noise between 0 and T: where the passage's meaning is lost. Pairs of tokens within one word change together because
+words are cut into tokens; these pairs are counted apart, and chi and xi are those of pairs across words.
 
-The control is the same text with its tokens shuffled, with a network of its own: it has no correlations to show.
+The control, the same text with its tokens shuffled and a network of its own, has no correlations between tokens.
 """
 
 from .analysis import analyse as analyse

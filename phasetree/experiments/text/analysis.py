@@ -28,18 +28,18 @@ from phasetree.recipes.peaks import peak_findings
 
 
 def analyse(dataset: xr.Dataset) -> Findings:
-    """Of the text, then of its control."""
-    found = []
+    """Findings of the text, then of its control."""
+    findings = []
     for text in map(str, dataset.text.values):
-        found += _measured(dataset, text)
+        findings += _measured(dataset, text)
     times = jnp.asarray(dataset.t.values, float)
-    found += curve_findings(("chi-all", "real"), times, curve(dataset, "real", chi_all), "measured", "tokens")
+    findings += curve_findings(("chi-all", "real"), times, curve(dataset, "real", chi_all), "measured", "tokens")
     geometry = LineGeometry(dataset.sizes["distance"])
     for index in shown_levels(dataset):
         decay = curve(dataset, "real", lambda sums, i=index: correlation(across_words(sums[i]), geometry))
         where = ("correlation", "real", float(dataset.t[index]))
-        found += curve_findings(where, dataset.distance.values, decay, "measured", "1")
-    return Findings(found)
+        findings += curve_findings(where, dataset.distance.values, decay, "measured", "1")
+    return Findings(findings)
 
 
 def _measured(dataset: xr.Dataset, text: str) -> list[Finding]:
@@ -57,7 +57,7 @@ def _measured(dataset: xr.Dataset, text: str) -> list[Finding]:
 
 
 def across_words(sums: Float[Array, "*grid 2 distances"]) -> Float[Array, "*grid distances"]:
-    """S(0), and S(r) of pairs across words: of all pairs (first) without those within words (second)."""
+    """S(0), and S(r) of pairs across words: the sums of all pairs (row 0) minus those of pairs within words (row 1)."""
     every, within = sums[..., 0, :], sums[..., 1, :]
     return every - within.at[..., 0].set(0)
 

@@ -1,4 +1,4 @@
-"""What the experiment `text` can be asked: its options and their presets."""
+"""Options of the experiment `text`, and their presets."""
 
 import dataclasses
 import itertools
@@ -41,7 +41,7 @@ class Config:
     train: TrainConfig = TRAINING
     """How to train; a step sees batch_size windows."""
     readings: int = 100
-    """Most times that training reads the text: a short text takes fewer steps than asked for."""
+    """Maximum number of passes of training over the text: a short text takes fewer steps than asked for."""
     noise_levels: tuple[float, ...] = (0.05, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     """Masked fractions t, increasing, in (0, 1], at which passages are regenerated."""
     num_data: int = 48
@@ -51,7 +51,7 @@ class Config:
     tokens_per_step: int = 6
     """Tokens revealed at a time in regeneration. Those of one step do not see each other: 1 is exact and slowest."""
     control: bool = True
-    """Whether the text with its tokens shuffled goes through the same."""
+    """Whether to measure the control, the same text with its tokens shuffled."""
     control_steps: int = 300
     """Training steps of the control's network, which only has to learn how frequent tokens are."""
 
@@ -63,7 +63,7 @@ class Config:
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
         levels = self.noise_levels
-        # as their stages are named: levels that agree in six digits are one
+        # stages are named by six digits of t: levels that agree in these would share a stage
         increasing = all(float(f"{a:g}") < float(f"{b:g}") for a, b in itertools.pairwise((0.0, *levels)))
         if len(levels) < 3 or not increasing or levels[-1] > 1:
             raise ValueError(f"noise_levels = {levels}: give at least 3 increasing masked fractions in (0, 1]")

@@ -29,8 +29,8 @@ def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
         axis.legend(fontsize=5.5)
     for index, shade in zip(shown_levels(dataset), (0.35, 1.0, 0.6), strict=False):
         t, shown = float(dataset.t[index]), slice(1, dataset.sizes["distance"] // 2)
-        found = findings.curve("correlation/real", t)
-        part = Estimate(found.value[shown], found.stderr[shown])
+        decay = findings.curve("correlation/real", t)
+        part = Estimate(decay.value[shown], decay.stderr[shown])
         curves.points(right, dataset.distance[shown], part, color=COLORS["trained"], line="-", shade=shade, size=2,
                       label=f"t = {t:g}")  # fmt: skip
     right.axhline(0, color="0.8", linewidth=0.6, zorder=0)

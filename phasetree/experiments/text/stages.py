@@ -1,7 +1,7 @@
 """The stages of the experiment `text`, and how they become one dataset.
 
 train, train-shuffled     the networks of the text and of its tokens in a random order
-examples                  some passages in words
+examples                  a few passages and their regenerations, as text
 real-T, shuffled-T        correlated changes of all passages from masked fraction T
 """
 
@@ -23,7 +23,7 @@ from phasetree.recipes.language import Prepared, network_on_text, prepare, prepa
 
 STRINGS_AT_ONCE = 512
 STRINGS_PER_GROUP = 128  # with similar numbers of masks; fewer strings at a time are faster on a CPU
-SHOWN = 3  # passages kept in words
+SHOWN = 3  # passages kept as text
 
 
 def plan(config: Config) -> list[Stage]:
@@ -80,13 +80,13 @@ def correlated(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: i
 
 
 def correlated_shuffled(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int) -> xr.Dataset:
-    """The same of the shuffled tokens."""
+    """Sums of correlated changes of the shuffled passages at one noise level."""
     shuffle_key, _, _, change_key = _control_keys(key)
     return _correlated(change_key, config, inputs, number, shuffled(shuffle_key, _ready(config)))
 
 
 def examples(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
-    """A few passages in words, and one regeneration of each at every noise level."""
+    """A few passages as text, and one regeneration of each at every noise level."""
     data, example_key = _ready(config), jax.random.split(key, 5)[2]
     passages = _passages(config, data)
     chosen = passages[np.linspace(0, len(passages) - 1, SHOWN + 2).astype(int)[1:-1]]
@@ -105,7 +105,7 @@ def examples(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
 
 
 def _control_keys(key: Key[Array, ""]) -> Key[Array, "4"]:
-    """Of shuffling, network, training and changes."""
+    """Keys of shuffling, network, training and changes."""
     return jax.random.split(jax.random.split(key, 5)[4], 4)
 
 
@@ -146,7 +146,7 @@ def _correlated(key: Key[Array, ""], config: Config, inputs: Inputs, number: int
     level_key = jax.random.split(key, len(config.noise_levels))[number]
     parts = []
     for piece, piece_key in zip(pieces, jax.random.split(level_key, len(pieces)), strict=True):
-        found = change_sums(
+        changes = change_sums(
             piece_key,
             network.model,
             jnp.asarray(passages[piece]),
@@ -157,7 +157,7 @@ def _correlated(key: Key[Array, ""], config: Config, inputs: Inputs, number: int
             strings_at_once=STRINGS_AT_ONCE,
             groups=jnp.asarray(words[piece]),
         )
-        parts.append([np.asarray(found[i]) for i in range(3)])
+        parts.append([np.asarray(changes[i]) for i in range(3)])
         inputs.advance(1 / len(pieces))
     sums, fraction, within = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     dims = ("datum", "distance")

@@ -35,7 +35,7 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
 def _passages(dataset: xr.Dataset) -> list[str]:
     levels = np.unique(np.linspace(0, dataset.sizes["t"] - 1, 5).round().astype(int)[1:-1])
     original = str(dataset.original.values[0])
-    lines = ["A held-out passage, and regenerated (what is new is bold):", f"- {escape(original)}"]
+    lines = ["A held-out passage and its regenerations (new words are bold):", f"- {escape(original)}"]
     for level in map(int, levels):
         text = str(dataset.regenerated.values[level, 0])
         lines.append(f"- t = {dataset.t.values[level]:g}: {mark_changes(original, text)}")

@@ -1,10 +1,10 @@
-r"""A real text through the same machinery: train on it by masking, bound its bits, regenerate held-out passages.
+r"""A real text: train on it by masking, bound its bits per character, regenerate held-out passages.
 
-The text is cut into training passages and held-out blocks (`hierarchical.corpus`), written in byte pairs, and cut into
+The text is cut into training passages and held-out blocks (`hierarchical.text`), tokenized by byte pairs, and cut into
 windows of equal length. A transformer learns to fill in masked tokens of training windows. On held-out windows:
 
 - the bound on bits per character (`diffusion.measure.likelihood`, equation (2)) beside character n-gram models of the
-  same training text on the same characters, each window on its own for all of them;
+  same training text on the same characters; all models see one window at a time;
 - b(t), the bits per character of tokens masked at fraction t; the bound is its mean over t;
 - forward-backward at several t: which tokens and words of a passage come back, and which change.
 

@@ -1,9 +1,9 @@
 """The findings of the experiment `text-demo`.
 
-bits/MODEL                        measured, bits per character: unigram, bigram, trigram and `bound`, the network's
+bits/MODEL                        measured, bits per character: unigram, bigram, trigram; `bound` of the network
 masked-bits/T                     measured, of tokens masked at fraction T
 tokens-changed/T, words-changed/T measured, with errors over passages
-gap/bound-trigram                 difference
+gap/bound-trigram                 difference, bound minus trigram
 """
 
 import jax.numpy as jnp
@@ -20,18 +20,20 @@ UNIT = "bits per character"
 def analyse(dataset: xr.Dataset) -> Findings:
     """Bits, then changes."""
     rows = zip(dataset.ngram.values, dataset.ngram_bits.values, dataset.ngram_bits_stderr.values, strict=True)
-    found = [Finding(path("bits", str(name)), _estimate(value, error), "measured", UNIT) for name, value, error in rows]
+    findings = [
+        Finding(path("bits", str(name)), _estimate(value, error), "measured", UNIT) for name, value, error in rows
+    ]
     bound = _estimate(dataset.bound, dataset.bound_stderr)
-    found.append(Finding("bits/bound", bound, "measured", UNIT, "an upper bound"))
+    findings.append(Finding("bits/bound", bound, "measured", UNIT, "an upper bound"))
     gap = float(dataset.bound - dataset.ngram_bits[-1])
     note = "errors of the two are not independent"
-    found.append(Finding("gap/bound-trigram", _estimate(gap, np.nan), "difference", UNIT, note))
+    findings.append(Finding("gap/bound-trigram", _estimate(gap, np.nan), "difference", UNIT, note))
     masked = Estimate(jnp.asarray(dataset.bits.values), jnp.asarray(dataset.bits_stderr.values))
-    found += curve_findings(("masked-bits",), dataset.t.values, masked, "measured", UNIT)
+    findings += curve_findings(("masked-bits",), dataset.t.values, masked, "measured", UNIT)
     for kind in ("tokens", "words"):
         changed = over_passages(dataset[f"{kind}_changed"])
-        found += curve_findings((f"{kind}-changed",), dataset.t.values, changed, "measured", "1")
-    return Findings(found)
+        findings += curve_findings((f"{kind}-changed",), dataset.t.values, changed, "measured", "1")
+    return Findings(findings)
 
 
 def over_passages(changed: xr.DataArray) -> Estimate:

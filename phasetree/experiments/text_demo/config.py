@@ -1,4 +1,4 @@
-"""What the experiment `text-demo` can be asked: its options and their presets."""
+"""Options of the experiment `text-demo`, and their presets."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Train on a real text by masking its words; bits per character, and what regeneration changes."""
+    """Train on a real text by masking its tokens; measure bits per character, and what regeneration changes."""
 
     preset: Literal["quick", "default"] = "default"
     """Starting point for all other options. quick: about a minute, a small network; default: under ten on two cores."""
@@ -35,7 +35,7 @@ class Config:
     train: TrainConfig = TRAINING
     """How to train; a step sees batch_size windows."""
     readings: int = 100
-    """Most times that training reads the text: a short text takes fewer steps than asked for."""
+    """Maximum number of passes of training over the text: a short text takes fewer steps than asked for."""
     noise_levels: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     """Masked fractions t, in (0, 1], at which passages are regenerated."""
     strata: int = 16

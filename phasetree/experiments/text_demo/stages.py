@@ -94,7 +94,7 @@ def bits(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
 
 
 def _over_blocks(nats: np.ndarray, data: Prepared) -> BitsPerCharacter:
-    """Bits per character of costs of windows, with the error over held-out blocks."""
+    """Bits per character from the costs of windows, with the error over held-out blocks."""
     characters = np.bincount(data.block, [len(text) for text in data.window_texts]).astype(np.int64)
     return bits_per_character(np.bincount(data.block, nats), characters)
 

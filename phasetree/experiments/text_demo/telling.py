@@ -45,7 +45,7 @@ def _passages(dataset: xr.Dataset) -> list[str]:
     lines = []
     for passage in map(int, np.unique(passages)):
         original = str(dataset.original.values[passage])
-        lines += [f"Held-out passage {passage}, and regenerated (what is new is bold):", f"- {escape(original)}"]
+        lines += [f"Held-out passage {passage} and its regenerations (new words are bold):", f"- {escape(original)}"]
         for level in map(int, levels):
             text = str(dataset.regenerated.values[level, passage, 0])
             lines.append(f"- t = {dataset.t.values[level]:g}: {mark_changes(original, text)}")

@@ -1,4 +1,4 @@
-"""What the experiment `transition` can be asked: its options and their presets."""
+"""Options of the experiment `transition`, and their presets."""
 
 import dataclasses
 import pathlib
@@ -29,7 +29,7 @@ class Config:
     two cores; paper: the published sizes v = 32, m = 8, L = 9, exact inference and theory without training;
     paper-trained: v = 16, m = 4, with training."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Decides the grammars, the networks' initial weights and every draw."""
     num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
     """v, symbols of every level."""
     num_synonyms: Annotated[int, arg(aliases=("-m",))] = 3

@@ -1,4 +1,4 @@
-"""What the experiment `windows` can be asked: its options and their presets."""
+"""Options of the experiment `windows`, and their presets."""
 
 import dataclasses
 import itertools

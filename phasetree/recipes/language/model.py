@@ -42,7 +42,7 @@ LONG_TEXT = 1_000_000  # characters; shorter texts hold out a tenth instead of a
 
 @runtime_checkable
 class LanguageConfig(Protocol):
-    """What an experiment's configuration must say of its text and network."""
+    """The options of text and network that an experiment's configuration must have."""
 
     @property
     def file(self) -> pathlib.Path | None: ...
@@ -70,13 +70,13 @@ class Prepared(NamedTuple):
     text: Text | Sequences
     corpus: TokenCorpus
     windows: TokenWindows
-    block: np.ndarray  # 0, 1, ... without gaps, of each held-out window
+    block: np.ndarray  # of each held-out window, numbered 0, 1, ... without gaps
     split: HeldOutSplit = HeldOutSplit((), ())
     window_texts: tuple[str, ...] = ()
 
 
 def shortened(config: LanguageConfig, data: Prepared, steps: int) -> str:
-    """What a short text made smaller than asked for; empty if nothing."""
+    """A sentence that names what a short text made smaller than asked for; empty if nothing."""
     used = {
         "byte-pair tokens": (data.corpus.tokenizer.vocab_size, config.vocabulary),
         "tokens per window": (data.windows.train.shape[1], config.window),
@@ -91,7 +91,7 @@ def shortened(config: LanguageConfig, data: Prepared, steps: int) -> str:
 def prepare(config: LanguageConfig) -> Prepared:
     """Load, split, tokenize and cut the text; vocabulary and window shrink for a short one.
 
-    Several stages ask for the same text: the last one is remembered.
+    Several stages ask for the same text, so the last text is cached.
     """
     return _prepared(load_text(config.file or config.corpus), config.vocabulary, config.window)
 
@@ -128,7 +128,7 @@ def _blocks(windows: TokenWindows) -> np.ndarray:
 
 
 def text_attributes(config: LanguageConfig, data: Prepared, steps: int) -> dict[str, str | int]:
-    """What a dataset says of the text it was made from."""
+    """Attributes of a dataset that describe its text or sequences."""
     vocabulary = data.corpus.tokenizer.vocab_size
     about: dict[str, str | int] = {
         "source": data.text.name,
@@ -148,7 +148,7 @@ def text_attributes(config: LanguageConfig, data: Prepared, steps: int) -> dict[
 
 
 def _window_texts(split: HeldOutSplit, lengths: np.ndarray, windows: TokenWindows) -> tuple[str, ...]:
-    """The characters that begin in each held-out window: the ones its tokens are charged for."""
+    """The characters that begin in each held-out window: bits of its tokens are divided by their number."""
     texts = []
     for block, characters in enumerate(split.held_out):
         ends = np.cumsum(lengths[windows.held_out_block == block])

@@ -45,16 +45,16 @@ def fraction_of_words_changed(original: str, regenerated: str) -> float:
 
 
 def mark_changes(original: str, regenerated: str) -> str:
-    """The regenerated passage as one line of Markdown; what is new in it is **bold**, up to the next space.
+    """The regenerated passage as one line of Markdown; new words are **bold**, up to the next space.
 
-    Words that were only left out leave no mark.
+    Words of the original that are only missing leave no mark.
     """
     pieces = marked_words(original, regenerated)
     return " ".join(f"**{escape(words)}**" if new else escape(words) for words, new in pieces)
 
 
 def marked_words(original: str, regenerated: str) -> list[tuple[str, bool]]:
-    """The regenerated passage in runs of words between spaces, each with whether something in it is new."""
+    """The regenerated passage in runs of words between spaces, each with whether it contains a new word."""
     _, kept = _kept(original, regenerated)
     changed = [piece.start() for piece, same in zip(PIECE.finditer(regenerated), kept, strict=True) if not same]
     words = [

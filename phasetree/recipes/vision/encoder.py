@@ -2,8 +2,8 @@ r"""Embeddings of the patches of an image: a small convolutional network, traine
 
 An image is cut into squares of p x p pixels, its patches. A linear map of a patch's pixels and a few 3 x 3 convolutions
 over the grid of patches give each patch a vector, its embedding; what a patch means depends on what is around it. With
-classes the network learns to tell them from the mean embedding; without, each patch's pixels from its own embedding,
-which has few numbers (an auto-encoder of one patch in its surroundings).
+classes the network learns to predict the class from the mean embedding; without classes it learns to predict each
+patch's pixels from its own embedding, which has few numbers (an auto-encoder of a patch in its surroundings).
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ BATCH = 64
 
 
 class PatchEncoder(nnx.Module):
-    """Images to embeddings (batch, rows, columns, features), and to what these are trained for."""
+    """Maps images to embeddings (batch, rows, columns, features); `tell` maps embeddings to logits or pixels."""
 
     def __init__(self, channels: int, patch: int, num_classes: int, *, rngs: nnx.Rngs):
         """`num_classes` 0 makes an auto-encoder."""
@@ -53,16 +53,16 @@ class PatchEmbedding(eqx.Module):
 
     def patches(self, images: Images) -> Float[Array, "batch patches features"]:
         """The embedding of every patch, row by row."""
-        found = nnx.merge(self.definition, self.params)(images)
-        return found.reshape(len(images), -1, found.shape[-1])
+        embeddings = nnx.merge(self.definition, self.params)(images)
+        return embeddings.reshape(len(images), -1, embeddings.shape[-1])
 
     def logits(self, images: Images) -> Float[Array, "batch classes"]:
-        """What the classifier says of whole images."""
+        """Class logits of whole images."""
         network = nnx.merge(self.definition, self.params)
         return network.tell(network(images).mean((1, 2)))
 
     def loss(self, images: Images, labels: Int[Array, " batch"]) -> Float[Array, ""]:
-        """Nats per image of a classifier, mean squared error of a pixel of an auto-encoder."""
+        """Of a classifier the cross-entropy, nats per image; of an auto-encoder the mean squared error per pixel."""
         if self.num_classes:
             return optax.softmax_cross_entropy_with_integer_labels(self.logits(images), labels).mean()
         network = nnx.merge(self.definition, self.params)
@@ -103,5 +103,5 @@ def patch_embedding(
     given = jnp.zeros(len(pixels), jnp.int32) if labels is None else labels
     config = TrainConfig(steps, BATCH, 2e-3, steps_per_chunk=20)
     loss, report = _EmbeddingLoss(embedding, pixels, given, BATCH), inputs.training(config, "loss {:.3f}")
-    found = descend(train_key, loss, embedding.params, config, folder=inputs.folder, report=report)
-    return eqx.tree_at(lambda e: e.params, embedding, found.params)
+    trained = descend(train_key, loss, embedding.params, config, folder=inputs.folder, report=report)
+    return eqx.tree_at(lambda e: e.params, embedding, trained.params)

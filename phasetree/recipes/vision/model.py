@@ -41,7 +41,7 @@ def prepare_images(
 
     `side`, `background` and `channels_first` are those of `load_images`.
 
-    Several stages ask for the same images: the last ones are remembered, until their files change.
+    Several stages ask for the same images, so the last images are cached until their files change.
 
     Raises:
       ValueError: if all pixels are equal, or there are no such classes.
@@ -77,7 +77,7 @@ def _prepared(
 
 
 def _padded(pixels: Float32[np.ndarray, "n height width channels"], multiple: int) -> np.ndarray:
-    """Black margins, so that height and width are multiples of `multiple`."""
+    """Add black margins, so that height and width are multiples of `multiple`."""
     missing = [-size % multiple for size in pixels.shape[1:3]]
     return np.pad(pixels, [(0, 0), *((size // 2, size - size // 2) for size in missing), (0, 0)])
 

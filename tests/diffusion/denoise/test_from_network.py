@@ -1,4 +1,4 @@
-"""What a door does with what is not a parameter: dropout, statistics, integers, and functions of the host."""
+"""How doors treat all that is not a parameter: dropout, statistics, integers, and functions of the host."""
 
 import equinox as eqx
 import jax

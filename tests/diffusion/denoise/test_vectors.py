@@ -247,7 +247,7 @@ class AlwaysAt(AbstractSchedule):
         return jnp.full_like(u, self.time)
 
 
-def test_a_wrong_shape_is_told_at_every_door():
+def test_a_wrong_shape_is_refused_at_every_door():
     wrong = {"shape": (3,), "process": VectorProcess()}
     message = r"expected an array of the shape of x_t, \(batch, \.\.\.\) = \(2, 3\)"
     with pytest.raises(ValueError, match=message):
@@ -267,7 +267,7 @@ def test_a_function_of_this_machine_gives_what_its_twin_in_jax_gives():
     np.testing.assert_allclose(jax.jit(host)(x_t, t), jax.jit(twin)(x_t, t), rtol=1e-5, atol=1e-6)
 
 
-def test_an_unknown_joint_posterior_is_told():
+def test_an_unknown_joint_posterior_is_refused():
     with pytest.raises(ValueError, match="VectorNetworkDenoiser knows only"):
         OneShot()(jax.random.key(0), exact_denoiser(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1))
 

@@ -94,7 +94,7 @@ def test_a_value_that_contains_itself_has_a_digest():
     assert digest(ring) == digest(ring)
 
 
-def test_every_process_finds_the_same_digests():
+def test_every_process_computes_the_same_digests():
     """Hashes of strings differ from process to process, and addresses do."""
     child = (
         "import tests.conftest; from tests.diffusion.training.test_identity import MADE, digest; "

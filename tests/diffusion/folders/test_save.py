@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(tmp_path):
         save(own(), tmp_path / "file" / "own")
 
 
-def test_what_a_kill_left_is_taken_away(tmp_path):
+def test_what_a_kill_left_is_removed(tmp_path):
     shutil.copytree(tmp_path, tmp_path / ".own.part")
     save(own(), tmp_path / "own")
     assert [entry.name for entry in tmp_path.iterdir()] == ["own"]

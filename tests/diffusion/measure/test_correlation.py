@@ -78,7 +78,7 @@ def test_connected_sums_are_those_of_the_covariance_matrix(name):
     np.testing.assert_allclose(connected_sums(sigma, GEOMETRIES[name]), expected, atol=1e-12)
 
 
-def test_pairs_of_one_group_are_told_apart():
+def test_pairs_of_one_group_are_counted_apart():
     sigma, groups = jax.random.normal(jax.random.key(9), (5, 12), float), np.array([0, 0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4])
     covariance, apart = np.cov(np.asarray(sigma).T), abs(SITES[:, None] - SITES[None])
     together = groups[:, None] == groups[None]
@@ -190,7 +190,7 @@ def test_a_curve_that_rises_to_its_end_has_no_peak():
         locate_peak(jax.random.key(3), TIMES, noisy_sums(jax.random.key(4), TIMES)[:3])
 
 
-def test_what_never_changes_is_no_peak():
+def test_a_level_where_nothing_changes_is_no_peak():
     """Where nothing changed chi is 0/0."""
     sums = noisy_sums(jax.random.key(5), 2 - 5 * (TIMES - 0.4) ** 2, 0.05).at[:, 0].set(0.0)
     peak = jax.jit(locate_peak)(jax.random.key(6), TIMES, sums)
@@ -226,7 +226,7 @@ def noisy_sums(key, chi, noise=0.5):
     return jnp.stack([jnp.ones_like(noise), chi[None] - 1 + noise], -1)
 
 
-def test_a_peak_is_found_with_its_significance():
+def test_a_peak_is_located_with_its_significance():
     chi = 2 - 5 * (TIMES - 0.4) ** 2
     peak = jax.jit(locate_peak)(jax.random.key(0), TIMES, noisy_sums(jax.random.key(1), chi, 0.2))
     assert abs(peak.time.value - 0.4) < 4 * peak.time.stderr + 0.1
@@ -234,7 +234,7 @@ def test_a_peak_is_found_with_its_significance():
 
 
 def test_a_flat_curve_has_no_peak_on_average():
-    """The height of the largest of nine noisy values is 1.5 errors too high; judged by the other half it is not."""
+    """The height of the largest of nine noisy values is 1.5 errors too high; measured by the other half it is not."""
 
     def excess(key):
         sums_key, peak_key = jax.random.split(key)

@@ -62,7 +62,7 @@ def test_a_curve_that_does_not_cross_has_no_transition():
         assert jnp.isnan(locate_transition(jax.random.key(0), TIMES, height * jnp.ones((1, 11))).value)
 
 
-def test_what_is_no_threshold_or_grid_is_refused():
+def test_impossible_thresholds_and_grids_are_refused():
     key, rows = jax.random.key(0), 0.5 * jnp.ones((2, 11))
     with pytest.raises(ValueError, match=r"threshold = 0.0, chance = 0.0: a retention falls from 1"):
         locate_transition(key, TIMES, rows, 0.0)
@@ -173,7 +173,7 @@ def test_retention_counts_the_nodes_that_both_trees_share():
     np.testing.assert_allclose(found, [[1, 1, 1, 1], [0, 0, 0, 0], [0, 0.5, 0.75, 7 / 8], [0, 0.5, 0.75, 1]])
 
 
-def test_what_no_tree_explains_is_not_valid():
+def test_strings_that_no_tree_explains_are_not_valid():
     rhm = RandomHierarchyModel.from_rules([np.array([[[0, 1]], [[1, 0]]])] * 3)
     word = jnp.array([0, 1, 1, 0, 1, 0, 0, 1], jnp.int32)
     np.testing.assert_array_equal(is_valid(rhm, jnp.stack([word, 1 - word, word.at[4:6].set(1)])), [True, True, False])
@@ -195,7 +195,7 @@ def test_retention_among_valid_rows_is_a_ratio_of_means():
     np.testing.assert_allclose(np.mean(stderr), np.std(ratio, ddof=1), rtol=5 / np.sqrt(2 * 400))
 
 
-def test_retention_of_a_filtered_grammar_says_nothing_of_its_class():
+def test_retention_of_the_class_of_a_filtered_grammar_is_nan():
     rhm = RandomHierarchyModel(3, 2, 2, 3, filter_level=2, key=jax.random.key(7))
     string = rhm.sample(jax.random.key(8), 1).x
     np.testing.assert_array_equal(level_retention(rhm, string, string), [[np.nan, np.nan, 1, 1]])

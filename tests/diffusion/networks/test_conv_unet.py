@@ -1,4 +1,4 @@
-"""The convolutional U-Net: its convolution is XLA's, it is told the time, and it starts at nothing."""
+"""The convolutional U-Net: its convolution is XLA's, it reads the time, and it starts at 0."""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ def _perturbed(params):
     )
 
 
-def test_images_that_cannot_be_halved_are_told_when_the_denoiser_is_made():
+def test_images_that_cannot_be_halved_are_refused_when_the_denoiser_is_made():
     with pytest.raises(ValueError, match="images of 6 x 6 pixels: give multiples of 4, or fewer levels"):
         from_flax(network(levels=3), VectorProcess(), (6, 6, 2))
 

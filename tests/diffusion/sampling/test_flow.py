@@ -117,7 +117,7 @@ def test_what_the_solver_cannot_use_is_refused(value):
             log_density(exact, x_t, value * t)
 
 
-def test_rows_probes_and_steps_that_lead_nowhere_are_told():
+def test_rows_probes_and_steps_that_lead_nowhere_are_refused():
     exact, x_t, t = gaussian(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1)
     for keys in ({}, {"key": jax.random.key(0)}):
         with pytest.raises(ValueError, match="num_probes = -1: give 0 for the exact trace, or a positive number"):

@@ -82,7 +82,7 @@ def test_random_order_reveals_the_asked_number_of_sites_at_a_time():
 
 
 def assert_near(strings, law, bias):
-    """Every string's frequency is right to 5 standard errors plus the stated bias; what is not in the language, too."""
+    """Every string's frequency is right to 5 standard errors plus the stated bias, also outside the language."""
     strings = np.asarray(strings)
     frequency = np.array([(strings == string).all(1).mean() for string in STRINGS])
     frequency, law = np.append(frequency, 1 - frequency.sum()), np.append(law, 0)

@@ -1,4 +1,4 @@
-"""Descent of a parabola, whose every step is known: any optimiser, frozen parameters, what is no parameter."""
+"""Descent of a parabola, whose every step is known: any optimiser, frozen parameters, integers and keys."""
 
 import equinox as eqx
 import jax

@@ -1,4 +1,4 @@
-"""Training: the exact denoiser's loss is the entropy over d + 1, a network reaches it, what diverges says so."""
+"""Training: the exact denoiser's loss is the entropy over d + 1, a network reaches it, divergence is reported."""
 
 import dataclasses
 import json
@@ -191,10 +191,10 @@ def test_eight_devices_give_the_losses_of_one():
         text=True,
         timeout=300,
     )
-    told = json.loads(child.stdout)
-    assert told["devices"] == 8
-    np.testing.assert_allclose(told["losses"], one, atol=1e-5)
-    assert told["batch of 12"] == "batch_size = 12 cannot be shared out over 8 devices: make it a multiple"
+    report = json.loads(child.stdout)
+    assert report["devices"] == 8
+    np.testing.assert_allclose(report["losses"], one, atol=1e-5)
+    assert report["batch of 12"] == "batch_size = 12 cannot be shared out over 8 devices: make it a multiple"
 
 
 def diverging_logits(params, x_t, t):

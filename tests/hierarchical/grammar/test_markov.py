@@ -48,7 +48,7 @@ def test_the_matched_chain_has_the_pairs_of_the_strings():
         np.testing.assert_allclose(law[(STRINGS[:, i] == a) & (STRINGS[:, i + 1] == b)].sum(), expected, atol=1e-12)
 
 
-def test_what_no_string_has_is_followed_by_anything():
+def test_a_symbol_that_no_string_has_is_followed_by_any_symbol():
     tables = matched_chain(jnp.zeros((2, 2), jnp.int32), 2).transitions
     np.testing.assert_array_equal(tables[0], [[1, 0], [0.5, 0.5]])
 

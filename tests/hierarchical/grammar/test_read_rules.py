@@ -1,4 +1,4 @@
-"""Rule tables of the user's: what is written is read back, and what is not a grammar is named."""
+"""Rule tables of the user's: a grammar is read back as written, and anything else is refused by name."""
 
 import json
 

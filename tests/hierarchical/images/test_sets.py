@@ -1,4 +1,4 @@
-"""Images: every way in gives the same pixels, what is not an image says so, and the split loses nothing."""
+"""Images: every source gives the same pixels, anything else is refused, and the split loses nothing."""
 
 import gzip
 import struct

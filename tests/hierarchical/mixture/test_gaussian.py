@@ -177,7 +177,7 @@ def test_a_fit_finds_the_mixture_that_made_the_data(kind):
         ((jnp.ones(1), jnp.zeros((1, 2)), jnp.array([[[1.0, 2.0], [2.0, 1.0]]])), "a variance is -1"),
     ],
 )
-def test_what_is_no_mixture_is_refused(arguments, message):
+def test_invalid_mixtures_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         GaussianMixture(*arguments)
 

@@ -60,7 +60,7 @@ def test_utf_8_that_is_cut_off_is_not_taken_for_another_encoding(tmp_path):
         load_text(tmp_path / "text.txt")
 
 
-def test_few_nul_are_text(tmp_path):
+def test_a_few_nul_characters_are_text(tmp_path):
     (tmp_path / "text.txt").write_text("record\0 " * 500)
     assert load_text(tmp_path / "text.txt").characters == "record\0 " * 500
 

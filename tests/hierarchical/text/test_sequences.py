@@ -1,4 +1,4 @@
-"""Token sequences of the user's: the same from every format; what is not a table of tokens is named."""
+"""Token sequences of the user's: the same from every format; a table of anything else is refused by name."""
 
 import numpy as np
 import pytest

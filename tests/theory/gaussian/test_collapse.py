@@ -72,7 +72,7 @@ def test_collapse_times_of_sets_that_fill_a_line_do_not_overflow():
     assert collapse.isotropic_collapse_time(math.exp(500), 1) == 0
 
 
-def test_points_that_no_time_tells_apart_are_told():
+def test_points_that_are_always_distinguished_have_no_collapse():
     """Two points say ln 2 of which one they are, whatever the noise."""
     two = GaussianMixture(jnp.ones(2), jnp.array([[1.0], [-1.0]]), 0.0)
     with pytest.raises(ValueError, match=r"the information differs from ln n by -3\.91 nats: there is no collapse"):

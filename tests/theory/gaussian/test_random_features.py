@@ -99,7 +99,7 @@ def test_the_population_lies_between_its_edges_and_apart_from_the_samples(p, n, 
     assert edges.population[0] > 5 * edges.samples
 
 
-def test_what_is_never_learned_takes_for_ever():
+def test_features_that_never_learn_have_infinite_times():
     """Of a linear feature the samples, of an even one the population; a constant learns nothing."""
     for c in (1e-3, 7.0):
         for t in (0.001, 0.3, 5.0):

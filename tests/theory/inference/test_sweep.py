@@ -105,7 +105,7 @@ FLOORS = [-np.log(1e6), -np.log(1e12), -46.0, -87.0, -100.0, -200.0, -350.0, -50
 
 def test_no_error_is_silent():
     """2,000 data with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500: float32 agrees
-    with float64 to 1e-3, and for the confident ones this is because the guard has spoken."""
+    with float64 to 1e-3, and for the confident ones this is because the guard rejects them."""
     rhm, batch, spoken = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250, []
     assert suits(rhm, batch)
     draw = jax.jit(lambda keys: jax.vmap(rhm.sample)(keys).x)
@@ -155,7 +155,7 @@ def test_impossible_evidence_and_nan_take_the_safe_path():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_no_answer_stands_on_evidence_that_is_no_number_though_no_rule_uses_it(bad):
+def test_nan_and_infinity_make_an_answer_unreliable_even_at_symbols_that_no_rule_uses(bad):
     symbols = jnp.arange(16)
     rules = [jnp.stack([symbols // 2, symbols], -1)[:, None]] * 2  # symbols 8 .. 15 are never a first child
     rhm = RandomHierarchyModel.from_rules(rules)
@@ -164,7 +164,7 @@ def test_no_answer_stands_on_evidence_that_is_no_number_though_no_rule_uses_it(b
         assert not fast(function, rhm, evidence)[1]
 
 
-def test_where_the_sweep_does_not_serve_logarithms_do():
+def test_logarithms_are_used_where_the_sweep_does_not_apply():
     rhm = RandomHierarchyModel(8, 4, 2, 6, key=jax.random.key(0))
     assert suits(rhm, 2000) and not suits(rhm, 2000, jnp.bfloat16)
     assert not suits(RandomHierarchyModel(1500, 1000, 2, 1, key=jax.random.key(1)), 2000)  # (v + 1) v m > 2^31

@@ -6,9 +6,9 @@ part in, of products of s rows of other messages,
     up:    u(a)   = sum over rules of a            of p(k|a) u_1(x_1) ... u_s(x_s),                                (1)
     down:  c_j(x) = sum over rules with x_j = x    of p(k|a) c(a) prod_{i != j} u_i(x_i),                          (2)
 
-c_j being the cavity (what everything outside says of child j) and P_j ~ c_j u_j the posterior. `contract` is both, fed
-with a list of rules for each output row (`upward_lists`; `downward_lists`, where the rows are the symbols of all s
-children). A rule is one multiply-add of long rows.
+c_j being the cavity (the message to child j from everything outside) and P_j ~ c_j u_j the posterior. `contract`
+computes both from a list of rules for each output row (`upward_lists`; `downward_lists`, where the rows are the symbols
+of all s children). A rule is one multiply-add of long rows.
 
 **Guard.** Messages are scaled to a largest entry of 1. What falls below the smallest normal float (2^-126 in float32)
 is lost; whether that can happen is known from the smallest entries. With e the absolute error of a message in that
@@ -32,14 +32,14 @@ from jaxtyping import Array, Float, Int
 from hierarchical import RandomHierarchyModel
 
 TOLERANCE = {4: 1e-6, 8: 1e-13}  # of a posterior probability, by bytes per float
-RULES_AT_ONCE = 4  # more take longer, to compile and to run
+RULES_AT_ONCE = 4  # more are slower, to compile and to run
 
 
 class Lists(eqx.Module):
     """For each table, and each output row, a list of rules; short lists are filled up with rules of weight 0."""
 
     operands: Int[Array, "tables passes rules_at_once branching rows"]
-    """The s rows that a rule multiplies: the s-th row counts from the beginning of the s-th source."""
+    """The s rows that a rule multiplies: the j-th row counts from the beginning of the j-th source."""
     weight: Float[Array, "tables passes rules_at_once rows"]
     longest: Int[Array, " tables"]
     """Entries of the longest list, R of equation (3)."""
@@ -50,7 +50,7 @@ class Lists(eqx.Module):
 
 
 class Messages(eqx.Module):
-    """Messages of some nodes, and what the guard must know of each lane."""
+    """Messages of some nodes, and what the guard needs for each lane."""
 
     table: Float[Array, "nodes symbols lanes"]
     """Largest entry 1."""
@@ -60,7 +60,7 @@ class Messages(eqx.Module):
     """The smallest entry that is not 0."""
 
 
-Rows = tuple[Float[Array, "_nodes symbols lanes"], Int[Array, ""]]  # those of a table, from the first of a node on
+Rows = tuple[Float[Array, "_nodes symbols lanes"], Int[Array, ""]]  # a table, and the node where reading begins
 
 
 def new_messages(
@@ -74,9 +74,9 @@ def new_messages(
     """Equation (1) or (2) for one or more new nodes, scaled, with their errors by equation (3).
 
     Args:
-      inherited: the sum of the errors of what each of them is made of.
-      least: the product of their smallest entries.
-      inside: what the overlap is taken with.
+      inherited: for each new node, the sum of the errors of the messages that it is made of.
+      least: the product of the smallest entries of these messages.
+      inside: the table with which overlaps are taken.
 
     Returns:
       The messages; their sizes z before scaling; and overlaps sum_x message(x) inside(x), 0 without `inside`.
@@ -129,7 +129,7 @@ def contract(lists: Lists, table: Int[Array, ""], sources: Sequence[Rows]) -> Fl
     starts = jnp.stack([first for _, first in flat])
 
     def add(total: Float[Array, "rows lanes"] | None, i: Int[Array, ""] | int) -> Float[Array, "rows lanes"]:
-        # which rows and weights: found once, not for every lane
+        # rows and weights are looked up once, not for every lane
         rows, weight = jax.lax.optimization_barrier(
             (lists.operands[table, i] + starts[None, :, None], lists.weight[table, i])
         )
@@ -142,7 +142,7 @@ def contract(lists: Lists, table: Int[Array, ""], sources: Sequence[Rows]) -> Fl
         return jax.lax.optimization_barrier(total)
 
     total = add(None, 0)
-    # also where there is one pass: without a loop in between, XLA would compute the sum again in all that reads it
+    # a loop even for one pass: without it XLA would compute the sum again in every operation that reads it
     passes = -(-lists.longest[table] // RULES_AT_ONCE)
     return jax.lax.fori_loop(1, passes, lambda i, total: add(total, i), total)
 
@@ -155,7 +155,7 @@ def padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Int[Array, "levels v
         room = ((0, v - rules.shape[0]), (0, m - rules.shape[1]))
         tables.append(jnp.pad(rules, (*room, (0, 0))))
         logs = rhm.log_prob_of_rules(level)
-        smallest = jnp.finfo(dtype).tiny  # a rule that is possible keeps a weight, which the guard then sees
+        smallest = jnp.finfo(dtype).tiny  # a possible rule keeps a positive weight, which the guard sees
         weights.append(jnp.pad(jnp.where(logs > -jnp.inf, jnp.maximum(jnp.exp(logs).astype(dtype), smallest), 0), room))
     return jnp.stack(tables), jnp.stack(weights)
 
@@ -171,7 +171,7 @@ def upward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
 
 @jax.named_scope("lists")
 def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
-    """A table per level of rules: for each symbol of each child, the rules that give it.
+    """A table per level of rules: for each symbol of each child, the rules that produce it.
 
     The first source begins at the parent, the others at its first child.
     """
@@ -200,7 +200,7 @@ def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
 
 
 def _up_to(count: int, rank: int) -> Int[Array, "..."]:
-    """0, 1, ... along the last axis of so many."""
+    """0, 1, ... count - 1 along the last of `rank` axes."""
     return jnp.arange(count, dtype=jnp.int32).reshape((1,) * (rank - 1) + (-1,))
 
 
@@ -210,7 +210,7 @@ def _lists(
     longest: Int[Array, " levels"],
 ) -> Lists:
     levels, rows, entries = weight.shape
-    # no operand is negative, which XLA does not know: so it does not unroll the loop over passes
+    # no operand is negative, but XLA does not know it, so it does not unroll the loop over passes
     longest = jnp.where(jnp.min(operands, (1, 2, 3)) >= 0, longest, 0)
     passes = -(-entries // RULES_AT_ONCE)
     room = (0, passes * RULES_AT_ONCE - entries)

@@ -1,6 +1,6 @@
 """Cutting the batch into pieces, the tree into segments whose subtrees are lanes, and moving numbers between layouts.
 
-A *piece* is as many data as have messages of some MiB, which a cache holds and whose memory is used again for the next.
+A *piece* is a number of data whose messages take some MiB: a cache holds them, and the next piece reuses their memory.
 
 The subtrees below the nodes of one level are trees like the data of a batch are. A `Segment` is a stretch of levels
 read in this way: one small tree, each of whose messages is a row over n * batch *lanes*, n nodes at its top. A buffer
@@ -27,11 +27,11 @@ from hierarchical import RandomHierarchyModel
 from .contraction import Messages
 
 ENOUGH_LANES = 256  # a row of this many keeps the overhead of a loop small
-FLOATS_OF_A_PIECE = 2**22  # of all messages: memory that is fresh for each call costs more than its use
+FLOATS_OF_A_PIECE = 2**22  # of all messages: allocating memory anew for each call costs more than using it
 FLOATS_OF_A_BLOCK = 2**16  # of evidence that is transposed at a time
 TILE = 128  # rows and columns that are transposed at a time
 LEAST_WORK = 2_000_000  # rules times inner nodes of all data: below this compiling and overhead decide
-MOST_ENTRIES = 2**24  # of all lists downward, each as long as it can be
+MOST_ENTRIES = 2**24  # of all downward lists, each of the greatest possible length
 
 _DTYPES = (jnp.float32, jnp.float64)
 
@@ -60,7 +60,7 @@ class Segment(eqx.Module):
         return slice(sum(self.nodes[:depth]), sum(self.nodes[: depth + 1]))
 
     def block(self, symbols: int) -> tuple[int, int]:
-        """Leaves and lanes of a block of evidence: long pieces of rows, and of what they become, within a cache."""
+        """Leaves and lanes of a block of evidence: it fits in a cache, and its rows are long also when transposed."""
         leaves = self.nodes[-1]
         while leaves * symbols > FLOATS_OF_A_BLOCK // 128 and leaves % self.branching == 0:
             leaves //= self.branching
@@ -81,7 +81,7 @@ class Segment(eqx.Module):
     def depth_first(self) -> "Walk":
         """A node, then all below its first child, then all below the next.
 
-        Places are used again: there are some for the children of each node on the way to the root.
+        Places are reused: at any step only the children of the nodes on the way to the root have one.
         """
         s, steps = self.branching, []
         waiting = [(0, 0, 1)]  # node, its place, the place of its first child
@@ -106,7 +106,7 @@ class Walk(NamedTuple):
 def suits(rhm: RandomHierarchyModel, batch: int, dtype: DTypeLike = jnp.float32) -> bool:
     """Whether the sweep serves: a full grammar, one branching number, levels of similar sizes, enough to do, floats."""
     needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.num_synonyms, strict=False))
-    if needed * batch < LEAST_WORK:  # first, for it is most often what decides
+    if needed * batch < LEAST_WORK:  # first, because it decides most often
         return False
     v, m, s = max(rhm.vocabulary), max(rhm.num_synonyms), rhm.branching[0]
     if rhm.filter_level or len(set(rhm.branching)) > 1 or (v + 1) * v * m >= 2**31 or dtype not in _DTYPES:
@@ -117,15 +117,15 @@ def suits(rhm: RandomHierarchyModel, batch: int, dtype: DTypeLike = jnp.float32)
 
 
 def data_at_once(rhm: RandomHierarchyModel) -> int:
-    """Data of a piece."""
+    """Number of data in a piece."""
     return max(1, FLOATS_OF_A_PIECE // (max(rhm.vocabulary) * sum(rhm.num_nodes)))
 
 
 def in_pieces(function: Callable, size: int, rows: PyTree[Array], key: Key[Array, ""] | None = None) -> Any:
     """`function(key, rows)` of at most `size` rows at a time, each time with a key of its own: an entry per row.
 
-    All pieces are of one length: where that does not divide the rows, the last piece begins before the end of the one
-    before it, and its results stay.
+    All pieces have the same length. Where it does not divide the rows, the last piece overlaps the piece before it and
+    overwrites its results.
     """
     batch = len(jax.tree.leaves(rows)[0])
     count = -(-batch // size)
@@ -133,19 +133,19 @@ def in_pieces(function: Callable, size: int, rows: PyTree[Array], key: Key[Array
         return function(key, rows)
     size = -(-batch // count)
 
-    @jax.jit  # so that it is traced once, for its shapes and for the loop
+    @jax.jit  # traced once, for both the shapes and the loop
     def piece(i):
         first = jnp.minimum(i * size, batch - size)
         own = None if key is None else jax.random.fold_in(key, i)
         return first, function(own, jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), rows))
 
-    def step(i, found):
+    def step(i, results):
         first, new = piece(i)
-        return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0), found, new)
+        return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0), results, new)
 
     shapes = jax.eval_shape(piece, jnp.int32(0))[1]
-    found = jax.tree.map(lambda x: jnp.zeros((batch, *x.shape[1:]), x.dtype), shapes)
-    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(count), step, found)
+    results = jax.tree.map(lambda x: jnp.zeros((batch, *x.shape[1:]), x.dtype), shapes)
+    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(count), step, results)
 
 
 def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
@@ -168,11 +168,11 @@ def transposed(table: Float[Array, "_nodes symbols lanes"], place: slice) -> Flo
     along, across = -(-count // high), -(-columns // wide)
     matrix = table.reshape(-1, columns)
 
-    def step(i, found):
+    def step(i, turned):
         row = jnp.minimum(high * (i // across), count - high)
         column = jnp.minimum(wide * (i % across), columns - wide)
         tile = jax.lax.dynamic_slice(matrix, (first + row, column), (high, wide))
-        return jax.lax.dynamic_update_slice(found, transposed_tile(tile), (column, row))
+        return jax.lax.dynamic_update_slice(turned, transposed_tile(tile), (column, row))
 
     return jax.lax.fori_loop(0, along * across, step, jnp.zeros((columns, count), matrix.dtype))
 
@@ -180,7 +180,7 @@ def transposed(table: Float[Array, "_nodes symbols lanes"], place: slice) -> Flo
 def transposed_tile(tile: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
     """The transposed tile in memory, by way of groups of eight rows: twice as fast as at once.
 
-    Without the constraints XLA would fuse it into what reads it, 7 times as slow.
+    Without the constraints XLA would fuse it into the operation that reads it, which is 7 times as slow.
     """
     rows, columns = tile.shape
     width = math.gcd(rows, 8)
@@ -232,10 +232,11 @@ def put(tree, new, node, lane: Int[Array, ""] | int = 0):
 
 
 def keep(messages: Messages, new: Messages, node) -> Messages:
-    """`put`, where the new messages are made of the old.
+    """`put`, for new messages that are made of the old.
 
-    The error is made of `least`, which may only be overwritten afterwards. No value says so, and XLA would copy all of
-    it at every node; but no error is negative, so the condition below is never met, and is known only then.
+    The new error is made of the old `least`, which may only be overwritten afterwards. XLA does not know the order and
+    would copy all of `least` at every node. So `least` is made to wait for the error: the condition below is never met,
+    as no error is negative, but XLA cannot know that before the error is there.
     """
     error = put(messages.error, new.error, node)
     least = jnp.where(error[:1] < 0, 0, new.least)

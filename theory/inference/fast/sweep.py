@@ -1,6 +1,6 @@
 r"""The fast formulation of inference: linear in the messages, a node at a time for many lanes, and guarded.
 
-Messages are sums over rules of products of rows, `contraction` (1) and (2). Here is the order in which they are made.
+Messages are sums over rules of products of rows, `contraction` (1) and (2). This file sets their order.
 
 **Layout.** The tree is cut into `segments`: small trees, the lanes of whose messages are many subtrees at once. Lanes
 are innermost, and a rule is one multiply-add of long contiguous rows. The loop over local nodes has one body, so
@@ -50,7 +50,7 @@ CompensatedSum = tuple[Float[Array, " lanes"], Float[Array, " lanes"]]  # the su
 
 
 class Upward(eqx.Module):
-    """What the upward pass finds."""
+    """The result of the upward pass."""
 
     messages: list[Messages]
     """All local nodes of each segment, root first; top segment first."""
@@ -124,7 +124,7 @@ def _draw(
         for j in range(s):
             child = messages.table[s * node + 1 + j]
             weights *= child.at[candidates[..., j].T, lane[None]].get(mode="promise_in_bounds")
-        chosen = jnp.minimum(_choose(uniform[node], weights), len(weights) - 1)  # beyond: if all weights are 0
+        chosen = jnp.minimum(_choose(uniform[node], weights), len(weights) - 1)  # too large if all weights are 0
         return put(symbols, candidates[lane, chosen].T, s * node + 1)
 
     start = jnp.zeros((sum(cut.nodes), cut.lanes), jnp.int32).at[0].set(roots)
@@ -144,36 +144,36 @@ def _every_level(rhm: RandomHierarchyModel, evidence: Evidence, *, cavity: bool)
     cuts = segments(rhm, len(evidence))
     up = _upward(rhm, evidence, cuts)
     tables, reliable = _downward(rhm, up, cuts, cavity=cavity)
-    found = []
+    levels = []
     for cut, table in zip(cuts, tables, strict=True):
         last = cut.bottom + (cut.bottom == rhm.depth)
         for level in range(cut.top, last):
             rows = transposed(table, cut.place(level))
-            found.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
-    return tuple(found), _of_all(reliable, evidence)
+            levels.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
+    return tuple(levels), _of_all(reliable, evidence)
 
 
 def _upward(rhm: RandomHierarchyModel, evidence: Evidence, cuts: list[Segment]) -> Upward:
     """Equation (1) for the whole tree."""
-    lists, found = upward_lists(rhm, evidence.dtype), []
+    lists, climbed = upward_lists(rhm, evidence.dtype), []
     log_sizes = jnp.zeros(len(evidence), evidence.dtype)
     for cut in reversed(cuts):
-        if found:
-            leaves = enter(at(found[0], 0), cut)
+        if climbed:
+            leaves = enter(at(climbed[0], 0), cut)
             messages = jax.tree.map(lambda x, cut=cut: with_room(x, len(cut.level_of_inner_nodes), 0), leaves)
             sizes = _nothing(cut.lanes, log_sizes.dtype)
         else:
             messages, sizes = _leaves(evidence, max(rhm.vocabulary), cut)
         messages, (total, _) = _climb(messages, sizes, lists, cut)
-        found.insert(0, messages)
+        climbed.insert(0, messages)
         log_sizes += jnp.sum(total.reshape(cut.batch, cut.roots), 1)
-    root = found[0].table[0, : rhm.num_classes]
-    return Upward(found, log_sizes + jnp.log(jnp.sum(root, 0)) - math.log(rhm.num_classes))
+    root = climbed[0].table[0, : rhm.num_classes]
+    return Upward(climbed, log_sizes + jnp.log(jnp.sum(root, 0)) - math.log(rhm.num_classes))
 
 
 @jax.named_scope("leaves")
 def _leaves(evidence: Evidence, symbols: int, cut: Segment) -> tuple[Messages, CompensatedSum]:
-    """Messages of all local nodes, of which the leaves are filled in; and the sum of ln of what they were scaled by."""
+    """Messages of all local nodes, only the leaves filled in, and the sum of the logarithms of the leaves' scales."""
     k, v, dtype = cut.nodes[-1], evidence.shape[-1], evidence.dtype
     inner = len(cut.level_of_inner_nodes)
     leaves, lanes = cut.block(v)
@@ -185,7 +185,7 @@ def _leaves(evidence: Evidence, symbols: int, cut: Segment) -> tuple[Messages, C
         messages, scales = state
         leaf, lane = leaves * (i // per_row), jnp.minimum(lanes * (i % per_row), cut.lanes - lanes)
         logs = read(leaf, lane)
-        # at a symbol that no rule uses, NaN would reach no message; and a maximum may pass over it
+        # NaN is caught here: at a symbol that no rule uses it reaches no message, and a maximum may ignore it
         error = jnp.max(jnp.where(logs < jnp.inf, jnp.zeros_like(logs), jnp.inf), 1)
         largest = jnp.max(logs, 1)
         largest = jnp.where(largest > -jnp.inf, largest, 0)
@@ -209,13 +209,13 @@ def _climb(
     s, level = cut.branching, cut.level_of_inner_nodes
 
     def step(i, state):
-        found, log_sizes = state
+        messages, log_sizes = state
         node = len(level) - 1 - i
         first = s * node + 1
-        below = [part((found.error, found.least), first + j, 1) for j in range(s)]
+        below = [part((messages.error, messages.least), first + j, 1) for j in range(s)]
         made_of = reduce(jnp.add, [error for error, _ in below]), reduce(jnp.multiply, [least for _, least in below])
-        parent, size, _ = new_messages(lists, level[node], [(found.table, first)] * s, *made_of)
-        return keep(found, parent, node), _added(log_sizes, jnp.log(size[0]))
+        parent, size, _ = new_messages(lists, level[node], [(messages.table, first)] * s, *made_of)
+        return keep(messages, parent, node), _added(log_sizes, jnp.log(size[0]))
 
     return jax.lax.fori_loop(0, len(level), step, (messages, log_sizes))
 
@@ -225,7 +225,7 @@ def _nothing(lanes: int, dtype) -> CompensatedSum:
 
 
 def _added(before: CompensatedSum, term: Float[Array, " lanes"]) -> CompensatedSum:
-    """One more term (Kahan): a million are summed as precisely as one."""
+    """One more term of a compensated sum (Kahan): a million terms cost no more precision than one term."""
     total, rest = before
     term = term - rest
     return total + term, ((total + term) - total) - term
@@ -248,8 +248,8 @@ def _downward(
     tables, reliable = [], jnp.all(evidence.error < allowed(evidence))
     for cut, messages in zip(cuts, up.messages, strict=True):
         is_last = cut.bottom == rhm.depth
-        found, outside, fine = _descend(root, messages, lists, cut, keep_leaves=not is_last, cavity=cavity)
-        tables.append(found)
+        table, outside, fine = _descend(root, messages, lists, cut, keep_leaves=not is_last, cavity=cavity)
+        tables.append(table)
         reliable &= fine
         root = leave(outside)
     return tables, reliable
@@ -259,10 +259,10 @@ def _downward(
 def _descend(
     root: Messages, inside: Messages, lists: Lists, cut: Segment, *, keep_leaves: bool, cavity: bool
 ) -> tuple[Float[Array, "nodes symbols lanes"], Messages, Bool[Array, ""]]:
-    """Posteriors of all nodes of a segment, which take the place of their messages; cavities; and the guard's word.
+    """Posteriors of all nodes of a segment, which overwrite their messages; cavities; whether the guard accepts them.
 
-    Cavities of leaves are kept only if another segment follows. Else depth first, and cavities are kept while they are
-    needed: a few nodes for each level, which a cache holds.
+    Cavities of leaves are kept only if another segment follows. Otherwise the order is depth first, and cavities
+    are kept only while they are needed: a few nodes for each level, which a cache holds.
     """
     s, level = cut.branching, cut.level_of_inner_nodes
     walk = cut.breadth_first if keep_leaves else cut.depth_first
@@ -276,8 +276,8 @@ def _descend(
         inherited = sum(siblings[0], start=cavities.error[place][None])
         smallest = math.prod(siblings[1], start=cavities.least[place][None])
         sources = [(cavities.table, place), *[(tables, first)] * (s - 1)]
-        found = jnp.ones((), error.dtype) if cavity else part(tables, first, s)
-        outside, _, overlap = new_messages(lists, level[node], sources, inherited, smallest, found)
+        upward = jnp.ones((), error.dtype) if cavity else part(tables, first, s)
+        outside, _, overlap = new_messages(lists, level[node], sources, inherited, smallest, upward)
         tables, fine = _posterior(tables, first, outside, error, overlap, cavity)
         return tables, keep(cavities, outside, below), reliable & fine
 
@@ -311,4 +311,4 @@ def _of_all(reliable: Bool[Array, ""], data: Evidence) -> Reliable:
 
 def _all_reliable(up: Upward) -> Bool[Array, ""]:
     """Whether no message can be wrong by more than `TOLERANCE`, relative to its largest entry."""
-    return reduce(jnp.logical_and, [jnp.all(found.error < allowed(found)) for found in up.messages])
+    return reduce(jnp.logical_and, [jnp.all(messages.error < allowed(messages)) for messages in up.messages])
