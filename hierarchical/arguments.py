@@ -80,6 +80,12 @@ def mark_symbols(x: Any, largest: int) -> Int[Array, "*shape"]:
     return jnp.where(inside, x.astype(jnp.int32), NO_SYMBOL)
 
 
+def at_least_float32(x: Any) -> Float[Array, "*shape"]:
+    """Numbers as floats in which times and noise can be computed: `as_numbers`, float16 and bfloat16 as float32."""
+    numbers = as_numbers(x)
+    return numbers if jnp.finfo(numbers.dtype).bits >= 32 else numbers.astype(jnp.float32)
+
+
 def as_numbers(x: Any, dtype: Any = None) -> Float[Array, "*shape"]:
     """Numbers as an array of floats: of `dtype` if given, else of their own dtype if it is a float's, else of JAX's.
 

@@ -67,14 +67,27 @@ class AbstractNoisedLaw(AbstractLaw):
 def sample_each(draw: Callable[[Key[Array, ""]], Sample], key: AnyKey, shape: Shape) -> Sample:
     """Independent calls of `draw`, which draws one datum, as an array of draws of the given shape.
 
+    Args:
+      draw: compiled once if it is a method of a law, whose arrays are then arguments; else at every call.
+
     Raises:
       ValueError: if a length of `shape` is not positive.
     """
     key, shape = as_key(key), check_shape(shape)
     if shape == ():
-        return draw(key)
-    rows = jax.vmap(draw)(jax.random.split(key, math.prod(shape)))
+        return _drawn(draw, key)
+    rows = _drawn_rows(draw, jax.random.split(key, math.prod(shape)))
     return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), rows)
+
+
+@eqx.filter_jit
+def _drawn(draw: Callable[[Key[Array, ""]], Sample], key: Key[Array, ""]) -> Sample:
+    return draw(key)
+
+
+@eqx.filter_jit
+def _drawn_rows(draw: Callable[[Key[Array, ""]], Sample], keys: Key[Array, " rows"]) -> Sample:
+    return jax.vmap(draw)(keys)
 
 
 def check_shape(shape: Shape | int) -> Shape:

@@ -78,7 +78,6 @@ def _explained(name: str, *options: str) -> int:
     from phasetree.command.failures import explain
     from phasetree.command.options import first_options, read_options
     from phasetree.command.settings import settings_of_a_run
-    from phasetree.runner.choose import find_experiment
 
     config, debug = None, False
     try:
@@ -90,6 +89,8 @@ def _explained(name: str, *options: str) -> int:
 
                 show(*sample(options))
                 return 0
+            from phasetree.runner.choose import find_experiment  # here, for it imports matplotlib
+
             search_current_folder()
             experiment = find_experiment(name)
             chosen = read_options(f"phasetree {name}", experiment[1].PRESETS, first.preset, options)

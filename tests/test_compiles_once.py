@@ -18,7 +18,7 @@ from diffusion import (
     generate,
 )
 from diffusion.measure import TreeGeometry, change_sums, level_retention, log_density
-from hierarchical import GaussianMixture, RandomHierarchyModel, sample_strings
+from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, sample_strings
 from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser, MixtureDenoiser
 
@@ -61,6 +61,13 @@ CALLS = {
     "reverse": lambda n: forward_backward(
         jax.random.key(n), MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10, sampler=ReverseSDE(4)
     ),
+    "reverse by itself": lambda n: ReverseSDE(4)(
+        jax.random.key(n), MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10
+    ),
+    "ancestral by itself": lambda n: Ancestral(4)(jax.random.key(n), REPLACED, (DATA + n) % 3, n / 10),
+    "random order by itself": lambda n: RandomOrder()(jax.random.key(n), NETWORK, (DATA + n) % 3, n / 10),
+    "markov chain": lambda n: MarkovChain(np.ones(3) / 3, np.ones((3, 3, 3)) / 3).sample(jax.random.key(n), (5,)),
+    "markov chain, one": lambda n: MarkovChain(np.ones(3) / 3, np.ones((3, 3, 3)) / 3).sample(jax.random.key(n)),
     "generate": lambda n: generate(jax.random.key(n), NETWORK, 3),
     "log_density": lambda n: log_density(MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10),
     "change_sums": lambda n: change_sums(

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from hierarchical.arguments import as_numbers
+from hierarchical.arguments import at_least_float32
 
 from .process import AbstractChannel, AbstractTokenProcess, Datum, Time, check_num_symbols, draw_symbols
 
@@ -86,7 +86,7 @@ class GaussianProcess(AbstractTokenProcess, AbstractGaussianProcess):
         check_num_symbols(self.num_symbols)
 
     def noised(self, x_t):
-        x_t = as_numbers(x_t)
+        x_t = at_least_float32(x_t)
         if x_t.shape[-1:] != (self.num_symbols,):
             raise ValueError(f"x_t has shape {x_t.shape}: its last axis is the symbols, {self.num_symbols} of them")
         return x_t
@@ -127,10 +127,10 @@ class VectorProcess(AbstractGaussianProcess):
     path: AbstractPath = VariancePreserving()
 
     def clean(self, x0):
-        return as_numbers(x0)
+        return at_least_float32(x0)
 
     def noised(self, x_t):
-        return as_numbers(x_t)
+        return at_least_float32(x_t)
 
     def noised_shape(self, shape):
         return shape
@@ -170,5 +170,5 @@ def _bridge(
     ratio = path.alpha(t) / path.alpha(s)
     variance_t, variance_s = path.sigma(t) ** 2, path.sigma(s) ** 2
     added = variance_t - ratio**2 * variance_s
-    mean = (ratio * variance_s * x_t + path.alpha(s) * added * x0) / variance_t
+    mean = (ratio * variance_s * x_t + path.alpha(s) * added * x0.astype(x_t.dtype)) / variance_t
     return mean + jnp.sqrt(variance_s * added / variance_t) * jax.random.normal(key, x_t.shape, x_t.dtype)

@@ -24,8 +24,8 @@ has an error of second order in t - s for the string.
 | VectorProcess   | arrays  | Ornstein-Uhlenbeck time     | alpha x_0 + sigma z              | [0, 40]    |
 
 Noise grows with t. Data may have batch axes before their own; t is one number, or an array whose axes are the first of
-those. Strings are int32 once noised, whatever integers they were. A time or symbol out of range raises ValueError where
-it is known; inside `jax.jit` it makes what follows from it `NO_SYMBOL` or NaN.
+those. Strings are int32 once noised, whatever integers they were; arrays are float32 or float64. A time or symbol out
+of range raises ValueError where it is known; inside `jax.jit` it makes what follows from it `NO_SYMBOL` or NaN.
 """
 
 import abc
@@ -38,7 +38,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key, Shaped
 
-from hierarchical.arguments import NO_SYMBOL, AnyKey, Given, as_key, as_numbers, as_symbols
+from hierarchical.arguments import NO_SYMBOL, AnyKey, Given, as_key, as_numbers, as_symbols, at_least_float32
 
 Time = Float[Array, "..."]
 Datum = Shaped[Array, "..."]
@@ -76,13 +76,15 @@ class AbstractProcess(eqx.Module):
         return self.draw_noised(as_key(key), x0, per_datum(self.time(t, x0), x0))
 
     def time(self, t: Given, beside: Datum | None = None) -> Time:
-        """Times as floats: of the dtype of `beside` if those are floats, else of their own. NaN out of range.
+        """Times as floats: of the dtype of `beside` if those are floats, else of their own; NaN out of range.
+
+        Never narrower than float32: in bfloat16 the times of neighbouring steps of a sampler are equal.
 
         Raises:
           ValueError: if a time is known and outside [0, last_time].
         """
         dtype = beside.dtype if beside is not None and jnp.issubdtype(beside.dtype, jnp.floating) else None
-        t = as_numbers(t, dtype)
+        t = at_least_float32(as_numbers(t, dtype))
         if isinstance(t, Tracer):
             return jnp.where((t >= 0) & (t <= self.last_time), t, jnp.nan)
         host = np.asarray(t)

@@ -43,7 +43,7 @@ class Masking(AbstractTokenProcess, AbstractChannel):
         return jnp.where((x_t == self.num_symbols) & show, x0, x_t)
 
     def decode(self, x_s):
-        return x_s
+        return jnp.where(x_s == self.num_symbols, NO_SYMBOL, x_s)  # nothing is masked at s = 0
 
 
 class UniformNoise(AbstractTokenProcess, AbstractChannel):

@@ -50,7 +50,7 @@ class AdaptiveFlow(AbstractSampler):
         last = jnp.minimum(t, self.min_time)
         scaled = x_t / beside(path_scale(denoiser, t), x_t)
         (x, _) = flown(denoiser, (scaled, jnp.zeros_like(t)), t, last, self.tolerance, None)
-        return denoiser.denoise_batch(beside(path_scale(denoiser, last), x) * x, last)
+        return denoiser.denoise_batch(beside(path_scale(denoiser, last), x) * x, last).astype(x.dtype)
 
 
 def path_scale(denoiser: AbstractDenoiser, t: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -83,7 +83,8 @@ def flown(
 
             def drift(x):
                 scaled = path_scale(denoiser, t) * x
-                return alpha * (denoiser.denoise_batch(scaled[None], t[None])[0] - alpha * x)
+                mean = denoiser.denoise_batch(scaled[None], t[None])[0].astype(x.dtype)
+                return alpha * (mean - alpha * x)
 
             if not traced:
                 return drift(x), jnp.zeros_like(_total)

@@ -58,6 +58,10 @@ class AbstractReverse(AbstractSampler):
             name = type(denoiser.process).__name__
             raise ValueError(f"reverse equations are of arrays; {name} is of strings: use Ancestral")
         path, k = denoiser.process.path, 1 + self.eta**2
+
+        def mean(x, t):
+            return denoiser.denoise_batch(x, t).astype(x.dtype)
+
         first, last = log_ratio(t), log_ratio(jnp.minimum(t, self.min_time))
         h = (last - first) / self.num_steps
         whole, late = -jnp.expm1(-k * h), _late_weight(k * h)
@@ -69,16 +73,16 @@ class AbstractReverse(AbstractSampler):
             if self.eta:
                 spread = path.sigma(then) * jnp.sqrt(-jnp.expm1(-2 * self.eta**2 * h))
                 kept += beside(spread, x) * jax.random.normal(key, x.shape, x.dtype)
-            start, gain = denoiser.denoise_batch(x, now), path.alpha(then)
+            start, gain = mean(x, now), path.alpha(then)
             trial = kept + beside(gain * whole, x) * start
             if self.order == 1:
                 return trial, None
-            end = denoiser.denoise_batch(trial, then)
+            end = mean(trial, then)
             return kept + beside(gain * (whole - late), x) * start + beside(gain * late, x) * end, None
 
         numbers = jnp.arange(self.num_steps, dtype=t.dtype)
         x, _ = jax.lax.scan(step, x_t, (jax.random.split(key, self.num_steps), numbers))
-        return denoiser.denoise_batch(x, jnp.minimum(t, self.min_time))
+        return mean(x, jnp.minimum(t, self.min_time))
 
 
 class ReverseSDE(AbstractReverse):

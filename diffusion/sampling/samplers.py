@@ -43,15 +43,21 @@ class AbstractSampler(eqx.Module):
             out of range.
         """
         rows, times, batch = denoiser.rows(x_t, t)
-        clean = self.undo_batch(as_key(key), denoiser, rows, times)
-        process = denoiser.process
-        if isinstance(process, AbstractChannel):
-            clean = jnp.where(per_datum(times, clean) == 0, process.decode(rows), clean)
-        return clean.reshape(*batch, *denoiser.shape)
+        return _undone(as_key(key), self, denoiser, rows, times).reshape(*batch, *denoiser.shape)
 
     @abc.abstractmethod
     def undo_batch(self, key: Key[Array, ""], denoiser: AbstractDenoiser, x_t: BatchCorrupted, t: Times) -> BatchData:
         """One clean datum for each row of checked data, from times of their own."""
+
+
+@eqx.filter_jit
+def _undone(key: Key[Array, ""], sampler: AbstractSampler, denoiser: AbstractDenoiser, x_t, t) -> BatchData:
+    """`undo_batch`, and what was not noised as it is."""
+    clean, process = sampler.undo_batch(key, denoiser, x_t, t), denoiser.process
+    if not isinstance(process, AbstractChannel):
+        return clean
+    as_it_is = process.decode(x_t).astype(clean.dtype)
+    return jnp.where(per_datum(t, clean) == 0, as_it_is, clean)
 
 
 class OneShot(AbstractSampler):

@@ -87,16 +87,15 @@ def draw_times(key: Key[Array, ""], size: int, schedule: AbstractSchedule) -> Fl
 
 
 def _checked(source: AbstractSource, denoiser: AbstractNetworkDenoiser, batch_size: int) -> AbstractSource:
-    """The source, if its data are what the denoiser takes; a finite set is looked at whole.
+    """The source, if its data are what the denoiser takes; a finite set is looked at whole, of another one batch.
 
     Raises:
       ValueError: if a datum has another shape, or a symbol is outside the alphabet.
     """
-    if isinstance(source, Finite):
-        denoiser.process.clean(source.data)
     batch = jax.eval_shape(lambda: source.batch(jax.random.key(0), batch_size))
     if batch.shape[1:] != denoiser.shape:
         raise ValueError(f"data have shape {batch.shape[1:]}, the network takes {denoiser.shape}: make them agree")
+    denoiser.process.clean(source.data if isinstance(source, Finite) else source.batch(jax.random.key(0), batch_size))
     return source
 
 

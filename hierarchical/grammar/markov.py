@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from ..arguments import AnyKey, Given, as_numbers, as_symbols
 from ..law import AbstractLaw, Sample, Shape, sample_each
@@ -43,9 +43,9 @@ class MarkovChain(AbstractLaw):
 
     def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
         """Strings; nothing is behind them, so `latent` is None."""
-        return sample_each(lambda key: Sample(self._sample_string(key), None), key, shape)
+        return sample_each(self._draw, key, shape)
 
-    def _sample_string(self, key: Key[Array, ""]) -> Int[Array, " sites"]:
+    def _draw(self, key: Key[Array, ""]) -> Sample:
         noise = jax.random.gumbel(key, (self.num_sites, self.num_symbols), self.initial.dtype)
         first = jnp.argmax(jnp.log(self.initial) + noise[0]).astype(jnp.int32)
 
@@ -55,7 +55,7 @@ class MarkovChain(AbstractLaw):
             return symbol, symbol
 
         _, rest = jax.lax.scan(step, first, (self.transitions, noise[1:]))
-        return jnp.concatenate([first[None], rest])
+        return Sample(jnp.concatenate([first[None], rest]), None)
 
     def log_prob(self, x: Given) -> Float[Array, "*batch"]:
         """ln p(x), nats; `-inf` if impossible, inside `jax.jit` also where a symbol is outside the alphabet.

@@ -1,1 +1,1 @@
-"""Experiments: one module each, with a frozen config, `PRESETS`, `run`, `plot` and `report`."""
+"""Experiments: a folder each, whose module has the parts that `phasetree.experiment` describes."""

@@ -1,6 +1,7 @@
 """What every experiment asks of its options, among it that their sizes fit into memory: before any array exists."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,17 @@ def check_grid(name: str, values: tuple[float, ...], lowest: float = -math.inf) 
     if not fine or min(steps) <= 0 or max(steps) - min(steps) > 1e-3 * max(steps) or min(values) <= lowest:
         above = "" if lowest == -math.inf else f", above {lowest:g}"
         raise ValueError(f"{name} = {values}: give at least 3 finite numbers{above}, increasing and evenly spaced")
+    check_different(name, values)
+
+
+def check_different(name: str, values: Sequence[float]) -> None:
+    """Numbers that differ in six digits, by which stages and findings are named.
+
+    Raises:
+      ValueError: naming the option and its values.
+    """
+    if len({f"{value:g}" for value in values}) < len(values):
+        raise ValueError(f"{name} = {values}: give numbers that differ in six digits")
 
 
 def check_positive(config: Any, *names: str) -> None:
@@ -65,8 +77,8 @@ def check_memory(numbers: float, what: str, lower: str) -> None:
 def check_grammar(config: Any) -> None:
     """Check that the grammar of a config, and its `num_data` strings, fit into memory.
 
-    Held at a time are all strings of s^L symbols, the messages about one of them (v numbers at every leaf), and for
-    drawing rules a permutation of all v^s tuples; a rule table has v m s numbers for each of L levels.
+    Held at a time are all strings of s^L symbols, the messages about one of them (v numbers at every leaf), and rule
+    tables of v m s numbers for each of L levels.
 
     Raises:
       ValueError: naming the options and what they ask for.
@@ -74,8 +86,8 @@ def check_grammar(config: Any) -> None:
     v, m, s, depth = config.num_symbols, config.num_synonyms, config.branching, config.depth
     if min(v, m, s, depth) < 1:
         return  # refused as no grammar
-    check_memory(_power(v, s), f"num_symbols = {v}, branching = {s}: all v^s tuples", "num_symbols or branching")
-    check_memory(float(v) * m * s * depth, f"depth = {depth}: rules of all levels", "depth")
+    rules = float(v) * m * (s * depth + 4)  # and up to 4 v m tuples to draw them from
+    check_memory(rules, f"num_symbols = {v}, depth = {depth}: the rules of all levels", "num_symbols or depth")
     leaves = _power(s, depth)
     check_memory(leaves * v, f"depth = {depth}, branching = {s}: the beliefs of one string", "depth or branching")
     held = f"num_data = {config.num_data}, depth = {depth}, branching = {s}: the strings"

@@ -37,8 +37,8 @@ class RunFolder:
             held.enter_context(locked(self.path, ELSEWHERE))
             if not self.has("config.json") and {entry.name for entry in self.path.iterdir()} - OURS:
                 raise FolderError(f"{self.path} is not empty and holds no run of this program: {ELSEWHERE}")
-            for part in self.path.glob("**/.*.part"):
-                shutil.rmtree(part) if part.is_dir() else part.unlink()
+            for part in list(self.path.glob("**/.*.part")):  # files, and folders of checkpoints
+                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
             self._held = held.pop_all()
         self.identity = json.dumps(identity, indent=1) + "\n"
         """As JSON, the content of `config.json`."""

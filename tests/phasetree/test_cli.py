@@ -19,7 +19,7 @@ from phasetree.command.experiments import summaries
 from phasetree.command.interrupt import MESSAGE
 from phasetree.command.terminal import printable
 from phasetree.experiments import checks
-from phasetree.runner.choose import experiment_names
+from phasetree.runner.choose import configure, experiment_names, find_experiment
 from tests.phasetree import own_experiment as own
 
 OWN = own.__name__
@@ -84,7 +84,7 @@ def test_home_is_expanded(monkeypatch, tmp_path):
         (["transition", "--learning-rate", "-1"], "phasetree transition: learning_rate = -1.0: must be positive"),
         (["transition", "--depth", "60"], "depth = 60, branching = 2: the beliefs of one string need 3.69e+10 GB"),
         (["transition", "--depth", str(10**9)], "lower depth"),
-        (["transition", "-v", str(10**9)], "all v^s tuples need 4e+09 GB"),
+        (["transition", "-v", str(10**9)], "num_symbols = 1000000000, depth = 4: the rules of all levels need 144 GB"),
         (["transition", "--rules", "nowhere.json"], "no file 'nowhere.json': give a .json or .npz file of rule tables"),
         (["susceptibility", "--rules", __file__], "is neither .json nor .npz: rename it"),
     ],
@@ -234,3 +234,23 @@ def test_sizes_are_compared_with_the_memory_of_the_process():
         checks.check_memory(float(available_memory()), "a = 3: numbers", "a")
     with pytest.raises(ValueError, match="need more memory than any machine has"):
         checks.check_memory(math.inf, "numbers", "a")
+
+
+def test_any_backend_of_figures_shows_help():
+    program = f"from phasetree.cli import main; raise SystemExit(main(['{OWN}', '--help']))"
+    done = child(program, MPLBACKEND="no-such-backend")
+    assert done.returncode == 0 and "--preset" in done.stdout and not done.stderr
+
+
+def test_rules_of_many_children_need_no_table_of_tuples():
+    checks.check_grammar(configured("transition", num_symbols=8, num_synonyms=2, branching=12, depth=1))
+
+
+@pytest.mark.parametrize(("name", "option"), [("text-demo", "noise_levels"), ("collapse", "times")])
+def test_levels_that_have_one_name_are_refused(name, option):
+    with pytest.raises(ValueError, match=f"{option} = .*differ in six digits"):
+        configured(name, **{option: (0.9999999, 1.0, 1.0000001)})
+
+
+def configured(name, **options):
+    return configure(find_experiment(name)[1], "default", options)

@@ -142,10 +142,12 @@ def test_two_runs_in_one_folder_at_once_are_refused(tmp_path):
 
 
 def test_what_a_killed_process_left_is_taken_over(tmp_path):
-    """Its lock and its hidden files; it is killed by itself, while it holds the folder."""
+    """Its lock, its hidden files and a hidden folder of a checkpoint; it kills itself while it holds the folder."""
     child = (
         "import os, signal, sys; from phasetree.runner.folder import RunFolder; folder = RunFolder(sys.argv[1], {});"
         "(folder.path / 'stages').mkdir(); (folder.path / 'stages' / '.a.nc.part').write_bytes(b'half');"
+        "part = folder.path / 'checkpoints' / 'train' / '.110.part'; part.mkdir(parents=True);"
+        "(part / '.inner.part').mkdir(); (part / 'a').write_bytes(b'half');"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", child, tmp_path / "run"])
@@ -230,11 +232,31 @@ def test_files_count_by_their_content(tmp_path):
         ({"num_dat": 3}, r"no option 'num_dat': did you mean num_data\?"),
         ({"preset": "huge"}, "preset = 'huge': choose one of default, many"),
         ({"num_data": 1}, "num_data = 1: must be at least 2"),
+        ({"num_data": 3.5}, r"num_data = 3\.5: give a whole number"),
+        ({"num_data": "3"}, "num_data = '3': give a whole number"),
+        ({"num_data": True}, "num_data = True: give a whole number"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         phasetree.run(own, out=False, **options)
+
+
+def test_options_are_of_their_declared_types():
+    _, transition = find_experiment("transition")
+    given = {"seed": np.int64(3), "depths": [2, np.int8(4)], "learning_rate": 1, "no_train": np.bool_(True)}
+    config = configure(transition, "quick", given)
+    assert (config.seed, config.depths, config.train.learning_rate, config.no_train) == (3, (2, 4), 1.0, True)
+    assert all(type(value) is int for value in (config.seed, *config.depths))
+    for option, message in {
+        "process": "choose one of masking, uniform, gaussian, epsilon",
+        "rules": "give a path",
+        "no_train": "give True or False",
+        "learning_rate": "give a number",
+        "depths": "give a tuple",
+    }.items():
+        with pytest.raises(ValueError, match=f"{option} = 3j: {message}"):
+            configure(transition, "quick", {option: 3j})
 
 
 def test_options_of_the_training_are_set_by_their_own_names():

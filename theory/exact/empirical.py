@@ -71,7 +71,7 @@ class EmpiricalTokenDenoiser(AbstractEmpiricalDenoiser, AbstractTokenDenoiser):
         """A site at a time, so that no (batch, n, sites) array is formed."""
         evidence = self.process.site_evidence(x_t, per_datum(t, x_t))  # (batch, sites, v)
         total, _ = jax.lax.scan(
-            lambda total, site: (total + site[0][:, site[1]], None),
+            lambda total, site: (total + jnp.where(site[1] >= 0, site[0][:, site[1]], -jnp.inf), None),
             jnp.zeros((len(x_t), len(self.data)), evidence.dtype),
             (evidence.transpose(1, 0, 2), self.data.T),
         )
@@ -86,7 +86,7 @@ class EmpiricalVectorDenoiser(AbstractEmpiricalDenoiser, AbstractVectorDenoiser)
 
     @eqx.filter_jit
     def denoise_batch(self, x_t, t):
-        return self._mean(x_t.reshape(len(x_t), -1), t).reshape(x_t.shape)
+        return self._mean(*self._wide(x_t), t).reshape(x_t.shape)
 
     @eqx.filter_jit
     def draw_batch(self, key, x_t, t):
@@ -95,8 +95,13 @@ class EmpiricalVectorDenoiser(AbstractEmpiricalDenoiser, AbstractVectorDenoiser)
 
     @eqx.filter_jit
     def log_weights_batch(self, x_t, t):
-        points = self.data.reshape(len(self.data), -1)
-        return jax.nn.log_softmax(self._exponents(x_t.reshape(len(x_t), -1), t, points))
+        x_t, points = self._wide(x_t)
+        return jax.nn.log_softmax(self._exponents(x_t, t, points))
+
+    def _wide(self, x_t: Float[Array, "batch *datum"]) -> tuple[Float[Array, "batch d"], Float[Array, "n d"]]:
+        """Rows and points as vectors, in the wider of their dtypes."""
+        dtype = max(x_t.dtype, self.data.dtype, key=lambda dtype: jnp.finfo(dtype).bits)
+        return x_t.reshape(len(x_t), -1).astype(dtype), self.data.reshape(len(self.data), -1).astype(dtype)
 
     def _exponents(
         self, x_t: Float[Array, "batch d"], t: Float[Array, " batch"], points: Float[Array, "points d"]
@@ -106,9 +111,11 @@ class EmpiricalVectorDenoiser(AbstractEmpiricalDenoiser, AbstractVectorDenoiser)
         near = jnp.matmul((alpha / sigma**2)[:, None] * x_t, points.T, precision="highest")
         return near - (alpha / sigma)[:, None] ** 2 * (jnp.sum(points**2, 1) / 2)[None]
 
-    def _mean(self, x_t: Float[Array, "batch d"], t: Float[Array, " batch"]) -> Float[Array, "batch d"]:
+    def _mean(
+        self, x_t: Float[Array, "batch d"], points: Float[Array, "n d"], t: Float[Array, " batch"]
+    ) -> Float[Array, "batch d"]:
         """sum_k w_k x^k."""
-        points, size = self.data.reshape(len(self.data), -1), min(BLOCK, len(self.data))
+        size = min(BLOCK, len(points))
 
         def take(number: Int[Array, ""], sums):
             largest, total, mean = sums

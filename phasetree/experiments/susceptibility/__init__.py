@@ -16,5 +16,5 @@ from .stages import collect as collect
 from .stages import plan as plan
 from .telling import tell as tell
 
-GENERATION = 6
+GENERATION = 7
 SUMMARY = "which symbols change together, and how far apart: trained, exact, theory, controls"

@@ -73,7 +73,7 @@ class Config:
             raise ValueError(f"depths = {self.depths}: give different numbers from 1 on")
         if self.depths and (self.rules or self.process == "epsilon"):
             raise ValueError(
-                "depths are of random grammars and of trajectories: leave out rules and the epsilon-process"
+                f"depths = {self.depths} are of random grammars under a channel: leave out rules and epsilon"
             )
         if not 0 < self.first_time < self.last_time < 1:
             raise ValueError(

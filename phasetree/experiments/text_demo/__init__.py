@@ -3,7 +3,7 @@ r"""A real text: train on it by masking, bound its bits per character, regenerat
 The text is cut into training passages and held-out blocks (`hierarchical.text`), tokenized by byte pairs, and cut into
 windows of equal length. A transformer learns to fill in masked tokens of training windows. On held-out windows:
 
-- the bound on bits per character (`diffusion.measure.likelihood`, equation (2)) beside character n-gram models of the
+- the bound on bits per character (`diffusion.measure.masked_likelihood`) beside character n-gram models of the
   same training text on the same characters; all models see one window at a time;
 - b(t), the bits per character of tokens masked at fraction t; the bound is its mean over t;
 - forward-backward at several t: which tokens and words of a passage come back, and which change.

@@ -5,7 +5,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import check_different, check_options
 
 TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -58,6 +58,7 @@ class Config:
             raise ValueError(f"num_data = {self.num_data}: an error bar needs at least 2")
         if not self.noise_levels or not all(0 < t <= 1 for t in self.noise_levels):
             raise ValueError(f"noise_levels = {self.noise_levels}: give masked fractions in (0, 1]")
+        check_different("noise_levels", self.noise_levels)
 
     @property
     def label(self) -> str:

@@ -1,6 +1,5 @@
 """The trained denoiser of a grammar, looked at on the way: losses beside exact ones, validity and retention by step."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,19 +8,13 @@ from flax import nnx
 from jaxtyping import Array, Key
 
 from diffusion import AbstractNetworkDenoiser, Fresh, TrainConfig, TreeUNet, from_flax, train
-from diffusion.denoise.loss import posterior_loss, site_weights
 from diffusion.measure import mean_estimate
-from diffusion.noise.process import AbstractTokenProcess
-from diffusion.noise.schedule import default_schedule
-from diffusion.training.train import draw_times
 from hierarchical import RandomHierarchyModel, sample_trees
 from phasetree.experiment import Inputs, Training
 from phasetree.experiments.transition.config import Config
 from phasetree.experiments.transition.sweeps import believed, regenerated
-from phasetree.recipes.training import named_key
-from theory import cavity_marginals
+from phasetree.recipes.training import losses_beside_exact, named_key
 
-EVALUATION = 32_768  # strings of which losses are compared: excess losses have heavy tails, 4096 cover too rarely
 LOOK = 2048  # strings of a look on the way
 LOOKS = 6  # each at half the steps of the next, the last at the end
 
@@ -53,7 +46,7 @@ def trained(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int)
         observe=look,
     )
     looks = [inputs.keep(f"look-{step}", _not_seen) for step in steps]  # a training that another run began
-    record = _losses(named_key(key, "evaluation", number), rhm, config.noise, result.denoiser)
+    record = losses_beside_exact(named_key(key, "evaluation", number), rhm, result.denoiser)
     record["training_loss"] = ("step", np.asarray(result.losses))
     return Training(result.denoiser, record.merge(xr.concat(looks, xr.Variable("look", steps))))
 
@@ -84,35 +77,3 @@ def _look(key, config: Config, rhm: RandomHierarchyModel, denoiser: AbstractNetw
             "look_shift_stderr": float(shift.stderr),
         }
     )
-
-
-def _losses(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, denoiser) -> xr.Dataset:
-    """On the same noised strings: the network's posterior loss beside the exact one, and the exact training loss."""
-    size = min(4096, max(1, 2**23 // (rhm.num_leaves * rhm.num_symbols)))  # XLA folds constants of its length slowly
-    keys = jax.random.split(key, EVALUATION // size)
-    parts = [np.stack(_compared(k, rhm, process, denoiser, size)) for k in keys]
-    ours, exact, cavity = np.concatenate(parts, 1).astype(float)
-    excess = mean_estimate(jnp.asarray(ours - exact))
-    return xr.Dataset(
-        {
-            "bayes_training_loss": cavity.mean(),
-            "bayes_loss": exact.mean(),
-            "excess_loss": float(excess.value),
-            "excess_loss_stderr": float(excess.stderr),
-        },
-        attrs={"unit": "nats per site"},
-    )
-
-
-@eqx.filter_jit
-def _compared(key, rhm: RandomHierarchyModel, process: AbstractTokenProcess, denoiser, size: int):
-    """Losses of each string: the network's, the exact posterior's, and the exact cavity's as training weighs it."""
-    data_key, time_key, noise_key = jax.random.split(key, 3)
-    x0 = Fresh(rhm).batch(data_key, size)
-    t = draw_times(time_key, size, default_schedule(process))
-    x_t = jax.vmap(process.corrupt)(jax.random.split(noise_key, size), x0, t)
-    evidence = jax.vmap(process.log_likelihood)(x_t, t)
-    cavity, weights = jnp.log(cavity_marginals(rhm, evidence)[-1]), site_weights(process, x_t)
-    exact = posterior_loss(jax.nn.log_softmax(cavity + evidence), x0, weights)
-    uniform = jnp.full(x0.shape, 1 / rhm.num_leaves, t.dtype)
-    return posterior_loss(denoiser(x_t, t), x0, weights), exact, posterior_loss(cavity, x0, uniform)

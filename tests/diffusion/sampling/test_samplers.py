@@ -245,3 +245,9 @@ def test_class_retention_of_the_exact_denoiser_is_its_own_confidence(process, t)
     assert 0.45 < confidence.mean() < 0.95  # neither lost (1/3) nor certain
     stderr = math.hypot(kept.std(), confidence.std()) / math.sqrt(DRAWS)
     assert abs(kept.mean() - confidence.mean()) < 5 * stderr
+
+
+@pytest.mark.parametrize("sampler", [OneShot(), RandomOrder(), Ancestral(2)])
+def test_a_mask_that_was_not_noised_is_no_symbol(sampler):
+    x = sampler(jax.random.key(0), GrammarDenoiser(RHM, Masking(V)), jnp.array([V, *STRINGS[0, 1:]]), 0.0)
+    np.testing.assert_array_equal(x, [-1, *STRINGS[0, 1:]])

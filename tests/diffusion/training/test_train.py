@@ -30,6 +30,7 @@ from diffusion import (
 from diffusion.denoise.loss import posterior_loss, site_weights
 from diffusion.noise.schedule import LinearSchedule
 from diffusion.training.train import draw_times
+from hierarchical import AbstractLaw, Sample
 from tests import tiny_run
 from tests.grammars import enumerated
 from tests.laws import assert_drawn_from
@@ -281,3 +282,16 @@ def test_a_constant_rate_does_not_depend_on_the_number_of_steps():
     assert found == {0.0: False, 1.0: True}
     with pytest.raises(ValueError, match=r"final_rate = 2\.0: must be in \[0, 1\]"):
         TrainConfig(final_rate=2.0)
+
+
+class Beyond(AbstractLaw):
+    """Strings with a symbol that no network of three symbols knows."""
+
+    def sample(self, key, shape=()):
+        return Sample(jax.random.randint(key, (*shape, 4), 0, 4, jnp.int32), None)
+
+
+def test_a_law_beyond_the_alphabet_is_refused():
+    denoiser = from_function(lambda params, x_t, t: params[x_t], jnp.zeros((4, 3)), Masking(3), 4)
+    with pytest.raises(ValueError, match=r"x0 holds the symbol 3: give symbols 0 \.\. 2"):
+        train(jax.random.key(0), denoiser, Fresh(Beyond()), TrainConfig(steps=2))

@@ -129,3 +129,8 @@ def test_many_data_go_in_pieces_and_are_compiled_once(monkeypatch):
     for _ in range(2):
         np.testing.assert_allclose(denoiser(x_t, t), jnp.concatenate([whole, whole[:1]]), rtol=1e-12)
         assert len(traced) == 1
+
+
+def test_a_training_set_with_a_wrong_symbol_inside_jit_reads_nothing_for_it():
+    weights = jax.jit(lambda data: EmpiricalDenoiser(data, Masking(3)).log_weights(jnp.array([3, 3]), 0.5))
+    np.testing.assert_allclose(jnp.exp(weights(jnp.array([[-1, 2], [0, 1]]))), [0, 1])

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from diffusion import (
+    AdaptiveFlow,
+    Ancestral,
     OneShot,
     ProbabilityFlow,
     ReverseSDE,
@@ -111,3 +113,24 @@ def test_the_seed_has_the_quoted_weight_at_the_collapse(d, want):
 def test_an_empty_set_is_refused():
     with pytest.raises(ValueError, match=r"the training set has shape \(0, 3\): give \(n, \.\.\.\) data, at least one"):
         EmpiricalDenoiser(jnp.zeros((0, 3)), VectorProcess())
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_narrow_floats_come_back_with_the_variance_of_wide_ones(dtype):
+    """N(0, 1) from t = 1.5; in bfloat16 times of neighbouring steps are equal, and the variance was .87."""
+    normal = MixtureDenoiser(GaussianMixture(np.ones(1), np.zeros((1, 1)), 1.0))
+    x_t = jax.random.normal(jax.random.key(0), (20_000, 1)).astype(dtype)
+    x = ReverseSDE()(jax.random.key(1), normal, x_t, 1.5)
+    assert x.dtype == jnp.float32
+    assert abs(float(jnp.var(x)) - 0.9966) < 4 * (2 / 20_000) ** 0.5
+
+
+@pytest.mark.parametrize("wide", ["data", "denoiser"])
+def test_data_and_denoiser_may_differ_in_dtype(wide):
+    kinds = (jnp.float64, jnp.float32) if wide == "data" else (jnp.float32, jnp.float64)
+    points = jnp.array([[0.0, 1.0], [1.0, -1.0]], kinds[1])
+    mixture = GaussianMixture(jnp.ones(2, kinds[1]), points, jnp.asarray(0.1, kinds[1]))
+    for denoiser in (MixtureDenoiser(mixture), EmpiricalDenoiser(points, VectorProcess())):
+        x_t = jnp.array([[0.1, 0.2]], kinds[0])
+        for sampler in (ReverseSDE(4), AdaptiveFlow(), Ancestral(4)):
+            assert sampler(jax.random.key(0), denoiser, x_t, 0.5).dtype == kinds[0]
