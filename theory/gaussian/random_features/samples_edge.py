@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import interpolate, optimize, special, stats
 
-from .feature_moments import Feature, FeatureMoments, moments_at
+from .moments import Feature, FeatureMoments, moments_at
 
 MOST_NODES = 1000
 ETA_NODES = 100

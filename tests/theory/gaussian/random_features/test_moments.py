@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from theory.gaussian.feature_moments import feature_moments
+from theory.gaussian.random_features import feature_moments
 
 
 def test_a_linear_feature_has_nothing_to_memorise_with():

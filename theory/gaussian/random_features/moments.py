@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import interpolate
 
-from ..domain import Number, positive
+from ...domain import Number, positive
 
 MOST_PANELS = 10_000  # of those that are halved at once
 MOST_ORDERS = 8

@@ -37,8 +37,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import optimize
 
-from ..domain import Number, count, positive
-from .feature_moments import Feature, FeatureMoments, feature_moments
+from ...domain import Number, count, positive
+from .moments import Feature, FeatureMoments, feature_moments
 from .samples_edge import samples_edge
 
 LEAST_DIMENSION = 20
