@@ -17,6 +17,7 @@ from jaxtyping import Array, PyTree, Shaped
 
 from ..noise.gaussian import VectorProcess
 from ..noise.process import AbstractProcess, AbstractTokenProcess
+from .apply import EquinoxApply, FlaxApply, FunctionApply, HostApply, as_arrays, draws, output_in_words
 from .network import AbstractNetworkDenoiser, NetworkDenoiser, VectorNetworkDenoiser
 from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
 
@@ -55,7 +56,7 @@ def from_flax(
     definition, params, rest = nnx.split(network, nnx.Param, ...)
     apply = FlaxApply(definition, rest)
     denoiser = _checked(_denoiser(process, shape, apply, params, parametrisation, weighting, blind))
-    if nnx.filter_state(rest, nnx.RngCount) and _draws(apply, params, _example_of(denoiser)):
+    if nnx.filter_state(rest, nnx.RngCount) and draws(apply, params, _example_of(denoiser)):
         raise ValueError(
             "the network draws random numbers in every call: a denoiser is a function of x_t and t, so leave them out "
             "after `network.eval()`, as dropout does"
@@ -130,80 +131,6 @@ def from_host(
     return _denoiser(process, shape, apply, (), parametrisation, OUTPUT)
 
 
-class FlaxApply(eqx.Module):
-    """A Flax network without its parameters."""
-
-    definition: Any = eqx.field(static=True)
-    rest: PyTree
-    """What is not trained: statistics, the state of random streams."""
-
-    def network(self, params: PyTree) -> nnx.Module:
-        rest = jax.tree.map(lambda leaf: leaf, self.rest)  # made anew where it is called: a call may write to it
-        return nnx.merge(self.definition, params, rest)
-
-    def __call__(self, params, x_t, t):
-        return _called(self.network(params), x_t, t)
-
-
-def _draws(apply: FlaxApply, params: PyTree, example: tuple) -> bool:
-    """Whether a call draws random numbers: it then counts on in one of the network's random streams."""
-    drawn = []
-
-    def call(params, x_t, t):
-        network = apply.network(params)
-        before = jax.tree.leaves(nnx.state(network, nnx.RngCount))
-        _called(network, x_t, t)
-        drawn.extend(a is not b for a, b in zip(before, jax.tree.leaves(nnx.state(network, nnx.RngCount)), strict=True))
-
-    jax.eval_shape(call, params, *example)
-    return any(drawn)
-
-
-def _called(network: nnx.Module, x_t: Array, t: Array) -> Array:
-    with jax.numpy_dtype_promotion("standard"):  # Flax norms combine float32 statistics with bfloat16 scales
-        return network(x_t, t)
-
-
-class EquinoxApply(eqx.Module):
-    """An Equinox network without its parameters."""
-
-    rest: PyTree
-
-    def __call__(self, params, x_t, t):
-        return jax.vmap(eqx.combine(params, self.rest))(x_t, t)
-
-
-class FunctionApply(eqx.Module):
-    """A plain function, and what it is given beside its parameters."""
-
-    function: Callable = eqx.field(static=True)
-    rest: PyTree
-
-    def __call__(self, params, x_t, t):
-        return self.function(eqx.combine(params, self.rest), x_t, t)
-
-
-class HostApply(eqx.Module):
-    """A function that is called back on the host."""
-
-    function: Callable = eqx.field(static=True)
-    arrays: Callable = eqx.field(static=True)
-    process: AbstractProcess
-    shape: tuple[int, ...] = eqx.field(static=True)
-    """Of the output for one datum."""
-
-    def __call__(self, params, x_t, t):
-        expected = jax.ShapeDtypeStruct((len(x_t), *self.shape), t.dtype)
-        return jax.pure_callback(self.on_host, expected, x_t, t, vmap_method="sequential")
-
-    def on_host(self, x_t, t):
-        output = _as_numpy(self.function(self.arrays(np.array(x_t)), self.arrays(np.array(t))))
-        if output.shape != (len(x_t), *self.shape):
-            expected = f"{_meaning(self.process)} = {(len(x_t), *self.shape)}"
-            raise ValueError(f"the function returned {output.shape}; expected {expected}")
-        return output.astype(np.asarray(t).dtype)
-
-
 def _denoiser(
     process: AbstractProcess,
     shape: Shape,
@@ -230,38 +157,12 @@ def _denoiser(
     raise ValueError(f"{type(process).__name__} is neither a process of strings nor of arrays")
 
 
-def as_arrays(params: PyTree) -> PyTree:
-    """NumPy arrays and Python's floating-point numbers as arrays of JAX, which can be trained."""
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic | float) else leaf, params
-    )
-
-
 def _is_trained(params: PyTree) -> PyTree:
     """True in the place of every parameter that is trained."""
     trained = jax.tree.map(eqx.is_inexact_array, as_arrays(params))
     if isinstance(params, Mapping) and {"params", "batch_stats"} <= {*params}:  # the variables of a Flax linen network
         return {name: jax.tree.map(lambda leaf, n=name: leaf and n == "params", part) for name, part in trained.items()}
     return trained
-
-
-def _as_numpy(output: Any) -> np.ndarray:
-    """An array of real numbers.
-
-    Raises:
-      ValueError: if it is none, or NumPy cannot read it.
-    """
-    try:
-        output = np.asarray(output)
-        array = np.from_dlpack(output.item()) if output.dtype == object and output.ndim == 0 else output
-    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"NumPy cannot read what the function returned ({error}): return a NumPy array, or a tensor on the CPU "
-            f"without gradient, of a type that NumPy has (float32, not bfloat16)"
-        ) from error
-    if not (jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)):
-        raise ValueError(f"the function returned {array.dtype}: return real numbers, float32 for example")
-    return array
 
 
 def _checked(denoiser: AbstractNetworkDenoiser) -> AbstractNetworkDenoiser:
@@ -271,9 +172,10 @@ def _checked(denoiser: AbstractNetworkDenoiser) -> AbstractNetworkDenoiser:
     got = eqx.filter_eval_shape(denoiser.apply, denoiser.params, x_t, t)
     output = _output_shape(denoiser.process, datum)
     if getattr(got, "shape", None) != (BATCH, *output):
+        expected = f"{output_in_words(denoiser.process)} = {(BATCH, *output)}"
         raise ValueError(
-            f"the network maps x_t {x_t.shape} and t {t.shape} to {got}; expected {_meaning(denoiser.process)} = "
-            f"{(BATCH, *output)}" + (f": give its last layer {output[-1]} outputs per site" if output != datum else "")
+            f"the network maps x_t {x_t.shape} and t {t.shape} to {got}; expected {expected}"
+            + (f": give its last layer {output[-1]} outputs per site" if output != datum else "")
         )
     return denoiser
 
@@ -292,12 +194,6 @@ def _example(process: AbstractProcess, datum: tuple[int, ...]) -> tuple[Shaped[A
 
 def _output_shape(process: AbstractProcess, datum: tuple[int, ...]) -> tuple[int, ...]:
     return (*datum, process.num_symbols) if isinstance(process, AbstractTokenProcess) else datum
-
-
-def _meaning(process: AbstractProcess) -> str:
-    if isinstance(process, AbstractTokenProcess):
-        return "logits of shape (batch, sites, symbols)"
-    return "an array of the shape of x_t, (batch, ...)"
 
 
 def _datum_shape(shape: Shape) -> tuple[int, ...]:

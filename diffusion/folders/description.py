@@ -14,7 +14,7 @@ import equinox as eqx
 import numpy as np
 from flax import nnx
 
-from ..denoise.from_network import EquinoxApply, FlaxApply
+from ..denoise.apply import EquinoxApply, FlaxApply
 from ..denoise.network import AbstractNetworkDenoiser, NetworkDenoiser, VectorNetworkDenoiser
 from ..denoise.parametrisation import (
     MeanWeight,

@@ -24,7 +24,7 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..denoise.from_network import as_arrays
+from ..denoise.apply import as_arrays
 from ..folders.checkpoint import Checkpoints
 from ..folders.identity import digest
 from ..folders.run_folder import FolderError

@@ -1,0 +1,119 @@
+"""Networks as functions of (params, x_t, t), whatever library they come from: what a denoiser calls."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, PyTree
+
+from ..noise.process import AbstractProcess, AbstractTokenProcess
+
+
+class FlaxApply(eqx.Module):
+    """A Flax network without its parameters."""
+
+    definition: Any = eqx.field(static=True)
+    rest: PyTree
+    """What is not trained: statistics, the state of random streams."""
+
+    def network(self, params: PyTree) -> nnx.Module:
+        rest = jax.tree.map(lambda leaf: leaf, self.rest)  # made anew where it is called: a call may write to it
+        return nnx.merge(self.definition, params, rest)
+
+    def __call__(self, params, x_t, t):
+        return _called(self.network(params), x_t, t)
+
+
+def draws(apply: FlaxApply, params: PyTree, example: tuple) -> bool:
+    """Whether a call draws random numbers: it then counts on in one of the network's random streams."""
+    drawn = []
+
+    def call(params, x_t, t):
+        network = apply.network(params)
+        before = jax.tree.leaves(nnx.state(network, nnx.RngCount))
+        _called(network, x_t, t)
+        drawn.extend(a is not b for a, b in zip(before, jax.tree.leaves(nnx.state(network, nnx.RngCount)), strict=True))
+
+    jax.eval_shape(call, params, *example)
+    return any(drawn)
+
+
+def _called(network: nnx.Module, x_t: Array, t: Array) -> Array:
+    with jax.numpy_dtype_promotion("standard"):  # Flax norms combine float32 statistics with bfloat16 scales
+        return network(x_t, t)
+
+
+class EquinoxApply(eqx.Module):
+    """An Equinox network without its parameters."""
+
+    rest: PyTree
+
+    def __call__(self, params, x_t, t):
+        return jax.vmap(eqx.combine(params, self.rest))(x_t, t)
+
+
+class FunctionApply(eqx.Module):
+    """A plain function, and what it is given beside its parameters."""
+
+    function: Callable = eqx.field(static=True)
+    rest: PyTree
+
+    def __call__(self, params, x_t, t):
+        return self.function(eqx.combine(params, self.rest), x_t, t)
+
+
+class HostApply(eqx.Module):
+    """A function that is called back on the host."""
+
+    function: Callable = eqx.field(static=True)
+    arrays: Callable = eqx.field(static=True)
+    process: AbstractProcess
+    shape: tuple[int, ...] = eqx.field(static=True)
+    """Of the output for one datum."""
+
+    def __call__(self, params, x_t, t):
+        expected = jax.ShapeDtypeStruct((len(x_t), *self.shape), t.dtype)
+        return jax.pure_callback(self.on_host, expected, x_t, t, vmap_method="sequential")
+
+    def on_host(self, x_t, t):
+        output = _as_numpy(self.function(self.arrays(np.array(x_t)), self.arrays(np.array(t))))
+        if output.shape != (len(x_t), *self.shape):
+            expected = f"{output_in_words(self.process)} = {(len(x_t), *self.shape)}"
+            raise ValueError(f"the function returned {output.shape}; expected {expected}")
+        return output.astype(np.asarray(t).dtype)
+
+
+def as_arrays(params: PyTree) -> PyTree:
+    """NumPy arrays and Python's floating-point numbers as arrays of JAX, which can be trained."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic | float) else leaf, params
+    )
+
+
+def output_in_words(process: AbstractProcess) -> str:
+    if isinstance(process, AbstractTokenProcess):
+        return "logits of shape (batch, sites, symbols)"
+    return "an array of the shape of x_t, (batch, ...)"
+
+
+def _as_numpy(output: Any) -> np.ndarray:
+    """An array of real numbers.
+
+    Raises:
+      ValueError: if it is none, or NumPy cannot read it.
+    """
+    try:
+        output = np.asarray(output)
+        array = np.from_dlpack(output.item()) if output.dtype == object and output.ndim == 0 else output
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"NumPy cannot read what the function returned ({error}): return a NumPy array, or a tensor on the CPU "
+            f"without gradient, of a type that NumPy has (float32, not bfloat16)"
+        ) from error
+    if not (jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)):
+        raise ValueError(f"the function returned {array.dtype}: return real numbers, float32 for example")
+    return array
