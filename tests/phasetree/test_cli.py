@@ -83,8 +83,11 @@ def test_home_is_expanded(monkeypatch, tmp_path):
         ([OWN, "--out", "\x1b[31mred\x07"], "'\\\\x1b[31mred\\\\x07' holds control characters"),
         (["transition", "--learning-rate", "-1"], "phasetree transition: learning_rate = -1.0: must be positive"),
         (["transition", "--depth", "60"], "depth = 60, branching = 2: the beliefs of one string need 3.69e+10 GB"),
-        (["transition", "--depth", str(10**9)], "lower depth"),
+        (["transition", "--depth", str(10**9)], "lower num_symbols or depth"),
         (["transition", "-v", str(10**9)], "num_symbols = 1000000000, depth = 4: the rules of all levels need 144 GB"),
+        (["speciation", "--num-trajectories", str(10**12)], "num_trajectories = 1000000000000: the trajectories need"),
+        (["windows", "--dimension", str(10**9)], "dimension = 1000000000, 8 clusters"),
+        (["memorisation-time", "--width", str(10**6)], "width = 1000000: data and network need"),
         (["transition", "--rules", "nowhere.json"], "no file 'nowhere.json': give a .json or .npz file of rule tables"),
         (["susceptibility", "--rules", __file__], "is neither .json nor .npz: rename it"),
     ],
@@ -246,10 +249,10 @@ def test_rules_of_many_children_need_no_table_of_tuples():
     checks.check_grammar(configured("transition", num_symbols=8, num_synonyms=2, branching=12, depth=1))
 
 
-@pytest.mark.parametrize(("name", "option"), [("text-demo", "noise_levels"), ("collapse", "times")])
-def test_levels_that_have_one_name_are_refused(name, option):
+@pytest.mark.parametrize(("name", "option", "one"), [("text-demo", "noise_levels", 0.5), ("collapse", "times", 1.0)])
+def test_levels_that_have_one_name_are_refused(name, option, one):
     with pytest.raises(ValueError, match=f"{option} = .*differ in six digits"):
-        configured(name, **{option: (0.9999999, 1.0, 1.0000001)})
+        configured(name, **{option: (one - 1e-7, one, one + 1e-7)})
 
 
 def configured(name, **options):

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_grid, check_options
+from phasetree.experiments.checks import check_grid, check_memory, check_options
 
 TRAINING = TrainConfig(steps=3000, batch_size=256)
 
@@ -50,6 +50,9 @@ class Config:
                 f"{min(self.dimensions) ** 0.5:.3g}: clusters are identified by the side they are on"
             )
         check_grid("offsets", self.offsets)
+        d, rows = max(self.dimensions), self.num_trajectories
+        held = f"dimensions up to {d}, num_trajectories = {rows}: the trajectories"
+        check_memory(4.0 * d * rows, held, "dimensions or num_trajectories")
 
     @property
     def label(self) -> str:

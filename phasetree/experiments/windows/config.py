@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_grid, check_options, check_positive
+from phasetree.experiments.checks import check_grid, check_memory, check_options, check_positive
 
 TRAINING = TrainConfig(steps=20_000, batch_size=512)
 
@@ -48,6 +48,10 @@ class Config:
                 f"decided at once and the theory of one level at a time does not hold"
             )
         check_grid("offsets", self.offsets)
+        clusters, rows = 2.0 ** len(self.level_offsets), self.num_trajectories
+        held = f"dimension = {self.dimension}, {clusters:.3g} clusters, num_trajectories = {rows}: the trajectories"
+        needed = rows * (4 * self.dimension + clusters) + clusters * self.dimension
+        check_memory(needed, held, "dimension, the number of levels or num_trajectories")
         if not self.offsets[0] < 0 < self.offsets[-1]:
             raise ValueError(f"offsets = {self.offsets}: 0, the predicted time, must lie inside")
         lowest = min(self.level_offsets)
