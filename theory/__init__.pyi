@@ -18,5 +18,8 @@ from .gaussian import windows as windows
 from .inference.belief_propagation import cavity_marginals as cavity_marginals
 from .inference.belief_propagation import log_evidence as log_evidence
 from .inference.belief_propagation import marginals as marginals
+from .inference.belief_propagation import most_likely as most_likely
+from .inference.belief_propagation import posterior_entropy as posterior_entropy
 from .inference.belief_propagation import posterior_sample as posterior_sample
+from .inference.belief_propagation import rule_counts as rule_counts
 from .inference.evidence import NoisedStrings as NoisedStrings

@@ -84,23 +84,64 @@ def posterior_sample(key: AnyKey, rhm: RandomHierarchyModel, evidence: AnyEviden
     return Derivation(levels, drawn.valid)
 
 
+class MostLikely(eqx.Module):
+    """The most likely tree behind each datum."""
+
+    derivation: Derivation
+    """Levels (..., nodes); where the evidence is impossible every symbol is -1 and every `valid` false."""
+    log_prob: Float[Array, "*batch"]
+    """ln p(tree, y), nats; `-inf` where the evidence is impossible."""
+
+
+def most_likely(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> MostLikely:
+    """The tree that is most likely given the evidence; of several equally likely ones, the first in the rules' order.
+
+    Arguments and errors as in `log_evidence`.
+    """
+    derivation, log_prob = _best(None, logarithmic.most_likely, rhm, evidence)
+    levels = tuple(
+        jnp.where(ok, level, NO_SYMBOL) for level, ok in zip(derivation.levels, derivation.valid, strict=True)
+    )
+    return MostLikely(Derivation(levels, derivation.valid), log_prob)
+
+
+def posterior_entropy(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
+    """Entropy of the tree given the evidence, nats: ln p(y) - E ln p(tree, y).
+
+    Without evidence, `rhm.entropy`. NaN where the evidence is impossible. Arguments and errors as in `log_evidence`.
+    """
+    return _best(None, logarithmic.posterior_entropy, rhm, evidence)
+
+
+def rule_counts(
+    rhm: RandomHierarchyModel, evidence: AnyEvidence
+) -> tuple[Float[Array, "*batch _parents _synonyms"], ...]:
+    """How often each rule is used given the evidence, its posterior mean: (..., parents, synonyms) per level of rules.
+
+    The counts of a level sum to its nodes, to 0 above the level at which a grammar is filtered, and to 0 where the
+    evidence is impossible. They are the gradient of `log_evidence` with respect to `rule_log_probs`. Arguments and
+    errors as in `log_evidence`.
+    """
+    return _best(None, logarithmic.rule_counts, rhm, evidence)
+
+
 def _sweep_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence) -> Any:
     return sweep.posterior_sample(jax.random.clone(key), rhm, evidence)  # the safe path may need the key too
 
 
 def _best(
-    fast: Callable, safe: Callable, rhm: RandomHierarchyModel, evidence: AnyEvidence, *key: Key[Array, ""]
+    fast: Callable | None, safe: Callable, rhm: RandomHierarchyModel, evidence: AnyEvidence, *key: Key[Array, ""]
 ) -> Any:
     """The fast answer where it is reliable for the whole batch, else the safe answer; derivatives of the safe answer.
 
     `fast` returns its answer, and for each datum whether it is reliable: with NaN or +inf it never is, so only `safe`
-    checks for them.
+    checks for them. None: there is no fast one.
     """
     given = checked_evidence(evidence, (rhm.num_leaves, rhm.num_symbols))
     arguments = (*key, rhm, given)
-    large = suits(rhm, math.prod(given.shape[:-2]), given.dtype)
+    large = fast is not None and suits(rhm, math.prod(given.shape[:-2]), given.dtype)
     if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
-        return _by_programs(Partial(fast), Partial(safe), arguments, large)
+        return _by_programs(Partial(fast or safe), Partial(safe), arguments, large)
     if large:
         return _either(Partial(fast), Partial(safe), arguments)
     return _over_rows(safe, _checked(arguments))

@@ -33,11 +33,7 @@ def log_evidence(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> F
 
 def marginals(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> BatchLevelTables:
     """Posterior of every node, root first."""
-    messages, _ = _upward(rhm, log_likelihoods)
-    tables = [_normalised(messages[0])]
-    for layer, above, below in zip(_layers(rhm, messages[0].dtype), messages, messages[1:], strict=False):
-        shares = layer.down(_lanes(tables[-1]), _lanes(above), _children(below, layer.branching))
-        tables.append(_nodes(shares, below))
+    _, _, tables, _ = _both_ways(rhm, log_likelihoods)
     return _every_level(rhm, tables)
 
 
@@ -64,6 +60,49 @@ def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelih
     return Derivation(levels, tuple(jnp.broadcast_to(possible[:, None], level.shape) for level in levels))
 
 
+def rule_counts(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[Float[Array, "..."], ...]:
+    """Posterior mean of how often each rule is used, (batch, parents, synonyms) per level of rules."""
+    layers, messages, tables, _ = _both_ways(rhm, log_likelihoods)
+    batch = len(log_likelihoods)
+    counts = [jnp.zeros((batch, *rhm.rules[level].shape[:2]), messages[0].dtype) for level in range(rhm.filter_level)]
+    for layer, above, below, posterior in zip(layers, messages, messages[1:], tables, strict=False):
+        if isinstance(layer, ProductionLayer):
+            joint = layer.counts(_lanes(posterior), _lanes(above), _children(below, layer.branching))
+            counts.append(joint.reshape(*joint.shape[:2], -1, batch).sum(2).transpose(2, 1, 0))
+    return tuple(counts)
+
+
+def posterior_entropy(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> Float[Array, " batch"]:
+    """ln p(y) - E ln p(tree, y), nats; NaN where the evidence is impossible."""
+    layers, messages, tables, shift = _both_ways(rhm, log_likelihoods)
+    leaves = tables[-1]
+    expected = jnp.sum(jnp.where(leaves > 0, leaves * finite(messages[-1]), 0), (0, 1)) - math.log(rhm.num_classes)
+    for layer, above, below, posterior in zip(layers, messages, messages[1:], tables, strict=False):
+        law = layer.expected_log_law(_lanes(posterior), _lanes(above), _children(below, layer.branching))
+        expected += jnp.sum(law.reshape(-1, len(log_likelihoods)), 0)
+    evidence = _at_root(rhm, messages[0], shift)
+    return jnp.where(evidence > -jnp.inf, jnp.maximum(evidence - expected, 0), jnp.nan)
+
+
+def most_likely(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[Derivation, Float[Array, " batch"]]:
+    """The tree of the largest p(tree, y), and ln of that: maxima in the place of the sums of `_upward`."""
+    leaves, layers = log_likelihoods.transpose(2, 1, 0), _layers(rhm, log_likelihoods.dtype)
+    messages, chosen, total = [leaves], [], jnp.zeros(leaves.shape[2], leaves.dtype)
+    for layer in reversed(layers):
+        value, children = layer.best(_children(messages[0], layer.branching))
+        total += jnp.sum(_shift(messages[0]), 0)
+        messages.insert(0, value.reshape(len(value), -1, leaves.shape[2]))
+        chosen.insert(0, children)
+    levels = [jnp.argmax(messages[0], 0)[None].astype(jnp.int32)]  # (1, nodes, batch)
+    for children, below in zip(chosen, messages[1:], strict=True):
+        symbols = jnp.take_along_axis(children, levels[-1].reshape(1, 1, -1), 1)
+        levels.append(_nodes(symbols, below).astype(jnp.int32))
+    log_prob = total + jnp.max(messages[0], (0, 1)) - math.log(rhm.num_classes)
+    levels = tuple(level[..., 0] for level in _every_level(rhm, levels))
+    valid = tuple(jnp.broadcast_to(log_prob[:, None] > -jnp.inf, level.shape) for level in levels)
+    return Derivation(levels, valid), log_prob
+
+
 def _layers(rhm: RandomHierarchyModel, dtype) -> Sequence[AbstractLayer]:
     """The layers between levels that have nodes, top first, in the precision of the evidence."""
     top = [IndependentLayer(jnp.log(rhm.filtered_transition).astype(dtype))] if rhm.filter_level else []
@@ -82,6 +121,18 @@ def _upward(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[
         total += jnp.sum(_shift(messages[0]), 0)
         messages.insert(0, message.reshape(len(message), -1, leaves.shape[2]))
     return messages, total
+
+
+def _both_ways(
+    rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
+) -> tuple[Sequence[AbstractLayer], list[LevelMessages], list[LevelMessages], Float[Array, " batch"]]:
+    """Layers, messages and posteriors of all levels that have nodes, root first, and the sum of the shifts."""
+    messages, shift = _upward(rhm, log_likelihoods)
+    layers, tables = _layers(rhm, messages[0].dtype), [_normalised(messages[0])]
+    for layer, above, below in zip(layers, messages, messages[1:], strict=False):
+        shares = layer.down(_lanes(tables[-1]), _lanes(above), _children(below, layer.branching))
+        tables.append(_nodes(shares, below))
+    return layers, messages, tables, shift
 
 
 def _at_root(rhm: RandomHierarchyModel, root: LevelMessages, shift: Float[Array, " batch"]) -> Float[Array, " batch"]:

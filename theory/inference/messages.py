@@ -59,6 +59,14 @@ class AbstractLayer(eqx.Module):
     def sample(self, key: Key[Array, ""], parents: Symbols, children: Children) -> Int[Array, "branching lanes"]:
         """Symbols of the children given those of the parents and the evidence below."""
 
+    @abc.abstractmethod
+    def expected_log_law(self, posterior: Message, message: Message, children: Children) -> Float[Array, " lanes"]:
+        """Posterior mean of ln p(children | parent) at every parent, nats; arguments as of `down`."""
+
+    @abc.abstractmethod
+    def best(self, children: Children) -> tuple[Message, Int[Array, "branching symbols lanes"]]:
+        """The largest ln p(children | a) + ln u(children) of every parent symbol a, and children that reach it."""
+
 
 class ProductionLayer(AbstractLayer):
     """Children are the tuple of one rule of the parent, equations (1) to (3)."""
@@ -122,6 +130,36 @@ class ProductionLayer(AbstractLayer):
         choice = jax.random.categorical(key, weights, axis=0)
         return rules[choice, lanes].T
 
+    def counts(
+        self, posterior: Message, message: Message, children: Children
+    ) -> Float[Array, "synonyms parents lanes"]:
+        """Posterior probability P(a, k) of every rule at every parent, equation (2)."""
+        normaliser = finite(message)
+
+        def joint(_, slot):
+            return None, posterior * jnp.exp(log_weight(slot, children) - normaliser)
+
+        return jax.lax.scan(joint, None, (self.rules, self.log_probs))[1]
+
+    def expected_log_law(self, posterior, message, children):
+        normaliser = finite(message)
+
+        def add(total, slot):
+            joint = posterior * jnp.exp(log_weight(slot, children) - normaliser)
+            return total + jnp.sum(jnp.where(joint > 0, joint * slot[1][:, None], 0), 0), None
+
+        return jax.lax.scan(add, jnp.zeros(children.shape[2:], children.dtype), (self.rules, self.log_probs))[0]
+
+    def best(self, children):
+        def better(best, slot):
+            value, chosen = best
+            weight, symbols = log_weight(slot, children), jnp.moveaxis(slot[0], -1, 0)
+            return (jnp.maximum(value, weight), jnp.where(weight > value, symbols[..., None], chosen)), None
+
+        lanes = (self.rules.shape[1], children.shape[2])
+        start = jnp.full(lanes, -jnp.inf, children.dtype), jnp.zeros((self.branching, *lanes), self.rules.dtype)
+        return jax.lax.scan(better, start, (self.rules, self.log_probs))[0]
+
 
 class IndependentLayer(AbstractLayer):
     """Children are drawn independently given the parent, child j from `log_law[j, a]`: a filtered grammar's top."""
@@ -153,6 +191,15 @@ class IndependentLayer(AbstractLayer):
     def sample(self, key, parents, children):
         weights = self.log_law[:, parents] + children.transpose(0, 2, 1)  # (branching, lanes, child symbols)
         return jax.random.categorical(key, weights).astype(parents.dtype)
+
+    def expected_log_law(self, posterior, message, children):
+        conditional = jnp.exp(self._joint(children) - finite(self._each(children))[:, :, None])
+        terms = jnp.where(conditional > 0, conditional * finite(self.log_law)[..., None], 0)
+        return jnp.einsum("ap,jaxp->p", posterior, terms)
+
+    def best(self, children):
+        joint = self._joint(children)
+        return jnp.sum(jnp.max(joint, 2), 0), jnp.argmax(joint, 2).astype(jnp.int32)
 
 
 def log_weight(slot: tuple[Array, Array], children: Children) -> Message:
