@@ -36,6 +36,7 @@ from .fast import sweep
 from .fast.segments import suits
 
 LevelTables = tuple[Float[Array, "*batch _nodes _symbols"], ...]
+RuleCounts = tuple[Float[Array, "*batch _parents _synonyms"], ...]
 AnyEvidence = Given | NoisedStrings
 
 _NOT_ALLOWED = "the evidence holds NaN or +inf: give natural logarithms of likelihoods, -inf for impossible symbols"
@@ -79,9 +80,7 @@ def posterior_sample(key: AnyKey, rhm: RandomHierarchyModel, evidence: AnyEviden
     Where the evidence is impossible, every `valid` is false and every symbol -1. Arguments and errors as in
     `log_evidence`.
     """
-    drawn = _best(_sweep_sample, logarithmic.posterior_sample, rhm, evidence, as_key(key))
-    levels = tuple(jnp.where(fine, level, NO_SYMBOL) for level, fine in zip(drawn.levels, drawn.valid, strict=True))
-    return Derivation(levels, drawn.valid)
+    return _marked(_best(_sweep_sample, logarithmic.posterior_sample, rhm, evidence, as_key(key)))
 
 
 class MostLikely(eqx.Module):
@@ -99,10 +98,7 @@ def most_likely(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> MostLikely:
     Arguments and errors as in `log_evidence`.
     """
     derivation, log_prob = _best(None, logarithmic.most_likely, rhm, evidence)
-    levels = tuple(
-        jnp.where(ok, level, NO_SYMBOL) for level, ok in zip(derivation.levels, derivation.valid, strict=True)
-    )
-    return MostLikely(Derivation(levels, derivation.valid), log_prob)
+    return MostLikely(_marked(derivation), log_prob)
 
 
 def posterior_entropy(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
@@ -113,9 +109,7 @@ def posterior_entropy(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float
     return _best(None, logarithmic.posterior_entropy, rhm, evidence)
 
 
-def rule_counts(
-    rhm: RandomHierarchyModel, evidence: AnyEvidence
-) -> tuple[Float[Array, "*batch _parents _synonyms"], ...]:
+def rule_counts(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> RuleCounts:
     """How often each rule is used given the evidence, its posterior mean: (..., parents, synonyms) per level of rules.
 
     The counts of a level sum to its nodes, to 0 above the level at which a grammar is filtered, and to 0 where the
@@ -123,6 +117,12 @@ def rule_counts(
     errors as in `log_evidence`.
     """
     return _best(None, logarithmic.rule_counts, rhm, evidence)
+
+
+def _marked(tree: Derivation) -> Derivation:
+    """No symbols where a tree is not valid."""
+    levels = tuple(jnp.where(fine, level, NO_SYMBOL) for level, fine in zip(tree.levels, tree.valid, strict=True))
+    return Derivation(levels, tree.valid)
 
 
 def _sweep_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence) -> Any:

@@ -12,7 +12,7 @@ from theory import log_evidence, most_likely, posterior_entropy, rule_counts
 
 @pytest.fixture(params=CASES, scope="module")
 def case(request):
-    """A grammar, its derivations, evidence of three data (soft, partly hard, impossible), and posteriors of the first two."""
+    """A grammar and its derivations; evidence (soft, partly hard, impossible), and the posteriors of the first two."""
     rhm, data = enumerated(request.param)
     evidence = np.random.default_rng(0).normal(size=(3, rhm.num_leaves, rhm.num_symbols)) * 2
     shown = data[len(data) // 2][1][-1][0]
