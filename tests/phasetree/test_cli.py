@@ -163,8 +163,12 @@ def test_settings_are_as_before(capsys, monkeypatch, tmp_path):
 
 
 def child(source, **environment):
-    """The result of a Python program of its own."""
-    command = [sys.executable, "-c", textwrap.dedent(source)]
+    """The result of a Python program of its own; Ctrl-C reaches it also where a shell runs the tests in the background.
+
+    Such a shell has SIGINT ignored, which processes inherit.
+    """
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", heard + textwrap.dedent(source)]
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
 
 

@@ -1,7 +1,8 @@
-"""The experiment `transition` and its command line, as a user runs it: in processes of their own."""
+"""The experiment `transition` and its command line, as a user runs it."""
 
+import contextlib
+import io
 import json
-import os
 import random
 import shutil
 import signal
@@ -15,31 +16,31 @@ import xarray as xr
 
 from diffusion import TrainConfig
 from phasetree import open_result
-from phasetree.experiments.transition import analyse
-from phasetree.experiments.transition.networks import look_steps
+from phasetree.cli import main
+from phasetree.experiments.transition import analyse, networks
 
-TINY = ["transition", "-v", "3", "-m", "2", "-L", "2", "-n", "20", "--width", "8", "--num-data", "200"]
-TINY += ["--num-times", "5", "--close-times", "5", "--close-data", "200", "--ensemble", "2", "--batch-size", "16"]
-TINY += ["--steps", "120", "--steps-per-chunk", "10", "--steps-per-checkpoint", "20"]
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """One compilation cache for all runs of this file."""
-    return {**os.environ, "PHASETREE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+TINY = ["transition", "-v", "3", "-m", "2", "-L", "2", "-n", "64", "--width", "8", "--num-data", "64"]
+TINY += ["--num-times", "5", "--close-times", "5", "--close-data", "64", "--ensemble", "2", "--batch-size", "16"]
+TINY += ["--steps", "40", "--steps-per-chunk", "10", "--steps-per-checkpoint", "20"]
 
 
-def phasetree(environment, *arguments):
-    command = [sys.executable, "-m", "phasetree.cli", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+def phasetree(*arguments):
+    """Status, standard output and standard error of the command line, in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = main([str(argument) for argument in arguments])
+    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")
-def finished(environment, tmp_path_factory):
+def finished(tmp_path_factory):
+    """A run whose looks are at as many strings as all else: fewer programs to compile."""
     folder = tmp_path_factory.mktemp("run") / "tiny"
-    done = phasetree(environment, *TINY, "--out", folder)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "LOOK", 64)
+        patch.setattr(networks, "EVALUATION", 4096)
+        status, printed, complaint = phasetree(*TINY, "--out", folder)
+    assert status == 0, complaint
+    return folder, printed
 
 
 def test_a_run_leaves_data_figure_report_configuration_and_provenance(finished):
@@ -84,28 +85,29 @@ def test_findings_are_those_of_the_dataset(finished):
 
 
 def test_looks_fall_on_ends_of_chunks():
-    assert look_steps(TrainConfig(steps=10_000)) == [300, 600, 1200, 2500, 5000, 10_000]
-    assert look_steps(TrainConfig(steps=120, steps_per_chunk=50)) == [50, 100, 120]
+    assert networks.look_steps(TrainConfig(steps=10_000)) == [300, 600, 1200, 2500, 5000, 10_000]
+    assert networks.look_steps(TrainConfig(steps=120, steps_per_chunk=50)) == [50, 100, 120]
 
 
-def test_running_again_prints_the_finished_result_and_changes_no_data(environment, finished):
+def test_running_again_prints_the_finished_result_and_changes_no_data(finished):
     folder, printed = finished
     before = (folder / "data.nc").read_bytes()
-    again = phasetree(environment, *TINY, "--out", folder)
-    assert again.stdout == printed
+    assert phasetree(*TINY, "--out", folder)[:2] == (0, printed)
     assert (folder / "data.nc").read_bytes() == before
 
 
-def test_killed_three_times_at_random_it_finishes_with_the_same_file(environment, finished, tmp_path):
-    folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "phasetree.cli", *TINY, "--out", str(folder)]
+@pytest.mark.slow
+def test_killed_three_times_at_random_it_finishes_with_the_same_file(tmp_path):
+    """Four processes and a fifth that nothing kills; `test_runner` kills a cheaper experiment at a known place."""
+    command = [sys.executable, "-m", "phasetree.cli", *TINY, "--out"]
     for seed in range(3):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.DEVNULL)
         time.sleep(random.Random(seed).uniform(2, 12))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert phasetree(environment, *TINY, "--out", folder).returncode == 0
-    assert (folder / "data.nc").read_bytes() == (finished[0] / "data.nc").read_bytes()
+    for folder in ("killed", "whole"):
+        subprocess.run([*command, tmp_path / folder], check=True, stdout=subprocess.DEVNULL, timeout=600)
+    assert (tmp_path / "killed" / "data.nc").read_bytes() == (tmp_path / "whole" / "data.nc").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -122,36 +124,38 @@ def test_killed_three_times_at_random_it_finishes_with_the_same_file(environment
         (["text-demo", "--file", "missing.txt"], "missing.txt"),  # found out only when the folder has been made
     ],
 )
-def test_bad_usage_is_reported_and_writes_nothing(environment, tmp_path, arguments, message):
-    done = subprocess.run(
-        [sys.executable, "-m", "phasetree.cli", *arguments],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    output = " ".join((done.stdout + done.stderr).replace("│", " ").split())
-    assert done.returncode != 0 and message in output and "Traceback" not in output
+def test_bad_usage_is_reported_and_writes_nothing(monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, printed, complaint = phasetree(*arguments)
+    output = " ".join((printed + complaint).replace("│", " ").split())
+    assert status != 0 and message in output and "Traceback" not in output
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_reported(environment, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    done = phasetree(environment, *TINY, "--out", tmp_path / "file" / "below")
-    assert done.returncode == 1 and "cannot write to" in done.stderr and "--out" in done.stderr
+    status, _, complaint = phasetree(*TINY, "--out", tmp_path / "file" / "below")
+    assert status == 1 and "cannot write to" in complaint and "--out" in complaint
 
 
-def test_the_folder_of_another_run_is_refused(environment, finished):
-    done = phasetree(environment, *TINY, "--seed", 1, "--out", finished[0])
-    assert done.returncode == 1 and "seed = 0 there, 1 here" in done.stderr
+def test_the_folder_of_another_run_is_refused(finished):
+    status, _, complaint = phasetree(*TINY, "--seed", 1, "--out", finished[0])
+    assert status == 1 and "seed = 0 there, 1 here" in complaint
 
 
-def test_a_damaged_stage_is_named(environment, finished, tmp_path):
+def test_a_damaged_stage_is_named(finished, tmp_path):
     folder = shutil.copytree(finished[0], tmp_path / "damaged")
     (folder / "stages" / "exact-0.nc").write_bytes(b"garbage")
-    done = phasetree(environment, *TINY, "--out", folder)
-    assert done.returncode == 1 and "exact-0.nc is damaged: delete it" in done.stderr
+    status, _, complaint = phasetree(*TINY, "--out", folder)
+    assert status == 1 and "exact-0.nc is damaged: delete it" in complaint
 
 
-def test_help_explains_every_option(environment):
-    shown = phasetree(environment, "transition", "--help").stdout
+def test_a_process_of_its_own_explains_every_option_and_refuses_wrong_input(tmp_path):
+    command = [sys.executable, "-m", "phasetree.cli", "transition"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, timeout=100).stdout
     for option in ("--num-symbols", "-v", "--process", "--learning-rate", "--seed", "--out"):
         assert option in shown
-    assert "transition" in phasetree(environment, "--help").stdout
+    wrong = subprocess.run([*command, "-v", "4", "-m", "5"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert wrong.returncode == 2 and "only 16 of 4 symbols exist" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert not list(tmp_path.iterdir())
+    assert "transition" in phasetree("--help")[1]
