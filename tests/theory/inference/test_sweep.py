@@ -1,10 +1,13 @@
 """The fast formulation of inference against enumeration and logarithms, and its guard at the edges of float32."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from diffusion import Masking, UniformNoise
 from hierarchical import RandomHierarchyModel
@@ -17,17 +20,32 @@ from theory.inference.evidence import written_out
 from theory.inference.fast import sweep
 from theory.inference.fast.segments import data_at_once, in_pieces, suits
 
-BINARY = dict(num_symbols=4, num_synonyms=2, branching=2, depth=7)  # six data make three segments of it
-TERNARY = dict(  # levels of unequal sizes are padded
-    num_symbols=(4, 6, 5), num_synonyms=(3, 2, 4), branching=3, depth=3, num_classes=2, zipf_exponent=(0.5, None, 1.0)
-)
+SIZES = {
+    "binary": dict(num_symbols=4, num_synonyms=2, branching=2, depth=7),  # six data make three segments of it
+    "short": dict(num_symbols=4, num_synonyms=2, branching=2, depth=5),  # two segments
+    "large": dict(num_symbols=16, num_synonyms=4, branching=2, depth=7),  # 250 data are enough for the sweep
+    "ternary": dict(  # levels of unequal sizes are padded
+        num_symbols=(4, 6, 5),
+        num_synonyms=(3, 2, 4),
+        branching=3,
+        depth=3,
+        num_classes=2,
+        zipf_exponent=(0.5, None, 1.0),
+    ),
+}
 
-guarded = _program(_guarded, eqx.filter_jit)  # what the public functions run, compiled once for all tests
 slow = eqx.filter_jit(lambda function, rhm, evidence: function(rhm, evidence))
 
 
+@functools.cache
+def grammar(name):
+    return RandomHierarchyModel(**SIZES[name], key=jax.random.key(3 if name == "large" else 1))
+
+
 def fast(function, rhm, evidence):
-    return guarded(function, (rhm, evidence))
+    """The very program that the public functions run, so that it is compiled once for both."""
+    how = eqx.filter_jit if isinstance(evidence, NoisedStrings) else jax.jit
+    return _program(_guarded, how)(Partial(function), (rhm, evidence))
 
 
 def mild_evidence(rhm, batch, dtype, seed=0):
@@ -57,11 +75,11 @@ def test_fast_marginals_match_enumeration(name, dtype, tolerance):
 
 @pytest.mark.parametrize(
     ("function", "sizes"),
-    [("marginals", BINARY), ("log_evidence", BINARY), ("cavity_marginals", TERNARY)],
+    [("marginals", "binary"), ("log_evidence", "binary"), ("cavity_marginals", "ternary")],
     ids=["segments", "segments, upward", "unequal sizes"],
 )
 def test_segments_and_padding_change_nothing(function, sizes):
-    rhm = RandomHierarchyModel(**sizes, key=jax.random.key(1))
+    rhm = grammar(sizes)
     evidence = mild_evidence(rhm, 6, np.float64)
     found, fine = fast(getattr(sweep, function), rhm, evidence)
     assert fine
@@ -73,9 +91,9 @@ def test_segments_and_padding_change_nothing(function, sizes):
 
 @pytest.mark.parametrize("process", [Masking(4), UniformNoise(4)], ids=["masking", "uniform"])
 def test_noised_strings_are_read_as_their_log_likelihoods_are(process):
-    rhm, t = RandomHierarchyModel(**BINARY, key=jax.random.key(1)), jnp.linspace(0.2, 0.9, 6, dtype=jnp.float32)
-    keys = jax.random.split(jax.random.key(2), (2, 6))
-    x_t = jax.vmap(process.corrupt)(keys[0], jax.vmap(rhm.sample)(keys[1]).x, t)
+    rhm, t = grammar("short"), jnp.linspace(0.2, 0.9, 6, dtype=jnp.float32)
+    data = rhm.sample(jax.random.key(1), 6).x
+    x_t = jax.jit(jax.vmap(process.corrupt))(jax.random.split(jax.random.key(2), 6), data, t)
     strings = NoisedStrings(process, x_t, t)
     (found, fine), (want, _) = (fast(sweep.marginals, rhm, evidence) for evidence in (strings, written_out(strings)))
     assert fine
@@ -85,7 +103,7 @@ def test_noised_strings_are_read_as_their_log_likelihoods_are(process):
 
 
 def test_fast_posterior_samples_follow_the_marginals():
-    rhm = RandomHierarchyModel(**TERNARY, key=jax.random.key(1))
+    rhm = grammar("ternary")
     one, draws = mild_evidence(rhm, 6, np.float32)[3], 20_000
     repeated = jnp.broadcast_to(one[None], (draws, *one.shape))
     sample = posterior_sample(jax.random.key(2), rhm, repeated)
@@ -106,7 +124,7 @@ FLOORS = [-np.log(1e6), -np.log(1e12), -46.0, -87.0, -100.0, -200.0, -350.0, -50
 def test_no_error_is_silent():
     """2,000 data with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500: float32 agrees
     with float64 to 1e-3, and for the confident ones this is because the guard rejects them."""
-    rhm, batch, spoken = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250, []
+    rhm, batch, spoken = grammar("large"), 250, []
     assert suits(rhm, batch)
     draw = jax.jit(lambda keys: jax.vmap(rhm.sample)(keys).x)
     for seed, floor in enumerate(FLOORS):
@@ -128,30 +146,31 @@ def test_what_the_guard_lets_pass_is_precise():
     guard is not merely cautious, for it lets most data pass."""
     rhm, rng, passed = RandomHierarchyModel(4, 2, 2, 3, key=jax.random.key(0)), np.random.default_rng(0), 0
     evidence = (-100 * rng.random((200, 8, 4)) ** rng.choice([0.3, 1, 3], size=(200, 1, 1))).astype(np.float32)
-    want = slow(logarithmic.marginals, rhm, jnp.asarray(evidence, jnp.float64))
+    want = jax.tree.map(np.asarray, slow(logarithmic.marginals, rhm, jnp.asarray(evidence, jnp.float64)))
     for i in range(len(evidence)):
         found, fine = fast(sweep.marginals, rhm, jnp.asarray(evidence[i : i + 1]))
         passed += bool(fine)
         for got, table in zip(found, want, strict=True):
-            assert not fine or np.abs(np.asarray(got[0]) - np.asarray(table[i])).max() < 5e-6
+            assert not fine or np.abs(np.asarray(got)[0] - table[i]).max() < 5e-6
     assert 100 < passed < 200
 
 
 def test_impossible_evidence_and_nan_take_the_safe_path():
-    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 250
-    data = rhm.sample(jax.random.key(0), batch).x
-    evidence = jnp.where(jax.nn.one_hot(data, 16, dtype=bool), 0.0, -jnp.inf).astype(jnp.float32)
-    neighbours = jnp.tile(data[0], (16, 1)).at[:, 0].set(jnp.arange(16, dtype=data.dtype))
-    valid = jax.jit(jax.vmap(rhm.parse))(neighbours).valid[0][:, 0]
-    wrong = neighbours[jnp.argmin(valid)]  # no string of the grammar
+    rhm, batch = grammar("large"), 250
+    data = np.array(rhm.sample(jax.random.key(0), batch).x)
+    neighbours = np.tile(data[0], (16, 1))
+    neighbours[:, 0] = np.arange(16)
+    valid = np.asarray(jax.jit(jax.vmap(rhm.parse))(neighbours).valid[0])[:, 0]
     assert not valid.all()
-    evidence = evidence.at[0].set(jnp.where(jax.nn.one_hot(wrong, 16, dtype=bool), 0.0, -jnp.inf))
-    assert log_evidence(rhm, evidence)[0] == -jnp.inf
-    tables = marginals(rhm, evidence)
-    assert all((table[0] == 0).all() and (jnp.abs(table[1:].sum(-1) - 1) < 1e-5).all() for table in tables)
-    for bad in (jnp.nan, jnp.inf):
+    data[0] = neighbours[np.argmin(valid)]  # no string of the grammar
+    evidence = np.where(np.eye(16, dtype=bool)[data], 0.0, -np.inf).astype(np.float32)
+    assert log_evidence(rhm, evidence)[0] == -np.inf
+    tables = [np.asarray(table) for table in marginals(rhm, evidence)]
+    assert all((table[0] == 0).all() and (np.abs(table[1:].sum(-1) - 1) < 1e-5).all() for table in tables)
+    for bad in (np.nan, np.inf):
+        evidence[3, 2, 1] = bad
         with pytest.raises(ValueError, match="NaN or"):
-            marginals(rhm, evidence.at[3, 2, 1].set(bad))
+            marginals(rhm, evidence)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -188,10 +207,11 @@ def test_pieces_give_what_the_whole_gives(rows):
     assert max(seen) <= 4 and len(set(number_of_the_piece.tolist())) == -(-rows // 4)
 
 
-def test_large_batches_differentiate_and_compile_inside_other_programs():
+def test_large_batches_differentiate_and_compile_inside_other_programs(monkeypatch):
     """The gradient of ln p(y) is the leaf marginal; under jit the choice of path is part of the program."""
-    rhm, batch = RandomHierarchyModel(16, 4, 2, 7, key=jax.random.key(3)), 1029
-    assert suits(rhm, batch) and data_at_once(rhm) == 1028  # two pieces of 515, which share one datum
+    monkeypatch.setattr("theory.inference.fast.segments.FLOATS_OF_A_PIECE", 2**20)
+    rhm, batch = RandomHierarchyModel(16, 4, 2, 5, key=jax.random.key(3)), 1041
+    assert suits(rhm, batch) and data_at_once(rhm) == 1040  # two pieces of 521, which share one datum
     evidence = mild_evidence(rhm, batch, np.float32)
     gradient = jax.jit(jax.grad(lambda e: log_evidence(rhm, e).sum()))(evidence)
     np.testing.assert_allclose(gradient, marginals(rhm, evidence)[-1], atol=2e-5)
