@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,7 @@ TINY = experiment.Config(
     width=8,
     levels=1,
     square=2,
-    train=TrainConfig(steps=20, batch_size=8, steps_per_chunk=10, steps_per_checkpoint=10),
+    train=TrainConfig(steps=20, batch_size=8, steps_per_chunk=10, steps_per_checkpoint=20),
     encoder_steps=40,
     noise_levels=(0.5, 1.0, 1.5),
     num_data=6,
@@ -81,8 +82,10 @@ def test_images_without_classes_are_embedded_by_an_auto_encoder(tmp_path):
     pixels = squares.transpose(0, 1, 3, 2, 4, 5).reshape(200, 6, 6, 1)
     inputs = Inputs({}, tmp_path / "checkpoints", Silent(), lambda name, compute: compute())
     found = patch_embedding(jax.random.key(1), inputs, jnp.asarray(pixels), None, 2, 150)
-    error = float(found.loss(jnp.asarray(pixels), jnp.zeros(len(pixels), jnp.int32)))
-    assert found.patches(jnp.asarray(pixels[:5])).shape == (5, 9, 16) and found.num_classes == 0
+    embedded, error = eqx.filter_jit(lambda e, x: (e.patches(x), e.loss(x, jnp.zeros(len(x), jnp.int32))))(
+        found, pixels
+    )
+    assert embedded.shape == (200, 9, 16) and found.num_classes == 0
     assert error < 0.1 * pixels.var()
 
 
@@ -98,7 +101,8 @@ def test_a_run_that_lost_stages_comes_back_the_same(stripes, whole):
 def test_mixing_keeps_every_patch_and_its_place():
     images = jax.random.normal(jax.random.key(0), (5, 4, 6, 2))
     shifts = jax.random.randint(jax.random.key(1), (2, 3), 0, 5)
-    before, after = (np.asarray(gathered(x, 2)).reshape(5, 6, 8) for x in (images, stages._mixed(images, shifts, 2)))
+    squares = jax.jit(lambda x, shifts: (gathered(x, 2), gathered(stages._mixed(x, shifts, 2), 2)))(images, shifts)
+    before, after = (np.asarray(x).reshape(5, 6, 8) for x in squares)
     from_where = (after[:, None] == before[None]).all(-1).argmax(1)  # (trajectories, patches)
     np.testing.assert_array_equal(from_where, (np.arange(5)[:, None] + np.asarray(shifts).ravel()) % 5)
 
@@ -111,7 +115,7 @@ def test_mixing_leaves_no_correlation_on_average():
         mixed = stages._mixed(alike, jax.random.randint(key, (3, 3), 0, 8), 2)
         return connected_sums(stages._patches(mixed, 2)[..., 0], GridGeometry(3, 3))
 
-    found = jax.vmap(sums)(jax.random.split(jax.random.key(3), 2000))
+    found = jax.jit(jax.vmap(sums))(jax.random.split(jax.random.key(3), 2000))
     chi = bootstrap(jax.random.key(4), found, susceptibility)
     assert abs(chi.value - 1) < 5 * chi.stderr and chi.stderr < 0.05
 

@@ -24,7 +24,7 @@ TINY = experiment.Config(
     observations=5,
     num_data=32,
     sampler_steps=8,
-    train=dataclasses.replace(TRAINING, batch_size=16, steps_per_checkpoint=20),
+    train=dataclasses.replace(TRAINING, batch_size=16, steps_per_checkpoint=80),
 )
 
 

@@ -19,12 +19,12 @@ TINY = experiment.Config(
     width=16,
     layers=1,
     heads=2,
-    train=TrainConfig(steps=20, batch_size=8, learning_rate=1e-2, steps_per_chunk=10, steps_per_checkpoint=10),
+    train=TrainConfig(steps=20, batch_size=8, learning_rate=1e-2, steps_per_chunk=10, steps_per_checkpoint=20),
     noise_levels=(0.2, 0.6, 1.0),
     num_data=6,
     num_trajectories=4,
     tokens_per_step=8,
-    control_steps=10,
+    control_steps=20,  # as many as of the text itself: one program trains both
 )
 
 
@@ -116,7 +116,7 @@ def test_sequences_take_the_place_of_a_text(tmp_path):
     for _ in range(15):
         rows.append((rows[-1] + rng.integers(0, 2, 80)) % 5)
     np.savez(tmp_path / "steps.npz", tokens=np.stack(rows, 1), num_symbols=6)
-    config = dataclasses.replace(TINY, sequences=tmp_path / "steps.npz")
+    config = dataclasses.replace(TINY, sequences=tmp_path / "steps.npz", control=False)
     result = finished(config, tmp_path / "run")
     assert result.dataset.sizes["datum"] == 6 and result.dataset.sizes["distance"] == 16
     np.testing.assert_array_equal(result.dataset.within.sel(text="real")[..., 1:], 0)

@@ -19,7 +19,7 @@ TINY = experiment.Config(
     num_trajectories=4000,
     sampler_steps=48,
     width=16,
-    train=TrainConfig(steps=20, batch_size=32, steps_per_chunk=10, steps_per_checkpoint=10),
+    train=TrainConfig(steps=20, batch_size=32, steps_per_chunk=10, steps_per_checkpoint=20),
 )
 
 

@@ -176,7 +176,8 @@ def test_retention_counts_the_nodes_that_both_trees_share():
 def test_strings_that_no_tree_explains_are_not_valid():
     rhm = RandomHierarchyModel.from_rules([np.array([[[0, 1]], [[1, 0]]])] * 3)
     word = jnp.array([0, 1, 1, 0, 1, 0, 0, 1], jnp.int32)
-    np.testing.assert_array_equal(is_valid(rhm, jnp.stack([word, 1 - word, word.at[4:6].set(1)])), [True, True, False])
+    strings = jnp.stack([word, 1 - word, word.at[4:6].set(1)])
+    np.testing.assert_array_equal(jax.jit(is_valid)(rhm, strings), [True, True, False])
 
 
 def test_retention_among_valid_rows_is_a_ratio_of_means():
@@ -198,4 +199,4 @@ def test_retention_among_valid_rows_is_a_ratio_of_means():
 def test_retention_of_the_class_of_a_filtered_grammar_is_nan():
     rhm = RandomHierarchyModel(3, 2, 2, 3, filter_level=2, key=jax.random.key(7))
     string = rhm.sample(jax.random.key(8), 1).x
-    np.testing.assert_array_equal(level_retention(rhm, string, string), [[np.nan, np.nan, 1, 1]])
+    np.testing.assert_array_equal(jax.jit(level_retention)(rhm, string, string), [[np.nan, np.nan, 1, 1]])

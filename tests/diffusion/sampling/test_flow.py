@@ -1,5 +1,7 @@
 """The adaptive flow and its likelihood, against the Gaussian in closed form and a mixture's own density."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,8 @@ VARIANCES = jnp.array([0.5, 2.0, 0.1])
 PATHS = {"preserving": VariancePreserving(), "exploding": VarianceExploding()}
 
 
-def gaussian(path):
+@functools.cache  # the same object: the same compiled programs
+def gaussian(path=PATHS["preserving"]):
     """E[x_0 | x_t] of independent numbers of variance s^2: alpha s^2 / (alpha^2 s^2 + sigma^2) x_t."""
 
     def apply(_, x, t):
@@ -71,22 +74,22 @@ def test_densities_of_a_gaussian_and_of_a_mixture(path):
 def test_probes_give_a_diagonal_trace_exactly_and_any_other_on_average():
     """v J v = tr J for signs v and diagonal J; J of a rotated Gaussian is not diagonal, and is met within 5 errors."""
     x_t, t = jax.random.normal(jax.random.key(3), (2, 3)), jnp.array([0.5, 1.0])
-    exact = log_density(gaussian(VariancePreserving()), x_t, t)
-    probed = log_density(gaussian(VariancePreserving()), x_t, t, key=jax.random.key(4), num_probes=1)
-    np.testing.assert_allclose(probed, exact, atol=1e-4)
-    axes, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(5), (3, 3)))
-    inner = gaussian(VariancePreserving())
-    rotated = from_function(
-        lambda _, x, t: inner(x @ axes.astype(x.dtype), t) @ axes.T.astype(x.dtype),
-        (),
-        VectorProcess(),
-        (3,),
-        parametrisation=PredictMean(),
-    )
-    exact = log_density(rotated, x_t, t)
-    many = jnp.stack([log_density(rotated, x_t, t, key=jax.random.key(k), num_probes=4) for k in range(16)])
-    assert jnp.std(many, 0).min() > 1e-3
-    assert jnp.all(jnp.abs(many.mean(0) - exact) < 5 * jnp.std(many, 0) / 4)
+
+    def apply(axes, x, t):
+        axes = axes.astype(x.dtype)
+        return gaussian()(x @ axes, t) @ axes.T
+
+    def rotated(axes):
+        return from_function(apply, jnp.asarray(axes), VectorProcess(), (3,), parametrisation=PredictMean())
+
+    straight = rotated(np.eye(3))
+    probed = log_density(straight, x_t, t, key=jax.random.key(4), num_probes=4)
+    np.testing.assert_allclose(probed, log_density(straight, x_t, t), atol=1e-4)
+    turned = rotated(np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0])
+    exact = np.asarray(log_density(turned, x_t, t))
+    many = np.stack([log_density(turned, x_t, t, key=jax.random.key(k), num_probes=4) for k in range(16)])
+    assert many.std(0).min() > 1e-3
+    assert np.all(np.abs(many.mean(0) - exact) < 5 * many.std(0) / 4)
 
 
 def test_what_has_no_flow_is_refused():
@@ -95,7 +98,7 @@ def test_what_has_no_flow_is_refused():
         with pytest.raises(ValueError, match="Masking is a process of strings, which have no flow"):
             call(strings, jnp.zeros((1, 2), jnp.int32), jnp.ones(1))
     with pytest.raises(ValueError, match="num_probes = 2 are drawn with a key: give one"):
-        log_density(gaussian(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1), num_probes=2)
+        log_density(gaussian(), jnp.zeros((1, 3)), jnp.ones(1), num_probes=2)
     host = from_host(lambda x, t: x / 2, VectorProcess(), (3,), parametrisation=PredictMean())
     with pytest.raises(ValueError, match=r"runs on the host .* and has no derivative, which its likelihood needs"):
         log_density(host, jnp.zeros((1, 3)), jnp.ones(1))
@@ -103,7 +106,7 @@ def test_what_has_no_flow_is_refused():
 
 @pytest.mark.parametrize("value", [0.0, -1.0, jnp.inf, jnp.nan])
 def test_what_the_solver_cannot_use_is_refused(value):
-    exact, x_t, t = gaussian(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1)
+    exact, x_t, t = gaussian(), jnp.zeros((1, 3)), jnp.ones(1)
     with pytest.raises(ValueError, match=rf"tolerance = {value}, min_time = 0\.002: both must be positive, finite"):
         AdaptiveFlow(value)
     for wrong in ("tolerance", "max_time"):
@@ -118,7 +121,7 @@ def test_what_the_solver_cannot_use_is_refused(value):
 
 
 def test_rows_probes_and_steps_that_lead_nowhere_are_refused():
-    exact, x_t, t = gaussian(VariancePreserving()), jnp.zeros((1, 3)), jnp.ones(1)
+    exact, x_t, t = gaussian(), jnp.zeros((1, 3)), jnp.ones(1)
     for keys in ({}, {"key": jax.random.key(0)}):
         with pytest.raises(ValueError, match="num_probes = -1: give 0 for the exact trace, or a positive number"):
             log_density(exact, x_t, t, num_probes=-1, **keys)

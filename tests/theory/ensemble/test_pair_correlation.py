@@ -99,9 +99,10 @@ def test_the_law_of_total_covariance_gives_what_trajectories_give():
         jax.random.key(5), GrammarDenoiser(rhm, process), x0, jnp.float32(t), geometry, num_trajectories=noisings
     )
     repeated, times = jnp.repeat(x0, noisings, 0), jnp.full(64 * noisings, t, jnp.float32)
-    x_t = jax.vmap(process.corrupt)(jax.random.split(jax.random.key(6), len(repeated)), repeated, times)
+    x_t = jax.jit(jax.vmap(process.corrupt))(jax.random.split(jax.random.key(6), len(repeated)), repeated, times)
     found = pair_correlation.posterior_pairs(rhm, repeated, NoisedStrings(process, x_t, times))
-    between = jax.vmap(lambda kept: connected_sums(1 - 2 * kept, geometry))(found.unchanged.reshape(64, noisings, -1))
+    covariances = jax.jit(jax.vmap(lambda kept: connected_sums(1 - 2 * kept, geometry)))
+    between = covariances(found.unchanged.reshape(64, noisings, -1))
     exact = found.sums.reshape(64, noisings, -1).mean(1) + between
     gap = jax.jit(lambda key, rows: bootstrap(key, rows, lambda s: susceptibility(s[0]) - susceptibility(s[1])))(
         jax.random.key(7), jnp.stack([sampled.sums, exact], 1)

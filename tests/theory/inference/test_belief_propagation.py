@@ -28,7 +28,7 @@ def soft_and_hard_evidence(rhm, seed, dtype=np.float64):
     """Gaussian log-likelihoods; masked sites; possible hard zeros; contrasts of e^-500; contradictions; tiny values."""
     rng = np.random.default_rng(seed)
     evidence = rng.normal(size=(BATCH, rhm.num_leaves, rhm.num_symbols))
-    datum = np.asarray(rhm.sample(jax.random.key(seed)).x)
+    datum = np.asarray(sample(rhm, jax.random.key(seed)).x)
     known = np.eye(rhm.num_symbols, dtype=bool)[datum]
     evidence[1, rng.random(rhm.num_leaves) < 0.5] = 0.0
     evidence[2] = np.where(known | (rng.random(known.shape) < 0.5), evidence[2], -np.inf)
