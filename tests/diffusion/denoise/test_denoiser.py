@@ -187,7 +187,7 @@ def test_networks_give_normalised_float32_posteriors_for_every_process(name, pro
     network, sites = NETWORKS[name](process, nnx.Rngs(0))
     denoiser = from_flax(network, process, sites)
     x0 = jnp.zeros((2, sites), jnp.int32)
-    x_t = jax.vmap(process.corrupt)(jax.random.split(jax.random.key(2)), x0, T)
+    x_t = jax.jit(jax.vmap(process.corrupt))(jax.random.split(jax.random.key(2)), x0, T)
     got = eqx.filter_jit(denoiser)(x_t, T)
     assert got.shape == (2, sites, V) and got.dtype == jnp.float32
     np.testing.assert_allclose(jnp.exp(got).sum(-1), np.ones((2, sites)), atol=1e-5)

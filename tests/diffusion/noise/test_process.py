@@ -176,7 +176,7 @@ def uniform_reverse():
     step = channels.uniform_step(V, s, t)
     kernel = channels.site_reverse_kernel(strings, prior, noised, channels.uniform(V, s), step)
     x_t = jnp.asarray(noised, jnp.int32)
-    evidence = jax.vmap(UniformNoise(V).log_likelihood, (0, None))(x_t, t)
+    evidence = jax.jit(jax.vmap(UniformNoise(V).log_likelihood, (0, None)))(x_t, t)
     return rhm, x_t, s, t, evidence, kernel
 
 
@@ -193,7 +193,9 @@ def test_uniform_reverse_kernel_with_the_marginal_is_wrong(uniform_reverse):
     """The site's evidence is counted twice: too sure of what it sees, by 3% at least at some site of every x_t."""
     rhm, x_t, s, t, evidence, kernel = uniform_reverse
     posterior = jnp.log(marginals(rhm, evidence)[-1])
-    got = jax.vmap(UniformNoise(V).reverse_kernel, (0, 0, None, None))(posterior, x_t, jnp.asarray(t), jnp.asarray(s))
+    got = jax.jit(jax.vmap(UniformNoise(V).reverse_kernel, (0, 0, None, None)))(
+        posterior, x_t, jnp.asarray(t), jnp.asarray(s)
+    )
     assert np.abs(np.exp(got) - kernel).max((1, 2)).min() > 0.03
     assert np.abs(np.exp(got) - kernel).max() > 0.1
 
@@ -225,9 +227,9 @@ def nishimori_gap(name, t):
     else:
         repeats = 1 if name == "epsilon" else 300
         x0 = jnp.tile(x0, (repeats, 1))
-        x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(jax.random.key(11), len(x0)), x0, t)
+        x_t = jax.jit(jax.vmap(process.corrupt, (0, 0, None)))(jax.random.split(jax.random.key(11), len(x0)), x0, t)
         weights = np.full(len(x0), 1 / len(x0))
-    evidence = jax.vmap(process.log_likelihood, (0, None))(x_t, t)
+    evidence = jax.jit(jax.vmap(process.log_likelihood, (0, None)))(x_t, t)
     leaves = marginals(rhm, evidence)[-1]
     p_true = jnp.take_along_axis(leaves, x0[..., None], -1)[..., 0]
     gaps = np.asarray(jnp.mean(p_true - jnp.sum(leaves**2, -1), -1))

@@ -239,8 +239,8 @@ def test_class_retention_of_the_exact_denoiser_is_its_own_confidence(process, t)
     strings = forward_backward(key, GrammarDenoiser(rhm=RHM, process=process), x0, jnp.full(DRAWS, t))[0]
     index = {tuple(string): i for i, string in enumerate(STRINGS.tolist())}
     kept = classes[[index[tuple(string)] for string in strings.tolist()]] == classes[np.asarray(truth)]
-    x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(noise_key, DRAWS), x0, t)
-    r = marginals(RHM, jax.vmap(process.log_likelihood, (0, None))(x_t, t))[0][:, 0]
+    x_t = jax.jit(jax.vmap(process.corrupt, (0, 0, None)))(jax.random.split(noise_key, DRAWS), x0, t)
+    r = marginals(RHM, jax.jit(jax.vmap(process.log_likelihood, (0, None)))(x_t, t))[0][:, 0]
     confidence = np.asarray(jnp.sum(r**2, -1))
     assert 0.45 < confidence.mean() < 0.95  # neither lost (1/3) nor certain
     stderr = math.hypot(kept.std(), confidence.std()) / math.sqrt(DRAWS)

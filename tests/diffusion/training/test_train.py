@@ -70,7 +70,7 @@ def test_the_exact_denoiser_has_posterior_loss_entropy_over_d_plus_one():
 def test_the_exact_cavity_has_cavity_loss_entropy_over_d():
     """At each site the number of visible others is uniform on 0 .. d - 1: the chain rule over all orders again."""
     x0, x_t, weights = every_masking()
-    evidence = jax.vmap(PROCESS.log_likelihood, (0, None))(x_t, 0.5)
+    evidence = jax.jit(jax.vmap(PROCESS.log_likelihood, (0, None)))(x_t, 0.5)
     cavity = jnp.log(cavity_marginals(RHM, evidence)[-1])
     losses = posterior_loss(cavity, x0, jnp.full(x0.shape, 1 / D))
     np.testing.assert_allclose(weights @ np.asarray(losses), ENTROPY / D, rtol=1e-12)

@@ -58,9 +58,9 @@ def test_a_symbol_that_no_string_has_is_followed_by_any_symbol():
 def test_the_chain_s_denoiser_is_bayes_rule_over_all_strings(process):
     denoiser, t = MarkovDenoiser(chain(), process), 0.5
     x0 = jnp.asarray(STRINGS[[5, 40]])
-    x_t = jax.vmap(process.corrupt, (0, 0, None))(jax.random.split(jax.random.key(1), 2), x0, t)
+    x_t = jax.jit(jax.vmap(process.corrupt, (0, 0, None)))(jax.random.split(jax.random.key(1), 2), x0, t)
     times = jnp.full(2, t)
-    evidence = np.asarray(jax.vmap(process.log_likelihood)(x_t, times))
+    evidence = np.asarray(jax.jit(jax.vmap(process.log_likelihood))(x_t, times))
     weights = probabilities(chain()) * np.exp(evidence[:, np.arange(SITES), STRINGS].sum(2))
     weights /= weights.sum(1, keepdims=True)
     expected = np.stack([[weights[:, STRINGS[:, i] == a].sum(1) for a in range(V)] for i in range(SITES)]).T

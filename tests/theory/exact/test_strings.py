@@ -27,7 +27,7 @@ def all_strings():
 def noised(process, strings, t, batch=6):
     x0 = jnp.asarray(strings[:batch])
     keys = jax.random.split(jax.random.key(0), batch)
-    return jax.vmap(process.corrupt, (0, 0, None))(keys, x0, t), jnp.full(batch, t)
+    return jax.jit(jax.vmap(process.corrupt, (0, 0, None)))(keys, x0, t), jnp.full(batch, t)
 
 
 def bayes(strings, process, x_t, t):

@@ -31,7 +31,7 @@ T = jnp.array([0.05, 0.3, 1.0, 2.0])
 
 def noised(path):
     keys = jax.random.split(jax.random.key(1), 4)
-    return jax.vmap(VectorProcess(path).corrupt)(keys, POINTS[:4], T)
+    return jax.jit(jax.vmap(VectorProcess(path).corrupt))(keys, POINTS[:4], T)
 
 
 @pytest.mark.parametrize("block", [7, 50, 4096])
