@@ -13,9 +13,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Num
 
+from hierarchical.arguments import as_numbers
+
 Number = float | int | np.number
 Bound = float | int
-Grid = Num[Array, "*grid"] | Num[np.ndarray, "*grid"] | Number
+Grid = Num[Array, "*grid"] | Num[np.ndarray, "*grid"] | Number | list[Any] | tuple[Any, ...]
 
 
 def number(name: str, value: Any) -> float:
@@ -68,6 +70,7 @@ def grid(name: str, values: Grid, low: Bound, high: Bound, dtype: jnp.dtype | No
     Args:
       dtype: of the result; None: that of the values if they are floats, else the default of JAX.
     """
+    values = as_numbers(values) if isinstance(values, list | tuple) else values
     floats = jnp.issubdtype(jnp.result_type(values), jnp.floating)
     values = jnp.asarray(values, dtype if dtype is not None or floats else float)
     inside = (values >= low) & (values <= high) & jnp.isfinite(values)

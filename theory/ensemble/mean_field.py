@@ -43,7 +43,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..domain import inside
+from ..domain import Grid, Number, count, grid, inside
 from .sizes import takes_sizes
 
 Belief = Float[Array, "*grid"] | float
@@ -58,77 +58,71 @@ class LevelBeliefs(eqx.Module):
 
 
 @takes_sizes
-def up_map(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
+def up_map(p: Grid, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
     """Belief in a parent's true symbol from children that each believe in theirs with p in [0, 1]: equation (1).
 
+    Of a Python number it is a Python number, in double precision whatever JAX is set to.
+
     Raises:
-      ValueError: if v < 2, s < 2, or m is outside 1 .. v^(s-1), beyond which rules cannot be unambiguous; if p lies
-        outside [0, 1] (under `jax.jit` the result is NaN there).
+      ValueError: if a size is not a whole number, v < 2, s < 2, or m is outside 1 .. v^(s-1), beyond which rules cannot
+        be unambiguous; if p lies outside [0, 1] (under `jax.jit` the result is NaN there).
 
     Source: Sclocchi, Favero & Wyart, arXiv:2402.16991.
     """
-    f, g = _other_rules(num_symbols, num_synonyms, branching)
-    true_tuple = inside("p", p, 0.0, 1.0) ** branching
-    return (true_tuple + g * (1 - true_tuple)) / (true_tuple + f * (1 - true_tuple))
+    return _up(_belief("p", p), num_symbols, num_synonyms, branching)
 
 
 @takes_sizes
-def up_slope(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
+def up_slope(p: Grid, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
     """Derivative F'(p), equation (2): above 1 at a fixed point that repels. Errors as in `up_map`."""
     f, g = _other_rules(num_symbols, num_synonyms, branching)
-    true_tuple = inside("p", p, 0.0, 1.0) ** branching
+    p = _belief("p", p)
+    true_tuple = p**branching
     return branching * p ** (branching - 1) * (f - g) / (true_tuple + f * (1 - true_tuple)) ** 2
 
 
 @takes_sizes
-def down_map(q: Belief, p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
+def down_map(q: Grid, p: Grid, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
     """Belief sent down to a child: q in [0, 1] reaches its parent from above, p each sibling from below, equation (3).
 
     At q = p = 1/v the result is slightly above 1/v: a symbol that occurs is known to appear in a rule. Errors as in
     `up_map`.
     """
-    _check_grammar(num_symbols, num_synonyms, branching)
-    q, siblings = inside("q", q, 0.0, 1.0), inside("p", p, 0.0, 1.0) ** (branching - 1)
-    others = (num_synonyms - q) / float(num_symbols**branching - 1)
-    return (q * siblings + others * (1 - siblings)) / (q * siblings + others * (num_symbols - siblings))
+    return _down(_belief("q", q), _belief("p", p), num_symbols, num_synonyms, branching)
 
 
 @takes_sizes
-def level_beliefs(
-    noise: Float[Array, "*grid"], depth: int, num_symbols: int, num_synonyms: int, branching: int
-) -> LevelBeliefs:
+def level_beliefs(noise: Grid, depth: Number, num_symbols: int, num_synonyms: int, branching: int) -> LevelBeliefs:
     """Beliefs at levels 0 (root) .. depth (leaves) when every leaf is noised with eps = `noise` in [0, 1].
 
     Raises:
-      ValueError: as in `up_map`, if depth < 1, or if the noise lies outside [0, 1] (under `jax.jit` the beliefs are NaN
-        there).
+      ValueError: as in `up_map`, if depth is not a whole number of at least 1, or if the noise lies outside [0, 1]
+        (under `jax.jit` the beliefs are NaN there).
     """
-    if depth < 1:
-        raise ValueError(f"depth = {depth}: a hierarchy needs at least 1 level of rules")
+    depth = count("depth", depth, 1)
     grammar = (num_symbols, num_synonyms, branching)
-    noise = jnp.asarray(inside("noise", noise, 0.0, 1.0))
+    noise = grid("noise", noise, 0, 1)
 
     upward: list[Belief] = [1 - noise + noise / num_symbols]
     for _ in range(depth):
-        upward.insert(0, up_map(upward[0], *grammar))
+        upward.insert(0, _up(upward[0], *grammar))
 
     downward: list[Belief] = [jnp.full_like(noise, 1 / num_symbols)]
     for p in upward[1:]:
-        downward.append(down_map(downward[-1], p, *grammar))
+        downward.append(_down(downward[-1], p, *grammar))
 
     p, q = jnp.stack(upward), jnp.stack(downward)
-    return LevelBeliefs(p, q, marginal_belief(p, q, num_symbols))
+    return LevelBeliefs(p, q, _both(p, q, num_symbols))
 
 
-def marginal_belief(p: Float[Array, "*grid"], q: Float[Array, "*grid"], num_symbols: int) -> Float[Array, "*grid"]:
+def marginal_belief(p: Grid, q: Grid, num_symbols: Number) -> Belief:
     """P, equation (4): belief in the truth of a node that is sent p from below and q from above, all in [0, 1].
 
     Raises:
-      ValueError: if p or q lie outside (under `jax.jit` the result is NaN there).
+      ValueError: if p or q lie outside (under `jax.jit` the result is NaN there), or v is not a whole number of at
+        least 2.
     """
-    p, q = jnp.asarray(inside("p", p, 0.0, 1.0)), jnp.asarray(inside("q", q, 0.0, 1.0))
-    truth = p * q
-    return truth / (truth + (1 - p) * (1 - q) / (num_symbols - 1))
+    return _both(_belief("p", p), _belief("q", q), count("num_symbols", num_symbols, 2))
 
 
 @takes_sizes
@@ -200,16 +194,34 @@ def correlation_exponent(num_symbols: int, num_synonyms: int, branching: int) ->
     return math.log(branching) / math.log(up_slope(p, num_symbols, num_synonyms, branching))
 
 
+def _up(p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
+    """Equation (1)."""
+    f, g = _other_rules(num_symbols, num_synonyms, branching)
+    true_tuple = p**branching
+    return (true_tuple + g * (1 - true_tuple)) / (true_tuple + f * (1 - true_tuple))
+
+
+def _down(q: Belief, p: Belief, num_symbols: int, num_synonyms: int, branching: int) -> Belief:
+    """Equation (3)."""
+    siblings = p ** (branching - 1)
+    others = (num_synonyms - q) / float(num_symbols**branching - 1)
+    return (q * siblings + others * (1 - siblings)) / (q * siblings + others * (num_symbols - siblings))
+
+
+def _both(p: Belief, q: Belief, num_symbols: int) -> Belief:
+    """Equation (4)."""
+    truth = p * q
+    return truth / (truth + (1 - p) * (1 - q) / (num_symbols - 1))
+
+
 def _other_rules(num_symbols: int, num_synonyms: int, branching: int) -> tuple[float, float]:
     """f and g of equation (1)."""
-    _check_grammar(num_symbols, num_synonyms, branching)
     other_tuples = num_symbols**branching - 1
     return (num_synonyms * num_symbols - 1) / other_tuples, (num_synonyms - 1) / other_tuples
 
 
 def _attractors(num_symbols: int, num_synonyms: int, branching: int) -> tuple[bool, bool]:
     """Whether p = 1 and p = 1/v attract: the two conditions (6), in whole numbers."""
-    _check_grammar(num_symbols, num_synonyms, branching)
     v, m, s = num_symbols, num_synonyms, branching
     return s * m * (v - 1) < v**s - 1, s * v ** (s - 1) * (v - 1) < m * (v**s - 1)
 
@@ -219,14 +231,8 @@ def _power_sum(k: int, x: float, y: float) -> float:
     return math.fsum(x ** (k - 1 - j) * y**j for j in range(k))
 
 
-def _check_grammar(num_symbols: int, num_synonyms: int, branching: int) -> None:
-    if num_symbols < 2:
-        raise ValueError(f"num_symbols = {num_symbols}: a grammar needs at least 2 symbols")
-    if branching < 2:
-        raise ValueError(f"branching = {branching}: a node needs at least 2 children")
-    most = num_symbols ** (branching - 1)
-    if not 1 <= num_synonyms <= most:
-        raise ValueError(
-            f"num_synonyms = {num_synonyms}: {num_symbols} symbols have between 1 and {most} unambiguous rules each "
-            f"of {branching} children; change num_synonyms, or raise num_symbols or branching"
-        )
+def _belief(name: str, value: Grid) -> Belief:
+    """A belief in [0, 1]: a Python float if a Python number is given, else an array of floats."""
+    if isinstance(value, float | int):
+        return inside(name, float(value), 0.0, 1.0)
+    return grid(name, value, 0, 1)

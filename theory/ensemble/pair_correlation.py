@@ -107,7 +107,7 @@ def _in_pieces(rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], eviden
 
 @takes_sizes
 def mean_field_sums(
-    noise: Grid, depth: int, num_symbols: int, num_synonyms: int, branching: int
+    noise: Grid, depth: Number, num_symbols: int, num_synonyms: int, branching: int
 ) -> Float[Array, "*grid distances"]:
     """S(r)/d of the epsilon-process, equation (4), at tree distances 0, s - 1, .. s^depth - 1.
 
@@ -180,7 +180,7 @@ def susceptibility_exponent(num_symbols: int, num_synonyms: int, branching: int)
 def collapsed(
     noise: Grid,
     curve: Grid,
-    depth: int,
+    depth: Number,
     num_symbols: int,
     num_synonyms: int,
     branching: int,

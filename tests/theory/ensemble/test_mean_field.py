@@ -183,6 +183,10 @@ def test_exponent_is_the_growth_of_the_correlation_length():
         ((8, 2, 1), "branching = 1"),
         ((8, 9, 2), "num_synonyms = 9: 8 symbols have between 1 and 8"),
         ((8, 0, 2), "num_synonyms = 0"),
+        ((8, 2.5, 2), r"num_synonyms = 2\.5: give a whole number, 1 or above"),
+        ((8.5, 3, 2), r"num_symbols = 8\.5: give a whole number"),
+        ((8, 3, np.float64(2.5)), r"branching = 2\.5: give a whole number"),
+        ((8, True, 2), "num_synonyms = True: give a real number"),
     ],
 )
 def test_impossible_grammars_are_refused(grammar, message):
@@ -201,18 +205,42 @@ def test_no_transition_has_no_fixed_point(grammar, message):
 
 
 def test_a_hierarchy_without_levels_is_refused():
-    with pytest.raises(ValueError, match="depth = 0"):
-        mean_field.level_beliefs(jnp.array(0.1), 0, 8, 3, 2)
+    for depth in (0, 2.5, True):
+        with pytest.raises(ValueError, match=f"depth = {depth}: give a "):
+            mean_field.level_beliefs(jnp.array(0.1), depth, 8, 3, 2)
+
+
+def test_whole_numbers_lists_and_numpy_are_noise_and_beliefs():
+    """eps = 0 keeps everything, eps = 1 leaves what no evidence leaves; one formula in NumPy is the truth between."""
+    ends = jax.jit(lambda noise: mean_field.level_beliefs(noise, 2, 8, 3, 2).marginal)(jnp.array([0.0, 1.0]))
+    for noise in ([0, 1], np.array([0, 1]), jnp.array([0, 1])):
+        np.testing.assert_allclose(mean_field.level_beliefs(noise, np.int64(2), 8, 3, 2).marginal, ends, rtol=1e-12)
+    np.testing.assert_allclose(mean_field.level_beliefs(1, 2, 8, 3, 2).marginal, ends[:, 1], rtol=1e-12)
+    np.testing.assert_allclose(ends[:, 0], 1)
+    np.testing.assert_allclose(ends[0, 1], 1 / 8)
+
+    p = np.array([0.1, 0.2])
+    f, g, true_tuple = 23 / 63, 2 / 63, p**2
+    truth = (true_tuple + g * (1 - true_tuple)) / (true_tuple + f * (1 - true_tuple))
+    np.testing.assert_allclose(mean_field.up_map(p.tolist(), 8, 3, 2), truth, rtol=1e-12)
+    np.testing.assert_allclose(
+        mean_field.marginal_belief([0.5, 0.2], [0.5, 0.5], 3), [0.25 / 0.375, 0.1 / 0.3], rtol=1e-12
+    )
+    np.testing.assert_allclose(mean_field.up_slope(1, 8, 3, 2), 2 * 21 / 63, rtol=1e-12)
+    assert isinstance(mean_field.up_map(0.1, 8, 3, 2), float)  # double precision whatever JAX is set to
 
 
 def test_numbers_that_are_no_noise_or_belief_are_refused_by_name():
     grammar = (8, 3, 2)
     for function, message in (
-        (lambda: mean_field.level_beliefs(jnp.array([0.5, -1.0]), 3, *grammar), "noise = -1 is outside"),
+        (
+            lambda: mean_field.level_beliefs(jnp.array([0.5, -1.0]), 3, *grammar),
+            r"noise = -1\.0: give finite numbers from 0 to 1",
+        ),
         (lambda: mean_field.up_map(1.5, *grammar), "p = 1.5 is outside"),
-        (lambda: mean_field.up_slope(jnp.array(jnp.nan), *grammar), "p = nan is outside"),
+        (lambda: mean_field.up_slope(jnp.array(jnp.nan), *grammar), "p = nan: give finite numbers from 0 to 1"),
         (lambda: mean_field.down_map(-0.1, 0.5, *grammar), "q = -0.1 is outside"),
-        (lambda: mean_field.marginal_belief(jnp.array(0.5), jnp.array(2.0), 8), "q = 2 is outside"),
+        (lambda: mean_field.marginal_belief(jnp.array(0.5), jnp.array(2.0), 8), r"q = 2\.0: give finite numbers"),
     ):
         with pytest.raises(ValueError, match=message):
             function()

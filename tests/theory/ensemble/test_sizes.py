@@ -40,6 +40,14 @@ def test_what_follows_the_sizes_keeps_its_place():
     assert named == mean_field.critical_noise(RHM.sizes)
 
 
+def test_numpy_sizes_are_python_integers():
+    """8^40 overflows 64 bits."""
+    sizes = np.array([8, 3, 40])
+    assert mean_field.transition_exists(*sizes) == mean_field.transition_exists(8, 3, 40)
+    assert mean_field.critical_noise(*np.array([8, 3, 2], np.int8)) == mean_field.critical_noise(8, 3, 2)
+    assert mean_field.critical_noise(8.0, 3, branching=np.int32(2)) == mean_field.critical_noise(8, 3, 2)
+
+
 def test_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"sizes = \(8, 3\): give \(num_symbols, num_synonyms, branching\)"):
         mean_field.critical_noise((8, 3))
