@@ -16,6 +16,7 @@ is the information, in nats, that the noised string has about the level; l = 0 i
 channels: not for the epsilon-process, whose beliefs are no posterior.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -23,33 +24,43 @@ from jaxtyping import Array, Float
 from hierarchical import RandomHierarchyModel
 from hierarchical.grammar.rules import RuleLogProbs, Rules
 
-from ..inference.belief_propagation import marginals
+from ..inference.belief_propagation import AnyEvidence, LevelTables, marginals
+from ..inference.evidence import NoisedStrings, checked_evidence, rows_of, written_out
 
 
-@jax.jit
-def level_entropies(
-    rhm: RandomHierarchyModel, log_likelihoods: Float[Array, "batch leaves v"]
-) -> Float[Array, "batch levels"]:
+def level_entropies(rhm: RandomHierarchyModel, log_likelihoods: AnyEvidence) -> Float[Array, "*batch levels"]:
     """H(level | y) of equation (1), nats, root first; NaN for evidence that the grammar cannot produce.
 
     Args:
-      log_likelihoods: ln p(y_i | x_i = x) of each leaf and symbol, as in `theory.marginals`; zeros, no evidence, give
-        the entropy of each level itself. Memory is batch * leaves * v * m / s numbers.
+      log_likelihoods: ln p(y_i | x_i = x) of each leaf and symbol, (..., leaves, v), or `NoisedStrings`, as in
+        `theory.marginals`; zeros, no evidence, give the entropy of each level itself. Memory is batch * leaves * v * m
+        / s numbers.
 
     Raises:
-      ValueError: if the grammar is filtered, whose top has no rules.
+      ValueError: if the grammar is filtered, whose top has no rules, or as `theory.marginals`.
     """
     if rhm.filter_level:
         raise ValueError(f"filter_level = {rhm.filter_level}: a filtered grammar has no rules above it; pass it whole")
-    tables = marginals(rhm, log_likelihoods)
-    messages, of_rules = log_likelihoods, []
+    evidence = checked_evidence(log_likelihoods, (rhm.num_leaves, rhm.num_symbols))
+    return _entropies(rhm, evidence, marginals(rhm, evidence))
+
+
+@eqx.filter_jit
+def _entropies(
+    rhm: RandomHierarchyModel, evidence: Float[Array, "*batch leaves v"] | NoisedStrings, tables: LevelTables
+) -> Float[Array, "*batch levels"]:
+    """Equation (1), from the marginals of every level."""
+    batch = evidence.shape[:-2]
+    tables = [table.reshape(-1, *table.shape[-2:]) for table in tables]
+    messages, of_rules = written_out(rows_of(evidence)), []
     for level in reversed(range(rhm.depth)):
         log_probs = rhm.log_prob_of_rules(level).astype(messages.dtype)
         messages, entropy = _ascend(rhm.rules[level], log_probs, messages)
         of_rules.insert(0, jnp.sum(tables[level] * entropy, (1, 2)))
     root = jnp.sum(jax.scipy.special.entr(tables[0]), (1, 2))
     possible = jnp.sum(tables[0], (1, 2)) > 0
-    return jnp.where(possible[:, None], jnp.cumsum(jnp.stack([root, *of_rules], -1), -1), jnp.nan)
+    entropies = jnp.where(possible[:, None], jnp.cumsum(jnp.stack([root, *of_rules], -1), -1), jnp.nan)
+    return entropies.reshape(*batch, -1)
 
 
 def _ascend(

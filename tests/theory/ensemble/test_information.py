@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffusion import UniformNoise
 from tests.grammars import enumerated
 from tests.references import enumeration
+from theory import NoisedStrings
 from theory.ensemble.information import level_entropies
 
 
@@ -46,6 +48,31 @@ def test_a_whole_string_leaves_no_entropy_and_an_impossible_one_has_none():
     found = level_entropies(rhm, evidence)
     np.testing.assert_allclose(found[0], 0, atol=1e-12)
     assert jnp.isnan(found[1]).all()
+
+
+def test_whole_numbers_lists_noised_strings_and_any_batch_axes_are_evidence():
+    rhm, derivations = enumerated("uniform")
+    whole = np.random.default_rng(0).integers(-3, 1, (2, 3, rhm.num_leaves, rhm.num_symbols))
+    truth = [[enumerated_entropies(derivations, datum) for datum in row] for row in whole]
+    for found in (level_entropies(rhm, whole), level_entropies(rhm, whole.astype(np.int8).tolist())):
+        np.testing.assert_allclose(found, truth, atol=1e-10)
+    np.testing.assert_allclose(jax.jit(level_entropies)(rhm, jnp.asarray(whole[0, 0])), truth[0][0], atol=1e-10)
+    shown = np.zeros((rhm.num_leaves, rhm.num_symbols), bool)
+    truth = enumerated_entropies(derivations, shown.astype(float))
+    np.testing.assert_allclose(level_entropies(rhm, shown), truth, atol=1e-10)
+
+    process, x_t, t = UniformNoise(rhm.num_symbols), np.array([[0, 1, 2, 2], [2, 2, 1, 0]]), np.array([0.3, 0.6])
+    written = np.log((1 - t)[:, None, None] * np.eye(3)[x_t] + t[:, None, None] / 3)
+    truth = [enumerated_entropies(derivations, datum) for datum in written]
+    np.testing.assert_allclose(level_entropies(rhm, NoisedStrings(process, x_t, t)), truth, atol=1e-10)
+
+
+def test_evidence_that_is_none_is_refused():
+    rhm, _ = enumerated("uniform")
+    with pytest.raises(ValueError, match="the evidence holds NaN"):
+        level_entropies(rhm, np.full((1, 4, 3), np.nan))
+    with pytest.raises(ValueError, match=r"evidence must be \(..., leaves, symbols\) = \(..., 4, 3\), got \(2, 4\)"):
+        level_entropies(rhm, np.zeros((2, 4)))
 
 
 def test_a_filtered_grammar_is_refused():
