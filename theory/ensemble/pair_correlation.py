@@ -47,14 +47,15 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from diffusion.noise.process import batch_axes
 from hierarchical import RandomHierarchyModel
+from hierarchical.arguments import Given, as_symbols
 
 from ..domain import Grid, Number, count, grid, number
-from ..inference.belief_propagation import marginals
-from ..inference.evidence import Evidence, written_out
+from ..inference.belief_propagation import AnyEvidence, marginals
+from ..inference.evidence import Evidence, checked_evidence, refuse_disallowed, rows_of, written_out
 from ..inference.fast.segments import data_at_once, in_pieces
 from ..inference.messages import Children, Message, ProductionLayer, log_weight, split_children
 from ..logspace import finite
@@ -65,44 +66,46 @@ from .sizes import takes_sizes
 class PairCorrelations(eqx.Module):
     """Correlated changes of each datum under its posterior."""
 
-    sums: Float[Array, "batch distances"]
+    sums: Float[Array, "*batch distances"]
     """S(r), sites at tree distance 0, s - 1, s^2 - 1, ..."""
-    unchanged: Float[Array, "batch leaves"]
+    unchanged: Float[Array, "*batch leaves"]
     """Posterior probability of the true symbol."""
 
 
-def posterior_pairs(
-    rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], log_likelihoods: Evidence
-) -> PairCorrelations:
+def posterior_pairs(rhm: RandomHierarchyModel, x0: Given, log_likelihoods: AnyEvidence) -> PairCorrelations:
     """Sums over pairs of leaves of the covariance of their changes, for given evidence: equation (2).
 
     Args:
-      x0: the truth, with which regenerated strings are compared.
-      log_likelihoods: evidence, as in `theory.marginals`.
+      x0: the truth, with which regenerated strings are compared, (..., leaves).
+      log_likelihoods: evidence of each string, (..., leaves, v) or `NoisedStrings`, as in `theory.marginals`.
 
     Returns:
       NaN for a datum whose evidence is impossible, and inside jit for one with a symbol that the grammar lacks.
     Raises:
-      ValueError: if the grammar is filtered, whose top has no production rules; if x0 has strings of another length, or
-        symbols outside 0 .. v - 1.
+      ValueError: if the grammar is filtered, whose top has no production rules; if x0 has strings of another length,
+        other batch axes than the evidence, or symbols outside 0 .. v - 1; or as `theory.marginals`.
 
     Source: our derivation, at the top of this file.
     """
     if rhm.filter_level:
         raise ValueError(f"the grammar is filtered at level {rhm.filter_level}: give one with rules at every level")
-    if x0.shape[-1] != rhm.num_leaves:
-        raise ValueError(f"x0 has {x0.shape[-1]} leaves, the grammar {rhm.num_leaves}: give whole strings")
-    inside = (x0 >= 0) & (x0 < rhm.num_symbols)
-    if not isinstance(inside, Tracer) and not inside.all():
-        raise ValueError(f"x0 holds the symbol {x0[~inside][0]}: give symbols from 0 to {rhm.num_symbols - 1}")
-    pairs = _in_pieces(rhm, x0, log_likelihoods)
-    possible = jnp.all(inside, -1, keepdims=True)
-    return jax.tree.map(lambda leaf: jnp.where(possible, leaf, jnp.nan), pairs)
+    evidence = checked_evidence(log_likelihoods, (rhm.num_leaves, rhm.num_symbols))
+    x0 = as_symbols(x0, rhm.num_symbols, "x0")
+    batch = batch_axes(x0, (rhm.num_leaves,), "x0")
+    if evidence.shape[:-2] != batch:
+        raise ValueError(f"x0 has shape {x0.shape}, the evidence {evidence.shape}: give evidence of each string of x0")
+    refuse_disallowed(evidence)
+    return _pairs_of(rhm, x0, evidence)
 
 
 @eqx.filter_jit
-def _in_pieces(rhm: RandomHierarchyModel, x0: Int[Array, "batch leaves"], evidence: Evidence) -> PairCorrelations:
-    return in_pieces(lambda _, rows: _pairs(rhm, *rows), data_at_once(rhm), (x0, evidence))
+def _pairs_of(rhm: RandomHierarchyModel, x0: Int[Array, "*batch leaves"], evidence: AnyEvidence) -> PairCorrelations:
+    """In pieces, over any batch axes; NaN where a symbol is none."""
+    pairs = in_pieces(
+        lambda _, rows: _pairs(rhm, *rows), data_at_once(rhm), (x0.reshape(-1, rhm.num_leaves), rows_of(evidence))
+    )
+    known = jnp.all(x0 >= 0, -1, keepdims=True)
+    return jax.tree.map(lambda leaf: jnp.where(known, leaf.reshape(*x0.shape[:-1], -1), jnp.nan), pairs)
 
 
 @takes_sizes

@@ -31,15 +31,13 @@ from hierarchical import Derivation, RandomHierarchyModel
 from hierarchical.arguments import NO_SYMBOL, AnyKey, Given, as_key
 
 from . import logarithmic
-from .evidence import Evidence, NoisedStrings, checked_evidence, rows_of, written_out
+from .evidence import NOT_ALLOWED, Evidence, NoisedStrings, checked_evidence, is_allowed, rows_of, written_out
 from .fast import sweep
 from .fast.segments import suits
 
 LevelTables = tuple[Float[Array, "*batch _nodes _symbols"], ...]
 RuleCounts = tuple[Float[Array, "*batch _parents _synonyms"], ...]
 AnyEvidence = Given | NoisedStrings
-
-_NOT_ALLOWED = "the evidence holds NaN or +inf: give natural logarithms of likelihoods, -inf for impossible symbols"
 
 
 def log_evidence(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
@@ -178,7 +176,7 @@ def _by_programs(fast: Partial, safe: Partial, arguments: tuple, large: bool) ->
             return answer
     answer, allowed = _program(_safe, how)(safe, arguments)
     if not allowed:
-        raise ValueError(_NOT_ALLOWED)
+        raise ValueError(NOT_ALLOWED)
     return answer
 
 
@@ -192,7 +190,7 @@ def _program(function: Callable, how: Callable) -> Callable:
 def _safe(safe: Callable, arguments: tuple):
     *rest, evidence = arguments
     given = written_out(evidence)
-    return _over_rows(safe, (*rest, given)), _is_allowed(given)
+    return _over_rows(safe, (*rest, given)), is_allowed(given)
 
 
 @eqx.filter_jit
@@ -220,8 +218,4 @@ def _checked(arguments: tuple) -> tuple:
     """The arguments with evidence written out, which raises an error if it holds NaN or +inf."""
     *rest, evidence = arguments
     given = written_out(evidence)
-    return *rest, eqx.error_if(given, ~_is_allowed(given), _NOT_ALLOWED)
-
-
-def _is_allowed(given: Float[Array, "*batch leaves v"]) -> Bool[Array, ""]:
-    return jnp.all(given < jnp.inf)
+    return *rest, eqx.error_if(given, ~is_allowed(given), NOT_ALLOWED)

@@ -10,13 +10,15 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Shaped
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from diffusion.noise.process import AbstractTokenProcess, over_batch, per_datum
 from hierarchical.arguments import Given, as_numbers
 
 from .fast.segments import Segment, in_memory, transposed_tile
 
+NOT_ALLOWED = "the evidence holds NaN or +inf: give natural logarithms of likelihoods, -inf for impossible symbols"
 LogLikelihoods = Float[Array, "batch leaves v"]
 
 
@@ -72,6 +74,21 @@ def checked_evidence(evidence: Given | NoisedStrings, datum: tuple[int, int]) ->
     if 0 in given.shape:
         raise ValueError(f"the batch {given.shape[:-2]} is empty: give the evidence of at least one datum")
     return given
+
+
+def is_allowed(log_likelihoods: Float[Array, "*batch leaves v"]) -> Bool[Array, ""]:
+    """Whether they hold neither NaN nor +inf."""
+    return jnp.all(log_likelihoods < jnp.inf)
+
+
+def refuse_disallowed(evidence: AnyEvidence) -> None:
+    """Refuse log-likelihoods that are not allowed, where they are known.
+
+    Raises:
+      ValueError: if they hold NaN or +inf.
+    """
+    if not isinstance(evidence, NoisedStrings | Tracer) and not is_allowed(evidence):
+        raise ValueError(NOT_ALLOWED)
 
 
 def rows_of(evidence: AnyEvidence) -> Evidence:

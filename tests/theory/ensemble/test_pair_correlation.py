@@ -39,24 +39,41 @@ def sums_of(covariance, branching):
     return [covariance[classes == k].sum() for k in range(len(branching) + 1)]
 
 
+def enumerated_pairs(rhm, derivations, datum, logs):
+    """The sums, and the probability that each symbol comes back, from the posterior weight of every string."""
+    strings, probs = as_arrays(derivations)
+    posterior = probs * np.exp(logs[np.arange(rhm.num_leaves), strings].sum(1))
+    posterior /= posterior.sum()
+    same = strings == datum
+    mean = posterior @ same
+    return sums_of(4 * ((same.T * posterior) @ same - np.outer(mean, mean)), rhm.branching), mean
+
+
 @pytest.mark.parametrize("name", ["uniform", "classes", "zipf", "per-level", "shared"])
 def test_posterior_pairs_match_enumeration(name):
     rhm, derivations = enumerated(name)
-    strings, probs = (
-        np.array([levels[-1] for _, levels in derivations]),
-        np.array([weight for weight, _ in derivations]),
-    )
     evidence = 2 * jax.random.normal(jax.random.key(0), (3, rhm.num_leaves, rhm.num_symbols), float)
-    x0 = strings[[0, 3, 7]]
+    x0 = as_arrays(derivations)[0][[0, 3, 7]]
     found = pair_correlation.posterior_pairs(rhm, jnp.asarray(x0, jnp.int32), evidence)
-    for datum, logs, sums, kept in zip(x0, np.asarray(evidence), found.sums, found.unchanged, strict=True):
-        posterior = probs * np.exp(logs[np.arange(rhm.num_leaves), strings].sum(1))
-        posterior /= posterior.sum()
-        same = strings == datum
-        mean = posterior @ same
-        covariance = 4 * ((same.T * posterior) @ same - np.outer(mean, mean))
-        np.testing.assert_allclose(kept, mean, atol=1e-12)
-        np.testing.assert_allclose(sums, sums_of(covariance, rhm.branching), atol=1e-12)
+    for datum, logs, *pairs in zip(x0, np.asarray(evidence), found.sums, found.unchanged, strict=True):
+        for ours, truth in zip(pairs, enumerated_pairs(rhm, derivations, datum, logs), strict=True):
+            np.testing.assert_allclose(ours, truth, atol=1e-12)
+
+
+def test_whole_number_evidence_lists_and_any_batch_axes_are_those_of_enumeration():
+    rhm, derivations = enumerated("uniform")
+    logs = np.random.default_rng(0).integers(-3, 1, (2, 2, rhm.num_leaves, rhm.num_symbols))
+    x0 = as_arrays(derivations)[0][[[0, 3], [7, 5]]]
+    one = jax.jit(pair_correlation.posterior_pairs)(rhm, jnp.asarray(x0[0, 1]), jnp.asarray(logs[0, 1]))
+    for found in (
+        pair_correlation.posterior_pairs(rhm, x0.astype(np.uint8), logs.astype(np.int8)),
+        pair_correlation.posterior_pairs(rhm, x0.tolist(), logs.tolist()),
+    ):
+        np.testing.assert_allclose(found.sums[0, 1], one.sums, atol=1e-12)
+        for place in np.ndindex(2, 2):
+            sums, kept = enumerated_pairs(rhm, derivations, x0[place], logs[place])
+            np.testing.assert_allclose(found.sums[place], sums, atol=1e-12)
+            np.testing.assert_allclose(found.unchanged[place], kept, atol=1e-12)
 
 
 def test_certain_and_absent_evidence_are_finite():
@@ -80,10 +97,16 @@ def test_strings_and_evidence_that_do_not_fit_are_refused_or_nan():
     rhm, derivations = enumerated("uniform")
     x0 = jnp.asarray([levels[-1] for _, levels in derivations[:2]], jnp.int32)
     for symbol in (-1, 3):
-        with pytest.raises(ValueError, match=f"x0 holds the symbol {symbol}: give symbols from 0 to 2"):
+        with pytest.raises(ValueError, match=f"x0 holds the symbol {symbol}: give symbols 0 .. 2"):
             pair_correlation.posterior_pairs(rhm, x0.at[1, 2].set(symbol), jnp.zeros((2, 4, 3)))
-    with pytest.raises(ValueError, match="x0 has 3 leaves, the grammar 4: give whole strings"):
-        pair_correlation.posterior_pairs(rhm, x0[:, :3], jnp.zeros((2, 3, 3)))
+    with pytest.raises(ValueError, match=r"x0 has shape \(2, 3\): the last axes must be \(4,\)"):
+        pair_correlation.posterior_pairs(rhm, x0[:, :3], jnp.zeros((2, 4, 3)))
+    with pytest.raises(ValueError, match=r"x0 has shape \(2, 4\), the evidence \(3, 4, 3\): give evidence of each"):
+        pair_correlation.posterior_pairs(rhm, x0, jnp.zeros((3, 4, 3)))
+    with pytest.raises(ValueError, match=r"x0 is of float64: a string holds integers"):
+        pair_correlation.posterior_pairs(rhm, np.asarray(x0) + 0.5, jnp.zeros((2, 4, 3)))
+    with pytest.raises(ValueError, match="the evidence holds NaN"):
+        pair_correlation.posterior_pairs(rhm, x0, jnp.full((2, 4, 3), jnp.nan))
     marked = jax.jit(lambda x: pair_correlation.posterior_pairs(rhm, x, jnp.zeros((2, 4, 3))))(x0.at[1, 2].set(-1))
     impossible = jnp.zeros((2, 4, 3)).at[1, 0].set(-jnp.inf)
     for found in (marked, pair_correlation.posterior_pairs(rhm, x0, impossible)):
