@@ -7,25 +7,53 @@ Source: Yoon, Choi, Kwon & Ryu (ICML 2023 workshop), "Diffusion probabilistic mo
 memorize", with the factor 1/3.
 """
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
+from hierarchical.arguments import Given, as_numbers
 
-def is_copy(
-    generated: Float[Array, "*batch d"], data: Float[Array, "n d"], ratio: float = 1 / 3
-) -> Bool[Array, "*batch"]:
+from ..noise.process import batch_axes
+
+
+def is_copy(generated: Given, data: Given, ratio: float = 1 / 3) -> Bool[Array, "*batch"]:
     """Whether the nearest of the training points is nearer than `ratio` times the second nearest.
 
+    Args:
+      generated: data to judge, (..., *datum).
+      data: the training points, (n, *datum), a datum of any shape.
+
+    Returns:
+      Inside `jax.jit`, where numbers are not known, what holds NaN or infinity is no copy, and nothing is a copy where
+      the training points hold them.
     Raises:
-      ValueError: if there are fewer than two training points, or `ratio` is not in (0, 1].
+      ValueError: if there are fewer than two training points, the shapes of a datum differ, a number is known and not
+        finite, or `ratio` is not in (0, 1].
     """
-    if len(data) < 2 or not 0 < ratio <= 1:
-        raise ValueError(f"{len(data)} training points, ratio = {ratio}: give at least 2, and a ratio in (0, 1]")
-    distances = jnp.linalg.norm(generated[..., None, :] - _against(data, generated.ndim), axis=-1)
+    given, points = _finite("generated", generated), _finite("data", data)
+    if points.ndim < 1 or len(points) < 2 or not 0 < ratio <= 1:
+        count = len(points) if points.ndim else 0
+        raise ValueError(f"{count} training points, ratio = {ratio}: give at least 2, and a ratio in (0, 1]")
+    datum, dtype = points.shape[1:], max(given.dtype, points.dtype, key=lambda dtype: dtype.itemsize)
+    batch = batch_axes(given, datum, "generated")
+    rows = given.astype(dtype).reshape(*batch, 1, math.prod(datum))
+    against = points.astype(dtype).reshape(*(1,) * len(batch), len(points), math.prod(datum))
+    distances = jnp.linalg.norm(rows - against, axis=-1)
     nearest = -jax.lax.top_k(-distances, 2)[0]
-    return nearest[..., 0] < ratio * nearest[..., 1]
+    known = jnp.all(jnp.isfinite(rows), (-2, -1)) & jnp.all(jnp.isfinite(points))
+    return known & (nearest[..., 0] < ratio * nearest[..., 1])
 
 
-def _against(data: Float[Array, "n d"], ndim: int) -> Array:
-    return data.reshape((1,) * (ndim - 1) + data.shape)
+def _finite(name: str, numbers: Any) -> Float[Array, "..."]:
+    """Numbers as floats: the difference of two small whole numbers wraps."""
+    floats = as_numbers(numbers)
+    if not isinstance(floats, Tracer):
+        host = np.asarray(floats)
+        if not np.isfinite(host).all():
+            raise ValueError(f"{name} holds {host[~np.isfinite(host)][0]}: give finite numbers")
+    return floats

@@ -28,3 +28,27 @@ def test_a_training_point_is_a_copy_and_the_middle_of_two_is_not():
 def test_impossible_arguments_are_refused(points, ratio):
     with pytest.raises(ValueError, match=rf"{points} training points, ratio = {ratio}: give at least 2, and a ratio"):
         is_copy(jnp.zeros((2, 3)), jnp.zeros((points, 3)), ratio)
+
+
+def test_images_of_bytes_and_lists_are_compared_as_numbers():
+    """250 and 5 differ by 245, not by 11; the shape of a datum is its own."""
+    data = np.array([250, 0, 90], np.uint8)[:, None, None] * np.ones((2, 2), np.uint8)
+    generated = np.array([[5, 249], [45, 91]], np.uint8)[..., None, None] * np.ones((2, 2), np.uint8)
+    want = [[True, True], [False, True]]  # 45 is as far from 0 as from 90
+    np.testing.assert_array_equal(is_copy(generated, data), want)
+    np.testing.assert_array_equal(is_copy(generated.tolist(), data.tolist()), want)
+    np.testing.assert_array_equal(jax.jit(is_copy)(jnp.asarray(generated, jnp.float32), jnp.asarray(data)), want)
+    assert bool(is_copy(generated[0, 0], data))
+
+
+def test_shapes_that_differ_and_numbers_that_are_none_are_refused_or_no_copies():
+    data = np.eye(3)
+    with pytest.raises(ValueError, match=r"generated has shape \(5, 2\): the last axes must be \(3,\)"):
+        is_copy(np.zeros((5, 2)), data)
+    with pytest.raises(ValueError, match="generated holds nan: give finite numbers"):
+        is_copy(np.array([1, 0, np.nan]), data)
+    with pytest.raises(ValueError, match="data holds inf: give finite numbers"):
+        is_copy(data, np.where(np.eye(3), np.inf, 0))
+    compiled = jax.jit(is_copy)
+    np.testing.assert_array_equal(compiled(jnp.asarray(data).at[0, 1].set(jnp.nan), jnp.asarray(data)), [0, 1, 1])
+    assert not compiled(jnp.asarray(data), jnp.asarray(data).at[2, 1].set(jnp.nan)).any()
