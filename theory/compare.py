@@ -3,9 +3,9 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
 
 from diffusion.measure import Estimate, locate_difference, locate_transition
+from hierarchical.arguments import AnyKey, Given, as_key
 
 
 class Comparison(eqx.Module):
@@ -17,10 +17,10 @@ class Comparison(eqx.Module):
 
 
 def compare_transitions(
-    key: Key[Array, ""],
-    noise_times: Float[Array, " times"],
-    predicted: Float[Array, "*groups data times"],
-    measured: Float[Array, "*others rows times"],
+    key: AnyKey,
+    noise_times: Given,
+    predicted: Given,
+    measured: Given,
     threshold: float = 0.5,
     *,
     chance: float = 0.0,
@@ -35,7 +35,7 @@ def compare_transitions(
     Raises:
       ValueError: if paired curves have different numbers of rows; and as in `locate_transition`.
     """
-    predicted_key, measured_key, paired_key = jax.random.split(key, 3)
+    predicted_key, measured_key, paired_key = jax.random.split(as_key(key), 3)
     theory = locate_transition(predicted_key, noise_times, predicted, threshold, chance=chance)
     located = locate_transition(measured_key, noise_times, measured, threshold, chance=chance)
     if paired:

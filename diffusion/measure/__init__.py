@@ -1,7 +1,6 @@
 """Measures: arrays or a denoiser in, an estimate with its standard error out. No prediction is imported here."""
 
 from .correlation import Changes as Changes
-from .correlation import Peak as Peak
 from .correlation import change_sums as change_sums
 from .correlation import changed as changed
 from .correlation import connected_sums as connected_sums
@@ -10,7 +9,6 @@ from .correlation import correlation as correlation
 from .correlation import correlation_length as correlation_length
 from .correlation import displacement as displacement
 from .correlation import distance_of_others as distance_of_others
-from .correlation import locate_peak as locate_peak
 from .correlation import over_trajectories as over_trajectories
 from .correlation import susceptibility as susceptibility
 from .crossing import halfway as halfway
@@ -32,6 +30,8 @@ from .likelihood import log_density as log_density
 from .masked_likelihood import masked_costs as masked_costs
 from .masked_likelihood import stratified_numbers as stratified_numbers
 from .memorisation import is_copy as is_copy
+from .peak import Peak as Peak
+from .peak import locate_peak as locate_peak
 from .retention import among_valid as among_valid
 from .retention import is_valid as is_valid
 from .retention import level_retention as level_retention

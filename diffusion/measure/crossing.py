@@ -25,14 +25,19 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float
 
-from .estimate import Estimate, independent_rows, resampled_means, spread_of_resamples
+from hierarchical.arguments import AnyKey, Given, as_key, as_numbers
+
+from .estimate import Estimate, as_rows, independent_rows, resampled_means, spread_of_resamples
 
 _POINTS, _DEGREE = 6, 3
 _STEPS = 8  # of Newton's method, for the fit and for its root
+_ROUNDING = 1e-3  # by which the mean of probabilities may leave [0, 1]
 
-Rows = Float[Array, "*groups rows times"]
+Rows = Float[Array, "_rows _columns"]
 Scalar = Float[Array, ""]
 
 
@@ -42,9 +47,9 @@ def halfway(num_symbols: int) -> float:
 
 
 def locate_transition(
-    key: Key[Array, ""],
-    noise_times: Float[Array, " times"],
-    retention: Rows,
+    key: AnyKey,
+    noise_times: Given,
+    retention: Given,
     threshold: float = 0.5,
     *,
     chance: float = 0.0,
@@ -54,9 +59,10 @@ def locate_transition(
     """The noise time at which the mean retention, a probability, falls through `threshold`, with its standard error.
 
     Args:
-      noise_times: increasing, in the unit of the process.
-      retention: one row per independent datum or grammar, or (grammars, data, times). A single row is a deterministic
-        curve, which has only the error of the grid.
+      noise_times: (times,), increasing, in the unit of the process.
+      retention: (rows, times), one row per independent datum or grammar, or (grammars, data, times). A single row is a
+        deterministic curve, which has only the error of the grid. Rows may leave [0, 1], as those of `among_valid` do,
+        their mean may not. NaN in a column makes the crossing NaN.
       threshold: in (chance, 1).
       chance: where the curve ends (1/v for a symbol, 1/2 for one of two clusters), c of equation (1).
       num_points: how many noise times around the crossing are fitted; give more on a fine grid.
@@ -66,38 +72,31 @@ def locate_transition(
       NaN error where some of the resampled curves do not.
 
     Raises:
-      ValueError: if the threshold is no probability above chance, or there are fewer than 2 noise times.
+      ValueError: if the threshold is no probability above chance, there are fewer than 2 noise times or another number
+        than columns, or where they are known, times do not increase or are not finite, or a mean is outside [0, 1].
     """
-    at = _probabilities(threshold, chance, retention.dtype)
-    return _located(key, noise_times, _by_row(retention)[:, None], *at, num_resamples, num_points, _logistic_fit)
+    rows, times = _by_row("retention", retention), increasing_times("noise_times", noise_times)
+    at = _probabilities(threshold, chance, rows.dtype)
+    _refuse_other_columns(times, retention=rows)
+    _refuse_no_probabilities(retention=rows)
+    return _located(as_key(key), times, rows[:, None], *at, num_resamples, num_points, _logistic_fit)
 
 
 def locate_crossing(
-    key: Key[Array, ""],
-    times: Float[Array, " times"],
-    curve: Rows,
-    threshold: float = 0.0,
-    *,
-    num_resamples: int = 400,
+    key: AnyKey, times: Given, curve: Given, threshold: float = 0.0, *, num_resamples: int = 400
 ) -> Estimate:
     """Where the mean of any falling curve falls through `threshold`; otherwise as `locate_transition`."""
-    return _located(
-        key,
-        times,
-        _by_row(curve)[:, None],
-        jnp.asarray(threshold, curve.dtype),
-        jnp.zeros((), curve.dtype),
-        num_resamples,
-        _POINTS,
-        _linear_fit,
-    )
+    rows, times = _by_row("curve", curve), increasing_times("times", times)
+    _refuse_other_columns(times, curve=rows)
+    at = jnp.asarray(threshold, rows.dtype), jnp.zeros((), rows.dtype)
+    return _located(as_key(key), times, rows[:, None], *at, num_resamples, _POINTS, _linear_fit)
 
 
 def locate_difference(
-    key: Key[Array, ""],
-    noise_times: Float[Array, " times"],
-    first: Rows,
-    second: Float[Array, "*groups_of_second rows_of_second times"],
+    key: AnyKey,
+    noise_times: Given,
+    first: Given,
+    second: Given,
     threshold: float = 0.5,
     *,
     chance: float = 0.0,
@@ -111,11 +110,34 @@ def locate_difference(
     Raises:
       ValueError: if the curves have different numbers of rows; and as `locate_transition`.
     """
-    at = _probabilities(threshold, chance, first.dtype)
-    if first.shape != second.shape:
-        raise ValueError(f"paired curves have shapes {first.shape} and {second.shape}: row i must be one datum")
-    pairs = jnp.stack([_by_row(first), _by_row(second)], 1)
-    return _located(key, noise_times, pairs, *at, num_resamples, num_points, _logistic_fit)
+    if np.shape(first) != np.shape(second):
+        raise ValueError(f"paired curves have shapes {np.shape(first)} and {np.shape(second)}: row i must be one datum")
+    one, other = _by_row("first", first), _by_row("second", second)
+    times = increasing_times("noise_times", noise_times)
+    at = _probabilities(threshold, chance, one.dtype)
+    _refuse_other_columns(times, first=one)
+    _refuse_no_probabilities(first=one, second=other)
+    pairs = jnp.stack([one, other.astype(one.dtype)], 1)
+    return _located(as_key(key), times, pairs, *at, num_resamples, num_points, _logistic_fit)
+
+
+def increasing_times(name: str, times: Given) -> Float[Array, " times"]:
+    """Noise times as floats.
+
+    Raises:
+      ValueError: if there are fewer than 2, or they are known and not finite, or do not increase.
+    """
+    times = as_numbers(times)
+    if times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"{name} has shape {times.shape}: give a row of at least 2 noise times")
+    if not isinstance(times, Tracer):
+        host = np.asarray(times)
+        if not np.isfinite(host).all():
+            raise ValueError(f"{name} holds {host[~np.isfinite(host)][0]}: give finite times")
+        falls = np.flatnonzero(np.diff(host) <= 0)
+        if len(falls):
+            raise ValueError(f"{name} has {host[falls[0] + 1]} after {host[falls[0]]}: give increasing times")
+    return times
 
 
 def _probabilities(threshold: float, chance: float, dtype) -> tuple[Array, Array]:
@@ -127,20 +149,36 @@ def _probabilities(threshold: float, chance: float, dtype) -> tuple[Array, Array
     return jnp.asarray(threshold, dtype), jnp.asarray(chance, dtype)
 
 
-def _by_row(curves: Rows) -> Float[Array, "independent times"]:
-    if curves.ndim > 3:
-        raise ValueError(f"curves must be (rows, times) or (groups, rows, times), got shape {curves.shape}")
+def _by_row(name: str, curves: Given) -> Rows:
+    curves = as_rows(curves)
+    if curves.ndim not in (2, 3):
+        raise ValueError(f"{name} has shape {curves.shape}: give (rows, times) or (groups, rows, times)")
     return independent_rows(curves) if curves.ndim == 3 else curves
 
 
+def _refuse_other_columns(times: Float[Array, " times"], **curves: Rows) -> None:
+    for name, rows in curves.items():
+        if rows.shape[1] != len(times):
+            raise ValueError(f"{len(times)} noise times, {name} has {rows.shape[1]} columns: give a time for each")
+
+
+def _refuse_no_probabilities(**curves: Rows) -> None:
+    """Refuse percent, say, where numbers are known. Only means have to be probabilities, NaN is not judged."""
+    for name, rows in curves.items():
+        if not isinstance(rows, Tracer):
+            means = np.asarray(rows).mean(0)
+            wrong = means[(means < -_ROUNDING) | (means > 1 + _ROUNDING)]
+            if len(wrong):
+                raise ValueError(
+                    f"{name} has the mean {wrong[0]:.6g} at a noise time: give probabilities, from 0 to 1; for other "
+                    "curves use locate_crossing"
+                )
+
+
 @functools.partial(jax.jit, static_argnames=("num_resamples", "num_points", "fit"))
-def _located(
-    key, noise_times, curves: Float[Array, "rows curves times"], threshold, chance, num_resamples, num_points, fit
-):
+def _located(key, times, curves: Float[Array, "rows curves times"], threshold, chance, num_resamples, num_points, fit):
     """The crossing of a single curve, or that of the second of two curves minus that of the first."""
-    times = jnp.asarray(noise_times, curves.dtype)
-    if len(times) < 2:
-        raise ValueError("a crossing needs at least 2 noise times, got 1: give more")
+    times = times.astype(curves.dtype)
 
     def crossings(mean):
         located = jax.vmap(lambda curve: _crossing(times, curve, threshold, chance, num_points, fit))(mean)

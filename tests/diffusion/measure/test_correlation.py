@@ -22,7 +22,6 @@ from diffusion.measure import (
     correlation_length,
     displacement,
     distance_of_others,
-    locate_peak,
     susceptibility,
 )
 from tests.grammars import enumerated
@@ -183,21 +182,6 @@ def test_regeneration_changes_what_the_enumerated_posterior_says():
         assert (abs(rows.mean(0) - truth) < 5 * rows.std(0, ddof=1) / np.sqrt(200)).all()
 
 
-def test_a_curve_that_rises_to_its_end_has_no_peak():
-    peak = jax.jit(locate_peak)(jax.random.key(3), TIMES, noisy_sums(jax.random.key(4), 1 + 5 * TIMES, 0.05))
-    assert peak.significance == 0 and peak.above_last.value == 0 and peak.above_first.value > 3
-    with pytest.raises(ValueError, match="3 are too few, give at least 4"):
-        locate_peak(jax.random.key(3), TIMES, noisy_sums(jax.random.key(4), TIMES)[:3])
-
-
-def test_a_level_where_nothing_changes_is_no_peak():
-    """Where nothing changed chi is 0/0."""
-    sums = noisy_sums(jax.random.key(5), 2 - 5 * (TIMES - 0.4) ** 2, 0.05).at[:, 0].set(0.0)
-    peak = jax.jit(locate_peak)(jax.random.key(6), TIMES, sums)
-    np.testing.assert_allclose(peak.time.value, 0.4, atol=0.11)
-    assert jnp.isnan(peak.above_first.value) and jnp.isnan(peak.significance)
-
-
 def test_a_single_trajectory_has_no_covariance():
     with pytest.raises(ValueError, match="at least 2 trajectories"):
         connected_sums(jnp.ones((1, 4)), LineGeometry(4))
@@ -215,32 +199,3 @@ def test_a_displacement_is_the_length_of_a_change():
     x0 = jnp.array([[0.0, 0.0], [1.0, 1.0]])
     np.testing.assert_allclose(displacement(x0, x0[None] + jnp.array([[[3.0, 4.0]]])), [[5.0, 5.0]])
     np.testing.assert_array_equal(changed(jnp.array([0, 1], jnp.int32), jnp.array([[0, 2]], jnp.int32)), [[-1.0, 1.0]])
-
-
-TIMES = jnp.linspace(0.1, 0.9, 9)
-
-
-def noisy_sums(key, chi, noise=0.5):
-    """S(0) = 1 without noise and S(1) = chi - 1 with some: 40 data."""
-    noise = noise * jax.random.normal(key, (40, len(chi)), float)
-    return jnp.stack([jnp.ones_like(noise), chi[None] - 1 + noise], -1)
-
-
-def test_a_peak_is_located_with_its_significance():
-    chi = 2 - 5 * (TIMES - 0.4) ** 2
-    peak = jax.jit(locate_peak)(jax.random.key(0), TIMES, noisy_sums(jax.random.key(1), chi, 0.2))
-    assert abs(peak.time.value - 0.4) < 4 * peak.time.stderr + 0.1
-    assert abs(peak.above_last.value - 1.25) < 5 * peak.above_last.stderr and peak.significance > 3
-
-
-def test_a_flat_curve_has_no_peak_on_average():
-    """The height of the largest of nine noisy values is 1.5 errors too high; measured by the other half it is not."""
-
-    def excess(key):
-        sums_key, peak_key = jax.random.split(key)
-        return locate_peak(peak_key, TIMES, noisy_sums(sums_key, jnp.ones(9))).above_first
-
-    found = jax.jit(jax.vmap(excess))(jax.random.split(jax.random.key(2), 200))
-    # the chosen level is the first one time in nine: then the excess is 0 by definition
-    assert abs(found.value.mean()) < 4 * found.value.std() / np.sqrt(200)
-    np.testing.assert_allclose(found.stderr.mean(), found.value.std(), rtol=0.2)

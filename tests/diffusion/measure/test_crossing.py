@@ -13,6 +13,7 @@ from diffusion.measure import (
     is_valid,
     level_retention,
     locate_crossing,
+    locate_difference,
     locate_transition,
     mean_estimate,
 )
@@ -66,8 +67,44 @@ def test_impossible_thresholds_and_grids_are_refused():
     key, rows = jax.random.key(0), 0.5 * jnp.ones((2, 11))
     with pytest.raises(ValueError, match=r"threshold = 0.0, chance = 0.0: a retention falls from 1"):
         locate_transition(key, TIMES, rows, 0.0)
-    with pytest.raises(ValueError, match="at least 2 noise times, got 1"):
+    with pytest.raises(ValueError, match=r"noise_times has shape \(1,\): give a row of at least 2"):
         locate_transition(key, TIMES[:1], rows[:, :1])
+
+
+def test_times_and_curves_that_do_not_fit_are_refused_by_name():
+    key, curve = jax.random.key(0), np.asarray(logistic(TIMES)[0])[None]
+    later = np.asarray(TIMES) + 0.1 * (np.arange(11) == 3)
+    for times, retention, message in (
+        (TIMES[:-1], curve, "10 noise times, retention has 11 columns: give a time for each"),
+        (TIMES[::-1], curve, r"noise_times has 0\.9 after 1\.0: give increasing times"),
+        (later, curve, r"noise_times has 0\.4 after 0\.4: give increasing times"),
+        (TIMES.at[2].set(jnp.inf), curve, "noise_times holds inf: give finite times"),
+        (TIMES, 100 * curve, r"retention has the mean 96\.573 at a noise time: give probabilities, from 0 to 1; for"),
+        (TIMES, curve - 0.2, "retention has the mean -0"),
+        (TIMES, curve[0], r"retention has shape \(11,\): give \(rows, times\) or \(groups, rows, times\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            locate_transition(key, times, retention)
+    with pytest.raises(ValueError, match="second has the mean 96"):
+        locate_difference(key, TIMES, curve, 100 * curve)
+    with pytest.raises(ValueError, match="10 noise times, curve has 11 columns"):
+        locate_crossing(key, TIMES[:-1], curve)
+
+
+def test_lists_and_whole_numbers_are_curves_and_rows_may_leave_the_unit_interval():
+    rows = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]])
+    times = [1, 2, 3, 4]
+    truth = locate_transition(jax.random.key(0), jnp.arange(1.0, 5.0), jnp.asarray(rows, float))
+    for given in (rows.tolist(), rows.astype(bool), rows.astype(np.int8)):
+        found = locate_transition(jax.random.PRNGKey(0), times, given)
+        np.testing.assert_allclose([found.value, found.stderr], [truth.value, truth.stderr], rtol=1e-12)
+    paired = locate_difference(jax.random.key(0), times, rows.tolist(), rows.astype(bool))
+    np.testing.assert_allclose(paired.value, 0, atol=1e-12)
+    valid = np.array([[1, 0, 1, 0], [1, 1, 1, 1], [0, 1, 0, 1]], bool)
+    among = among_valid(jnp.asarray(rows * valid, float), jnp.asarray(valid))
+    assert float(among.max()) > 1 and jnp.isfinite(locate_transition(jax.random.key(0), times, among).value)
+    nothing = among_valid(jnp.asarray(rows, float), jnp.asarray(valid).at[:, 3].set(False))
+    assert jnp.isnan(locate_transition(jax.random.key(0), times, nothing).value)
 
 
 def covered(repeat, truth, count=400):
