@@ -17,45 +17,76 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int, Int32, Key
+from jaxtyping import Array, Float32, Int32, Key
+
+from hierarchical.arguments import AnyKey, Given, as_key, as_symbols
 
 from ..denoise.denoiser import AbstractDenoiser
+from ..noise.process import batch_axes
+from ..noise.strings import Masking
+from ..sampling.samplers import check_positive
 
 
-def stratified_numbers(
-    key: Key[Array, ""], num_windows: int, length: int, strata: int
-) -> Int32[Array, "num_windows strata"]:
+def stratified_numbers(key: AnyKey, num_windows: int, length: int, strata: int) -> Int32[Array, "num_windows strata"]:
     """Numbers of masked tokens: column k is uniform on the k-th of `strata` equal parts of 1 .. length."""
-    uniform = jax.random.uniform(key, (num_windows, strata), jnp.float32)  # in [0, 1)
+    uniform = jax.random.uniform(as_key(key), (num_windows, strata), jnp.float32)  # in [0, 1)
     fraction = (jnp.arange(strata, dtype=jnp.float32)[None] + uniform) / strata
     return jnp.minimum(jnp.floor(length * fraction), length - 1).astype(jnp.int32) + 1
 
 
 def masked_costs(
-    key: Key[Array, ""],
+    key: AnyKey,
     denoiser: AbstractDenoiser,
-    windows: Int[np.ndarray, "num_windows length"],
-    num_masked: Int[Array, "num_windows k"],
+    windows: Given,
+    num_masked: Given,
     batch_size: int = 128,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Float32[np.ndarray, "num_windows k"]:
+) -> Float32[np.ndarray, "*batch k"]:
     """d times equation (1), nats per window, for one random set of `num_masked` tokens each.
 
     The mean over columns made by `stratified_numbers` estimates the bound (2) of each window. `report` is called after
     each batch with the number of batches done and of all.
+
+    Args:
+      denoiser: of `Masking`.
+      windows: tokens, (..., d) with the d sites of the denoiser.
+      num_masked: (..., k), numbers from 1 to d for each window.
+
+    Raises:
+      ValueError: if the denoiser undoes other noise, the windows are not of its length or hold what is no token (the
+        mask is none), or the numbers do not fit the windows or are not whole and from 1 to d.
     """
-    numbers = np.asarray(num_masked, np.int32)
-    rows = np.repeat(np.asarray(windows, np.int32), numbers.shape[1], axis=0)
+    if not isinstance(denoiser.process, Masking):
+        raise ValueError(f"the denoiser undoes {type(denoiser.process).__name__}: give one of Masking")
+    check_positive("batch_size", batch_size)
+    tokens = as_symbols(windows, denoiser.process.num_symbols, "windows")
+    batch, length = batch_axes(tokens, denoiser.shape, "windows"), tokens.shape[-1]
+    numbers = _checked_numbers(num_masked, batch, length)
+    rows = np.repeat(np.asarray(tokens).reshape(-1, length), numbers.shape[-1], axis=0)
     total = len(rows)
     padding = -total % batch_size  # equal batches compile once
-    rows = np.pad(rows, ((0, padding), (0, 0)), mode="wrap").reshape(-1, batch_size, rows.shape[1])
+    rows = np.pad(rows, ((0, padding), (0, 0)), mode="wrap").reshape(-1, batch_size, length)
     counts = np.pad(numbers.reshape(-1), (0, padding), mode="wrap").reshape(-1, batch_size)
-    keys = jax.random.split(key, len(rows))
+    keys = jax.random.split(as_key(key), len(rows))
     costs = []
     for key, x0, n in zip(keys, rows, counts, strict=True):
         costs.append(np.asarray(_batch_costs(key, denoiser, jnp.asarray(x0), jnp.asarray(n))))
         report(len(costs), len(rows))
     return np.concatenate(costs)[:total].reshape(numbers.shape)
+
+
+def _checked_numbers(num_masked: Given, batch: tuple[int, ...], length: int) -> Int32[np.ndarray, "*batch k"]:
+    numbers = np.asarray(num_masked)
+    if numbers.shape[:-1] != batch or numbers.size == 0 or numbers.ndim < 1:
+        raise ValueError(
+            f"num_masked has shape {numbers.shape}, the windows {(*batch, length)}: give a row for each window"
+        )
+    if not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(f"num_masked is of {numbers.dtype}: give whole numbers from 1 to {length}")
+    wrong = numbers[(numbers < 1) | (numbers > length)]
+    if wrong.size:
+        raise ValueError(f"num_masked holds {wrong[0]}: give numbers from 1 to {length}, the tokens of a window")
+    return numbers.astype(np.int32)
 
 
 @eqx.filter_jit

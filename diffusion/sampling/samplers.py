@@ -11,6 +11,7 @@ Times may differ from row to row, and must be positive for `Ancestral`.
 """
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -153,6 +154,11 @@ class RandomOrder(AbstractSampler):
         return jax.lax.fori_loop(0, num_steps, step, x_t)
 
 
-def check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} = {value}: at least 1 needed")
+def check_positive(name: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1.
+
+    Raises:
+      ValueError: naming it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | jnp.integer) or value < 1:
+        raise ValueError(f"{name} = {value}: at least 1 needed, a whole number")

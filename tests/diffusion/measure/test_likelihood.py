@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from diffusion import Masking, from_function
+from diffusion import Masking, UniformNoise, from_function
 from diffusion.measure import masked_costs, stratified_numbers
 
 PROBABILITIES = np.array([0.5, 0.25, 0.15, 0.1])
@@ -44,6 +45,43 @@ def test_bound_of_the_exact_denoiser_is_the_entropy():
     np.testing.assert_array_equal(numbers, np.tile([1, 2], (v, 1)))
     costs = masked_costs(jax.random.key(1), exact, windows, numbers)
     np.testing.assert_allclose(costs.mean(1), np.log(v), rtol=1e-5)
+
+
+def test_windows_may_be_one_many_and_lists():
+    windows = np.random.default_rng(0).integers(0, 4, (2, 3, LENGTH)).astype(np.uint8)
+    numbers = np.full((2, 3, 2), LENGTH)
+    truth = -np.log(PROBABILITIES)[windows].sum(-1)
+    for given in (windows, windows.tolist()):
+        costs = masked_costs(jax.random.PRNGKey(0), unigram(), given, numbers.tolist(), batch_size=5)
+        np.testing.assert_allclose(costs, np.stack([truth, truth], -1), rtol=1e-5)
+    one = masked_costs(jax.random.key(0), unigram(), windows[0, 1], [LENGTH], batch_size=5)
+    np.testing.assert_allclose(one, truth[0, 1, None], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("windows", "numbers", "message"),
+    [
+        ([[0] * 7 + [-1]], [[1]], "windows holds the symbol -1: give symbols 0 .. 3$"),
+        ([[0] * 7 + [4]], [[1]], "windows holds the symbol 4: give symbols 0 .. 3$"),
+        ([[0.5] * 8], [[1]], "windows is of float64: a string holds integers"),
+        ([[0] * 7], [[1]], r"windows has shape \(1, 7\): the last axes must be \(8,\)"),
+        ([[0] * 8], [[0]], "num_masked holds 0: give numbers from 1 to 8"),
+        ([[0] * 8], [[3, 9]], "num_masked holds 9: give numbers from 1 to 8"),
+        ([[0] * 8], [[1.5]], "num_masked is of float64: give whole numbers from 1 to 8"),
+        ([[0] * 8], [1], r"num_masked has shape \(1,\), the windows \(1, 8\): give a row for each"),
+    ],
+)
+def test_windows_and_numbers_that_do_not_fit_are_refused_by_name(windows, numbers, message):
+    with pytest.raises(ValueError, match=message):
+        masked_costs(jax.random.key(0), unigram(), windows, numbers)
+
+
+def test_another_process_than_masking_is_refused():
+    other = from_function(lambda _, x_t, t: jnp.zeros((*x_t.shape, 4)), (), UniformNoise(4), LENGTH)
+    with pytest.raises(ValueError, match="the denoiser undoes UniformNoise: give one of Masking"):
+        masked_costs(jax.random.key(0), other, [[0] * 8], [[1]])
+    with pytest.raises(ValueError, match="batch_size = 0: at least 1 needed"):
+        masked_costs(jax.random.key(0), unigram(), [[0] * 8], [[1]], batch_size=0)
 
 
 def test_numbers_of_masks_are_uniform_and_stratified():

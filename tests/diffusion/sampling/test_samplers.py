@@ -24,6 +24,7 @@ from diffusion import (
     from_flax,
 )
 from diffusion.sampling.choose import default_sampler
+from diffusion.sampling.samplers import check_positive
 from tests.grammars import enumerated
 from tests.laws import assert_drawn_from, count
 from tests.references import channels
@@ -168,6 +169,10 @@ def test_a_sampler_that_cannot_be_used_says_so(message):
 def test_a_sampler_without_steps_is_refused(kind, name):
     with pytest.raises(ValueError, match=f"{name} = 0: at least 1 needed"):
         kind(0)
+    for value in (2.5, 2.0, True):  # by itself, for the type checker of the tests refuses them before
+        with pytest.raises(ValueError, match=f"{name} = {value}: at least 1 needed, a whole number"):
+            check_positive(name, value)
+    check_positive(name, np.int64(2))
 
 
 def regenerated(channel):
