@@ -6,6 +6,7 @@ asked for, else of JAX's default. What is wrong raises ValueError where values a
 are not, a symbol outside the alphabet becomes `NO_SYMBOL`, which nothing reads as data.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,9 @@ AnyKey = Key[Array, "..."] | UInt32[Array, "2"] | UInt32[np.ndarray, "2"]
 """A typed key or an old-style one; of several, `as_key` says that one is wanted."""
 Given = jax.typing.ArrayLike | Sequence[Any]
 """Numbers or symbols as a user has them: an array of JAX or NumPy, a list, a number. Shapes stand in docstrings."""
+
+Whole = int | np.integer
+"""A whole number; `as_whole` refuses truth values, which Python counts as integers."""
 
 
 def as_key(key: Any) -> Key[Array, ""]:
@@ -98,3 +102,19 @@ def as_numbers(x: Any, dtype: Any = None) -> Float[Array, "*shape"]:
     if dtype is None:
         dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.result_type(float)
     return jnp.asarray(x).astype(jax.dtypes.canonicalize_dtype(dtype))
+
+
+def as_whole(name: str, value: Any, least: int | None = None) -> int:
+    """A whole number as a Python integer: NumPy's integers count, floats and truth values do not.
+
+    Raises:
+      ValueError: if it is none, or below `least`.
+    """
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or isinstance(value, bool | np.bool_) or (least is not None and whole < least):
+        wanted = "give a whole number" if least is None else f"give a whole number, {least} or above"
+        raise ValueError(f"{name} = {value!r}: {wanted}")
+    return whole

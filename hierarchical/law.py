@@ -8,16 +8,18 @@ Every law can be trained on (`diffusion.Fresh`), noised and sampled. To add one,
 
 import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 
-from .arguments import AnyKey, Given, as_key
+from .arguments import AnyKey, Given, Whole, as_key, as_whole
 
-Shape = tuple[int, ...]
+Shape = Whole | Sequence[Whole]
+"""How many draws, as a user says it: a number, or the lengths of an array of them."""
 
 
 class Sample(eqx.Module):
@@ -90,9 +92,14 @@ def _drawn_rows(draw: Callable[[Key[Array, ""]], Sample], keys: Key[Array, " row
     return jax.vmap(draw)(keys)
 
 
-def check_shape(shape: Shape | int) -> Shape:
-    """A shape as a tuple; a single length may be given as a number."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not all(isinstance(length, int) and length > 0 for length in shape):
-        raise ValueError(f"shape = {shape}: give positive whole numbers")
-    return shape
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """A shape as a tuple of Python integers; a single length may be given as a number.
+
+    Raises:
+      ValueError: if a length is no positive whole number.
+    """
+    lengths = (shape,) if np.ndim(shape) == 0 else tuple(shape)
+    try:
+        return tuple(as_whole("length", length, 1) for length in lengths)
+    except ValueError as error:
+        raise ValueError(f"shape = {shape}: give positive whole numbers") from error

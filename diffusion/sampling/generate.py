@@ -20,7 +20,7 @@ from .samplers import AbstractSampler
 
 
 def generate(
-    key: AnyKey, denoiser: AbstractDenoiser, shape: Shape | int = (), *, sampler: AbstractSampler | None = None
+    key: AnyKey, denoiser: AbstractDenoiser, shape: Shape = (), *, sampler: AbstractSampler | None = None
 ) -> Shaped[Array, "..."]:
     """New data, (*shape, *denoiser.shape).
 

@@ -30,11 +30,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from ..arguments import AnyKey, Given, as_key, as_numbers, mark_symbols
+from ..arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole, mark_symbols
 from ..law import AbstractLaw, Sample, Shape, check_shape
 from .derivation import Derivation
 from .rules import RuleLogProbs, Rules, as_table, check_level, check_table, draw_rules, match, zipf_log_probs
-from .sizes import LARGEST, check_filter_level, per_level, resolve_depth
+from .sizes import LARGEST, check_filter_level, per_level, resolve_depth, whole_per_level
 
 
 class RandomHierarchyModel(AbstractLaw):
@@ -51,15 +51,15 @@ class RandomHierarchyModel(AbstractLaw):
 
     def __init__(
         self,
-        num_symbols: int | Sequence[int],
-        num_synonyms: int | Sequence[int],
-        branching: int | Sequence[int],
-        depth: int | None = None,
-        num_classes: int | None = None,
+        num_symbols: Whole | Sequence[Whole],
+        num_synonyms: Whole | Sequence[Whole],
+        branching: Whole | Sequence[Whole],
+        depth: Whole | None = None,
+        num_classes: Whole | None = None,
         *,
         zipf_exponent: float | Sequence[float | None] | None = None,
         shared_rules: bool = False,
-        filter_level: int = 0,
+        filter_level: Whole = 0,
         key: AnyKey,
     ):
         """Draw a grammar.
@@ -81,10 +81,10 @@ class RandomHierarchyModel(AbstractLaw):
         """
         key = as_key(key)
         depth = resolve_depth(depth, num_symbols, num_synonyms, branching, zipf_exponent)
-        below = per_level("num_symbols", num_symbols, depth)
-        vocabulary = (below[0] if num_classes is None else num_classes, *below)
-        synonyms = per_level("num_synonyms", num_synonyms, depth)
-        children = per_level("branching", branching, depth)
+        below = whole_per_level("num_symbols", num_symbols, depth)
+        vocabulary = (below[0] if num_classes is None else as_whole("num_classes", num_classes), *below)
+        synonyms = whole_per_level("num_synonyms", num_synonyms, depth)
+        children = whole_per_level("branching", branching, depth)
         zipf = per_level("zipf_exponent", zipf_exponent, depth)
         for level in range(depth):
             check_level(level, vocabulary[level], synonyms[level], children[level], vocabulary[level + 1])
@@ -111,8 +111,8 @@ class RandomHierarchyModel(AbstractLaw):
         rules: Sequence[Given],
         rule_log_probs: Sequence[Given | None] | None = None,
         *,
-        num_symbols: int | None = None,
-        filter_level: int = 0,
+        num_symbols: Whole | None = None,
+        filter_level: Whole = 0,
     ) -> "RandomHierarchyModel":
         """A grammar from given tables, root level first.
 
@@ -132,6 +132,7 @@ class RandomHierarchyModel(AbstractLaw):
             )
         if num_symbols is None:
             num_symbols = max(rules[-1].shape[0], int(np.max(rules[-1])) + 1)
+        num_symbols = as_whole("num_symbols", num_symbols, 1)
         vocabulary = (*(table.shape[0] for table in rules), num_symbols)
         given = (None,) * len(rules) if rule_log_probs is None else rule_log_probs
         log_probs = tuple(None if row is None else as_numbers(row) for row in given)
@@ -139,10 +140,10 @@ class RandomHierarchyModel(AbstractLaw):
             raise ValueError(
                 f"{len(log_probs)} tables of rule_log_probs for {len(rules)} tables of rules: give one each"
             )
-        for level, (table, row) in enumerate(zip(rules, log_probs, strict=True)):
+        for level, (table, row) in enumerate(zip(rules, given, strict=True)):
             check_table(level, table, row, vocabulary[level + 1])
         model = object.__new__(cls)  # the constructor draws rules; these are given
-        object.__setattr__(model, "rules", rules)
+        object.__setattr__(model, "rules", tuple(map(jnp.asarray, rules)))
         object.__setattr__(model, "rule_log_probs", log_probs)
         object.__setattr__(model, "vocabulary", vocabulary)
         object.__setattr__(model, "filter_level", check_filter_level(filter_level, len(rules)))
@@ -251,7 +252,7 @@ class RandomHierarchyModel(AbstractLaw):
                 counts = jnp.einsum("a,jax->x", counts, self.transitions[level])
         return total
 
-    def sample(self, key: AnyKey, shape: Shape | int = ()) -> Sample:
+    def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
         """Draw strings, with their `Derivation`s as `latent`; many at once as `sample_trees` does.
 
         Raises:

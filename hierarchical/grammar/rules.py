@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Int32, Key
 
 from ..arguments import Given
 
 Rules = Int[Array, "_parents _synonyms _branching"]
+Table = Rules | Int32[np.ndarray, "_parents _synonyms _branching"]
 RuleLogProbs = Float[Array, "_parents _synonyms"]
 
 _LARGEST_TABLE = 2**16  # entries: up to here a table of all tuples is made, to look them up
@@ -89,8 +90,8 @@ def _looked_up(table: Rules, tuples: Int[Array, "nodes branching"], num_symbols:
     return jnp.where(inside, inverse[jnp.where(inside, tuples @ place, 0)], -1)
 
 
-def as_table(level: int, table: Given) -> Int[Array, "..."]:
-    """A given table as int32.
+def as_table(level: int, table: Given) -> Int[Array, "..."] | Int32[np.ndarray, "..."]:
+    """A given table as int32, of NumPy where it is known, so that it can be checked inside `jax.jit` too.
 
     Raises:
       ValueError: if it does not hold integers, or one that int32 cannot hold.
@@ -98,9 +99,13 @@ def as_table(level: int, table: Given) -> Int[Array, "..."]:
     table = table if isinstance(table, jax.Array) else np.asarray(table)
     if not jnp.issubdtype(table.dtype, jnp.integer):
         raise ValueError(f"table {level} is of {table.dtype}: rules hold integers, the symbols of the next level")
-    if not isinstance(table, Tracer) and table.size and int(np.max(np.asarray(table))) > np.iinfo(np.int32).max:
-        raise ValueError(f"table {level} holds the symbol {np.max(np.asarray(table))}: symbols are below 2^31")
-    return jnp.asarray(table).astype(jnp.int32)
+    if isinstance(table, Tracer):
+        return table.astype(jnp.int32)
+    host, limits = np.asarray(table), np.iinfo(np.int32)
+    for extreme in (host.min(initial=0), host.max(initial=0)):
+        if not limits.min <= int(extreme) <= limits.max:
+            raise ValueError(f"table {level} holds the symbol {extreme}: symbols are from 0 to 2^31 - 1")
+    return host.astype(np.int32)
 
 
 def zipf_log_probs(exponent: float, num_parents: int, num_synonyms: int) -> RuleLogProbs:
@@ -118,8 +123,8 @@ def zipf_log_probs(exponent: float, num_parents: int, num_synonyms: int) -> Rule
 def check_level(level: int, parents: int, synonyms: int, branching: int, symbols: int) -> None:
     """Refuse sizes for which no unambiguous table exists."""
     for name, value, least in (("symbols", parents, 1), ("synonyms", synonyms, 1), ("children", branching, 2)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"level {level} has {value} {name}: at least {least} needed, a whole number")
+        if value < least:
+            raise ValueError(f"level {level} has {value} {name}: at least {least} needed")
     needed, existing = parents * synonyms, symbols**branching
     if needed > existing:
         raise ValueError(
@@ -128,13 +133,30 @@ def check_level(level: int, parents: int, synonyms: int, branching: int, symbols
         )
 
 
-def check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_symbols: int) -> None:
+def check_table(
+    level: int,
+    table: Rules | Int32[np.ndarray, "_parents _synonyms _branching"],
+    log_probs: Given | None,
+    num_symbols: int,
+) -> None:
     """Refuse a given table with symbols outside 0 .. num_symbols - 1, a tuple of two parents, or odd probabilities."""
-    if isinstance(table, Tracer):
-        return
     if min(table.shape) < 1:
         raise ValueError(f"table {level} has shape {table.shape}: it holds no rule")
-    flat = np.asarray(table).reshape(-1, table.shape[2])
+    if log_probs is not None and np.shape(log_probs) != table.shape[:2]:
+        raise ValueError(f"rule_log_probs of table {level} has shape {np.shape(log_probs)}, expected {table.shape[:2]}")
+    if not isinstance(table, Tracer):
+        _check_tuples(level, np.asarray(table), num_symbols)
+    if log_probs is not None and not isinstance(log_probs, Tracer):
+        sums = np.exp(np.asarray(log_probs, np.float64)).sum(-1)
+        if not np.allclose(sums, 1, atol=1e-5):
+            worst = int(np.argmax(np.nan_to_num(np.abs(sums - 1), nan=np.inf)))
+            raise ValueError(
+                f"rules of symbol {worst} in table {level} have total probability {sums[worst]}: normalise"
+            )
+
+
+def _check_tuples(level: int, table: Int[np.ndarray, "_parents _synonyms _branching"], num_symbols: int) -> None:
+    flat = table.reshape(-1, table.shape[2])
     if flat.min() < 0 or flat.max() >= num_symbols:
         raise ValueError(
             f"table {level} uses symbols {flat.min()} .. {flat.max()}, but the next level has {num_symbols} symbols "
@@ -144,11 +166,3 @@ def check_table(level: int, table: Rules, log_probs: RuleLogProbs | None, num_sy
     if counts.max() > 1:
         repeated = tuple(int(x) for x in tuples[counts.argmax()])
         raise ValueError(f"table {level} holds the tuple {repeated} {counts.max()} times: every tuple has one parent")
-    if log_probs is None or isinstance(log_probs, Tracer):
-        return
-    if log_probs.shape != table.shape[:2]:
-        raise ValueError(f"rule_log_probs of table {level} has shape {log_probs.shape}, expected {table.shape[:2]}")
-    sums = np.exp(np.asarray(log_probs, np.float64)).sum(-1)
-    if not np.allclose(sums, 1, atol=1e-5):
-        worst = int(np.argmax(np.nan_to_num(np.abs(sums - 1), nan=np.inf)))
-        raise ValueError(f"rules of symbol {worst} in table {level} have total probability {sums[worst]}: normalise")

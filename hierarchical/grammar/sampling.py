@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, UInt
 
-from ..arguments import AnyKey, as_key
+from ..arguments import AnyKey, as_key, as_whole
 from .derivation import Derivation
 from .hierarchy import RandomHierarchyModel
 from .rules import Rules
@@ -46,7 +46,7 @@ def sample_trees(key: AnyKey, rhm: RandomHierarchyModel, size: int, *, dtype=jnp
       dtype: of the symbols. A signed one of 8 bits holds -1 .. 127: enough for 127 symbols, the mask, and "no symbol".
 
     Raises:
-      ValueError: if `size` is not positive, or if a symbol or the mask does not fit `dtype`.
+      ValueError: if `size` is no positive whole number, or if a symbol or the mask does not fit `dtype`.
     """
     levels = _blocks(as_key(key), rhm, size, dtype, range(rhm.depth + 1))
     return Derivation(tuple(levels), tuple(jnp.ones(level.shape, bool) for level in levels))
@@ -60,8 +60,7 @@ def sample_strings(key: AnyKey, rhm: RandomHierarchyModel, size: int, *, dtype=j
 
 def _blocks(key: Key[Array, ""], rhm: RandomHierarchyModel, size: int, dtype, wanted) -> list[Array]:
     """The wanted levels, (size, nodes) each."""
-    if size < 1:
-        raise ValueError(f"size = {size}: ask for at least one datum")
+    size = as_whole("size", size, 1)
     if max(rhm.vocabulary) > jnp.iinfo(dtype).max:
         raise ValueError(f"dtype = {jnp.dtype(dtype)} cannot hold {max(rhm.vocabulary)} symbols and a mask: widen it")
     largest = rhm.num_leaves * (rhm.num_symbols if rhm.filter_level else 1)  # filtered nodes are drawn from tables

@@ -1,8 +1,9 @@
 """The sizes of a grammar as a user gives them: one number for all levels, or one for each."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
+from ..arguments import as_whole
 
 LARGEST = 2**31 - 1
 """Nodes of a level, at most: more have no place in an array."""
@@ -15,9 +16,7 @@ def resolve_depth(depth, *sizes) -> int:
         if len(lengths) != 1:
             raise ValueError(f"depth is not given and the per-level sizes have lengths {sorted(lengths)}: pass depth")
         depth = lengths.pop()
-    if not isinstance(depth, int | np.integer) or depth < 1:
-        raise ValueError(f"depth = {depth}: a hierarchy needs at least one level of rules, a whole number of them")
-    return int(depth)
+    return as_whole("depth", depth, 1)
 
 
 def per_level(name: str, value, depth: int) -> tuple:
@@ -29,8 +28,18 @@ def per_level(name: str, value, depth: int) -> tuple:
     return tuple(value)
 
 
-def check_filter_level(filter_level: int, depth: int) -> int:
+def whole_per_level(name: str, value, depth: int) -> tuple[int, ...]:
+    """A size for each level, Python integers.
+
+    Raises:
+      ValueError: if one is no whole number.
+    """
+    return tuple(as_whole(name, size) for size in per_level(name, value, depth))
+
+
+def check_filter_level(filter_level: Any, depth: int) -> int:
     """The level from which a grammar is kept, refused outside 0 .. depth."""
-    if not 0 <= filter_level <= depth:
+    level = as_whole("filter_level", filter_level)
+    if not 0 <= level <= depth:
         raise ValueError(f"filter_level = {filter_level} is outside [0, depth = {depth}]")
-    return filter_level
+    return level

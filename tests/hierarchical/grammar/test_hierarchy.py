@@ -10,6 +10,8 @@ from scipy import stats
 
 from hierarchical import RandomHierarchyModel, draw_rules
 from hierarchical.grammar.rules import match
+from hierarchical.grammar.sizes import check_filter_level, whole_per_level
+from hierarchical.law import check_shape
 from tests.grammars import CASES, enumerated
 from tests.references import enumeration
 
@@ -147,6 +149,7 @@ def test_zipf_probabilities_fall_as_a_power():
         (dict(num_symbols=4, num_synonyms=2, branching=2), "pass depth"),
         (dict(num_symbols=(4, 4), num_synonyms=2, branching=2, depth=3), "2 entries for depth = 3"),
         (dict(num_symbols=4, num_synonyms=2, branching=2, depth=3, filter_level=4), "filter_level = 4 is outside"),
+        (dict(num_symbols=4, num_synonyms=True, branching=2, depth=3), "num_synonyms = True: give a whole number"),
         (dict(num_symbols=4, num_synonyms=2, branching=2, depth=3, num_classes=2, shared_rules=True), "same sizes"),
     ],
 )
@@ -155,11 +158,37 @@ def test_impossible_sizes_are_refused(sizes, message):
         RandomHierarchyModel(**sizes, key=jax.random.key(9))
 
 
+def test_sizes_that_are_no_whole_numbers_are_refused():
+    """By themselves, for the type checker of the tests refuses them before."""
+    for level in (1.5, True):
+        with pytest.raises(ValueError, match=f"filter_level = {level}: give a whole number"):
+            check_filter_level(level, 2)
+    with pytest.raises(ValueError, match=r"num_symbols = 3\.5: give a whole number"):
+        whole_per_level("num_symbols", [3, 3.5], 2)
+    with pytest.raises(ValueError, match=r"shape = 2\.5: give positive whole numbers"):
+        check_shape(2.5)
+
+
+def test_numpy_sizes_are_those_of_python():
+    ours = RandomHierarchyModel(np.array([4, 3]).tolist(), 2, 2, key=jax.random.key(10))
+    theirs = RandomHierarchyModel([*np.array([4, 3])], np.int64(2), np.int8(2), np.int32(2), key=jax.random.key(10))
+    assert theirs.vocabulary == ours.vocabulary and all(type(size) is int for size in theirs.vocabulary)
+    for one, other in zip(ours.rules, theirs.rules, strict=True):
+        np.testing.assert_array_equal(one, other)
+    key, strings = jax.random.key(11), ours.sample(jax.random.key(11), (3,)).x
+    for shape in (np.int64(3), (np.int64(3),), [3]):
+        np.testing.assert_array_equal(ours.sample(jax.random.clone(key), shape).x, strings)
+    with pytest.raises(ValueError, match="shape = True: give positive whole numbers"):
+        ours.sample(key, True)
+
+
 @pytest.mark.parametrize(
     ("rules", "options", "message"),
     [
         ([np.array([[[0, 1]], [[0, 1]]])], {}, r"the tuple \(0, 1\) 2 times"),
         ([np.array([[[0, 2]], [[0, 1]]])] * 2, {}, "uses symbols 0 .. 2, but the next level has 2"),
+        ([np.array([[[0, -4294967295]], [[1, 0]]])], {}, "holds the symbol -4294967295: symbols are from 0 to 2"),
+        ([np.array([[[0, 2**40]], [[1, 0]]])], {}, "holds the symbol 1099511627776: symbols are from 0 to 2"),
         ([np.array([[0, 1]])], {}, "tables \\(parents, synonyms, branching\\)"),
         ([np.array([[[0, 1]], [[1, 0]]])], {"rule_log_probs": [np.log([[0.5], [0.5]])]}, "total probability 0.5"),
     ],
@@ -167,6 +196,8 @@ def test_impossible_sizes_are_refused(sizes, message):
 def test_impossible_rules_are_refused(rules, options, message):
     with pytest.raises(ValueError, match=message):
         RandomHierarchyModel.from_rules(rules, **options)
+    with pytest.raises(ValueError, match=message):  # what NumPy knows is known inside jit
+        jax.jit(lambda: RandomHierarchyModel.from_rules(rules, **options))()
 
 
 def test_a_string_of_the_wrong_length_is_refused():
