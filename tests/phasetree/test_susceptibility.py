@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from diffusion import Masking, TrainConfig
 from diffusion.measure import TreeGeometry, change_sums, correlation_length, susceptibility
@@ -82,6 +83,9 @@ def test_errors_of_several_grammars_are_taken_over_grammars(tmp_path):
     )
     assert experiment.analysis.sums_of(result.dataset, "exact").shape == rows.shape
     np.testing.assert_allclose(result.findings.curve("chi/exact").value, susceptibility(rows.mean(0)), rtol=1e-12)
+    changed = result.dataset.fraction.sel(denoiser="exact").mean("datum").transpose("grammar", "t").values.astype(float)
+    error = changed.std(0, ddof=1) / 3**0.5 * stats.t.ppf(stats.norm.cdf(1), 2)  # Student's
+    np.testing.assert_allclose(result.findings.curve("changed/exact").stderr, error, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from diffusion.measure import (
     distance_of_others,
     independent_rows,
     locate_peak,
+    mean_estimate,
     susceptibility,
 )
 from phasetree.experiment import Finding, Findings, config_of, curve_findings
@@ -81,8 +82,7 @@ def _measured(dataset: xr.Dataset, name: str) -> list[Finding]:
         estimate = jax.jit(bootstrap, static_argnums=2)(jax.random.clone(key), rows, statistic)
         findings += curve_findings((what, name), times, estimate, "measured", unit)
     changed = rows_of(dataset.sel(denoiser=name)[["sums", "fraction"]]).fraction.transpose("row", "t").values
-    error = np.std(changed, 0, ddof=1) / len(changed) ** 0.5 if len(changed) > 1 else np.full(len(times), np.nan)
-    fraction = Estimate(jnp.asarray(changed.mean(0)), jnp.asarray(error))
+    fraction = mean_estimate(jnp.asarray(changed, float))
     return [*findings, *curve_findings(("changed", name), times, fraction, "measured", "1")]
 
 
