@@ -244,12 +244,16 @@ def test_weights_that_are_no_law_give_no_symbol(process, row):
     assert (np.asarray(again) == -1).mean() > 0.5
 
 
-def test_a_point_out_of_reach_is_not_data():
-    """In float32 the square of its distance overflows: no posterior, no draw."""
+def test_a_point_at_infinity_is_not_data_and_one_far_away_is():
+    """In float32 the square of its distance overflows, its posterior does not."""
     mixture = GaussianMixture(np.ones(2, np.float32), np.eye(2, dtype=np.float32), np.float32(1))
-    far = np.full(2, 1e20, np.float32)
-    assert np.isnan(MixtureDenoiser(mixture)(far, 0.5)).all()
-    assert np.isnan(MixtureDenoiser(mixture).posterior_sample(jax.random.key(13), far, 0.5)).all()
+    far = np.array([1e20, -1e20], np.float32)
+    denoiser, infinite = MixtureDenoiser(mixture), far * np.inf
+    mean = np.exp(-0.5) * far  # of N(mu, 1) it is mu + alpha (x - alpha mu), for the total variance is 1
+    np.testing.assert_allclose(denoiser(far, 0.5), mean, rtol=1e-5)
+    np.testing.assert_allclose(denoiser.posterior_sample(jax.random.key(13), far, 0.5), mean, rtol=1e-5)
+    assert np.isnan(denoiser(infinite, 0.5)).all()
+    assert np.isnan(denoiser.posterior_sample(jax.random.key(13), infinite, 0.5)).all()
 
 
 def test_the_score_does_not_cancel_at_small_times():

@@ -9,8 +9,9 @@ a mu_k and covariances C_k = a^2 S_k + s^2. Writing P_k = C_k^-1, y_k = x - mu_k
     mean      E[x_0 | x_t] = sum_k r_k (mu_k + a S_k C_k^-1 (x_t - a mu_k)),                                        (4)
     spread    Cov[x_0 | x_t] = (s^4 H + s^2) / a^2         with H that of the noised mixture.                       (5)
 
-Everything stays in logarithms. Covariances are kept as variances along axes: one number, one per coordinate, or one per
-eigenvector, so that P_k, C_k and square roots are never more than divisions; axes are found once, at construction.
+Everything stays in logarithms, and r is right however far x is from all means (`differences`). Covariances are kept as
+variances along axes: one number, one per coordinate, or one per eigenvector, so that P_k, C_k and square roots are
+never more than divisions; axes are found once, at construction.
 """
 
 import math
@@ -24,8 +25,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
-from ..arguments import AnyKey, Given, as_numbers
+from ..arguments import AnyKey, Given, as_key, as_numbers
 from ..law import AbstractNoisedLaw, Sample, Shape, sample_each
+from .differences import Terms, log_terms
 
 
 class GaussianMixture(AbstractNoisedLaw):
@@ -42,7 +44,7 @@ class GaussianMixture(AbstractNoisedLaw):
         """Everything is kept in the dtype of the means; means of whole numbers become floats.
 
         Args:
-          weights: relative; they are normalised.
+          weights: (K,), relative: they are normalised; a component without weight may have 0.
           covariances: full (K, d, d), diagonal (K, d), or variances: one for each component, or one for all.
 
         Raises:
@@ -57,7 +59,7 @@ class GaussianMixture(AbstractNoisedLaw):
             if not isinstance(numbers, Tracer) and not np.isfinite(np.asarray(numbers)).all():
                 raise ValueError(f"{name} hold NaN or infinite numbers: give finite ones")
         expected = {0: (), 1: (len(means),), 2: means.shape, 3: (*means.shape, means.shape[1])}
-        if covariances.shape != expected.get(covariances.ndim) or len(weights) != len(means):
+        if covariances.shape != expected.get(covariances.ndim) or weights.shape != (len(means),):
             raise ValueError(
                 f"weights {weights.shape}, means {means.shape}, covariances {covariances.shape}: give (K,), (K, d) and "
                 f"one of (K, d, d), (K, d), (K,), ()"
@@ -87,8 +89,15 @@ class GaussianMixture(AbstractNoisedLaw):
         return jnp.einsum("kia,ka,kja->kij", self.axes, variances, self.axes)
 
     def noised(self, alpha: Given, sigma: Given) -> "GaussianMixture":
-        """The law of alpha x + sigma z."""
+        """The law of alpha x + sigma z, for one alpha and one sigma.
+
+        Raises:
+          ValueError: if one of them is several numbers.
+        """
         alpha, sigma = (as_numbers(n, self.means.dtype) for n in (alpha, sigma))
+        for name, number in (("alpha", alpha), ("sigma", sigma)):
+            if number.shape != ():
+                raise ValueError(f"{name} has shape {number.shape}: give one number, or vmap over several")
         parts = (alpha * self.means, alpha**2 * self.variances + sigma**2)
         return eqx.tree_at(lambda mixture: (mixture.means, mixture.variances), self, parts)
 
@@ -106,8 +115,13 @@ class GaussianMixture(AbstractNoisedLaw):
         return Sample(self.means[component] + spread, component.astype(jnp.int32))
 
     def log_prob(self, x: Given) -> Float[Array, "*batch"]:
-        """ln p(x), nats; covariances must have no zero variance."""
-        return self._over_batch(lambda x: jax.nn.logsumexp(self._log_terms(x)), "(d)->()", x)
+        """ln p(x), nats; covariances must have no zero variance. `-inf` only where no number of the dtype is as low."""
+
+        def log_density(x):
+            terms = self._log_terms(x)
+            return terms.largest + jax.nn.logsumexp(terms.below)
+
+        return self._over_batch(log_density, "(d)->()", x)
 
     def component_posterior(self, x: Given) -> Float[Array, "*batch K"]:
         """r of equation (1): which component x is from."""
@@ -115,16 +129,15 @@ class GaussianMixture(AbstractNoisedLaw):
 
     def score(self, x: Given) -> Float[Array, "*batch d"]:
         """Equation (2)."""
-        return self._over_batch(lambda x: self._responsibilities(x) @ self._pulls(x), "(d)->(d)", x)
+        return self._over_batch(lambda x: self._score(x)[0], "(d)->(d)", x)
 
     def hessian_vector(self, x: Given, v: Given) -> Float[Array, "*batch d"]:
         """H v of equation (3), in O(K d) for diagonal covariances."""
 
         def product(x, v):
-            posterior, pulls = self._responsibilities(x), self._pulls(x)
-            score = posterior @ pulls
-            curved = self._from_axes(self._to_axes(jnp.broadcast_to(v, pulls.shape)) / self.variances)
-            return -posterior @ curved + (posterior * (pulls @ v)) @ pulls - score * (score @ v)
+            _, posterior, away = self._score(x)
+            curved = self._from_axes(self._to_axes(jnp.broadcast_to(v, away.shape)) / self.variances)
+            return -posterior @ curved + (posterior * (away @ v)) @ away
 
         return self._over_batch(product, "(d),(d)->(d)", x, v)
 
@@ -132,9 +145,8 @@ class GaussianMixture(AbstractNoisedLaw):
         """tr H of equation (3)."""
 
         def trace(x):
-            posterior, pulls = self._responsibilities(x), self._pulls(x)
-            score = posterior @ pulls
-            return posterior @ (jnp.sum(pulls**2, 1) - self._summed(1 / self.variances)) - score @ score
+            _, posterior, away = self._score(x)
+            return posterior @ (jnp.sum(away**2, 1) - self._summed(1 / self.variances))
 
         return self._over_batch(trace, "(d)->()", x)
 
@@ -161,26 +173,58 @@ class GaussianMixture(AbstractNoisedLaw):
 
         return self._over_batch(covariance, "(d),(),()->(d,d)", x_t, alpha, sigma)
 
-    def posterior_sample(
-        self, key: Key[Array, ""], x_t: Float[Array, " d"], alpha: Given, sigma: Given
-    ) -> Float[Array, " d"]:
-        """An exact draw of x_0 given one x_t; `theory.exact.MixtureDenoiser` draws for many."""
+    def posterior_sample(self, key: AnyKey, x_t: Given, alpha: Given, sigma: Given) -> Float[Array, "*batch d"]:
+        """An exact draw of x_0 for each x_t, (..., d), independent of each other; NaN where x_t is not finite.
+
+        Args:
+          alpha, sigma: one number for all, or an array whose axes are the first of the batch.
+
+        Raises:
+          ValueError: if a shape does not fit.
+        """
+        key, x_t = as_key(key), self._vectors(x_t)
+        batch = x_t.shape[:-1]
+        scales = (self._for_each(batch, name, scale) for name, scale in (("alpha", alpha), ("sigma", sigma)))
+        if not batch:
+            return self._posterior_draw(key, x_t, *scales)
+        rows = x_t.reshape(-1, self.dimension), *(scale.reshape(-1) for scale in scales)
+        return jax.vmap(self._posterior_draw)(jax.random.split(key, math.prod(batch)), *rows).reshape(x_t.shape)
+
+    def _for_each(self, batch: tuple[int, ...], name: str, scale: Given) -> Float[Array, "*batch"]:
+        numbers = as_numbers(scale, self.means.dtype)
+        if numbers.shape != batch[: numbers.ndim]:
+            raise ValueError(f"{name} has shape {numbers.shape}, the batch {batch}: give one, or one per datum")
+        return jnp.broadcast_to(numbers.reshape(*numbers.shape, *[1] * (len(batch) - numbers.ndim)), batch)
+
+    def _posterior_draw(self, key: Key[Array, ""], x_t: Float[Array, " d"], alpha: Array, sigma: Array) -> Array:
         means, variances = self._posterior_components(x_t, alpha, sigma)
-        log_posterior = self.noised(alpha, sigma)._log_terms(x_t)
+        posterior = self.noised(alpha, sigma)._responsibilities(x_t)
         # x_0 given x_t and the component is a Gaussian along the same axes: a mixture again
-        parts = (jax.nn.softmax(log_posterior), means, variances)
-        drawn = eqx.tree_at(lambda m: (m.weights, m.means, m.variances), self, parts)._draw(key).x
-        return jnp.where(jnp.isnan(parts[0][0]), jnp.nan, drawn)  # the components' weights are not known
+        of_x_0 = eqx.tree_at(lambda m: (m.weights, m.means, m.variances), self, (posterior, means, variances))
+        return jnp.where(jnp.isnan(posterior[0]), jnp.nan, of_x_0._draw(key).x)  # the components' weights are not known
+
+    def _vectors(self, x: Given) -> Float[Array, "*batch d"]:
+        x = as_numbers(x, self.means.dtype)
+        if x.shape[-1:] != (self.dimension,):
+            raise ValueError(f"x has shape {x.shape}: the last axis of this law is d = {self.dimension}")
+        return x
 
     def _over_batch(self, function: Callable, signature: str, *arguments: Any) -> Array:
         """A function of one datum, over all leading axes of its arguments, in the dtype of the means."""
-        arguments = tuple(as_numbers(argument, self.means.dtype) for argument in arguments)
-        if arguments[0].shape[-1:] != (self.dimension,):
-            raise ValueError(f"x has shape {arguments[0].shape}: the last axis of this law is d = {self.dimension}")
-        return jnp.vectorize(function, signature=signature)(*arguments)
+        x, *others = arguments
+        others = (as_numbers(other, self.means.dtype) for other in others)
+        return jnp.vectorize(function, signature=signature)(self._vectors(x), *others)
 
     def _responsibilities(self, x: Float[Array, " d"]) -> Float[Array, " K"]:
-        return jax.nn.softmax(self._log_terms(x))
+        return jax.nn.softmax(self._log_terms(x).below)
+
+    def _score(self, x: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, " K"], Float[Array, "K d"]]:
+        """g, r, and g_k - g, whose squares do not cancel as those of g_k and g do; 0 where r_k is."""
+        posterior = self._responsibilities(x)
+        matters = posterior[:, None] > 0  # other g_k may be infinite
+        pulls = jnp.where(matters | jnp.isnan(posterior[:, None]), self._pulls(x), 0)
+        score = posterior @ pulls
+        return score, posterior, jnp.where(matters, pulls - score[None], 0)
 
     def _posterior_components(self, x_t: Float[Array, " d"], alpha: Given, sigma: Given):
         """Means and variances of x_0 given x_t and its component."""
@@ -196,11 +240,10 @@ class GaussianMixture(AbstractNoisedLaw):
         positive = self.weights > 0
         return jnp.where(positive, jnp.log(jnp.where(positive, self.weights, 1)), -jnp.inf)
 
-    def _log_terms(self, x: Float[Array, " d"]) -> Float[Array, " K"]:
+    def _log_terms(self, x: Float[Array, " d"]) -> Terms:
         """ln w_k + ln N(y_k; 0, C_k)."""
-        distances = jnp.sum(self._to_axes(x[None] - self.means) ** 2 / self.variances, 1)
         log_volume = self._summed(jnp.log(self.variances)) + self.dimension * math.log(2 * math.pi)
-        return self._log_weights - (distances + log_volume) / 2
+        return log_terms(x, self._log_weights - log_volume / 2, self.means, self.variances, self.axes)
 
     def _pulls(self, x: Float[Array, " d"]) -> Float[Array, "K d"]:
         """g_k."""

@@ -137,6 +137,29 @@ def test_posterior_draws_have_the_posterior_moments(kind):
     np.testing.assert_allclose(np.cov(draws.T), covariance, atol=5 * 3 * covariance.max() / 200)
 
 
+@pytest.mark.parametrize("kind", ["full", "diagonal"])
+def test_posterior_draws_take_batches_lists_and_old_keys(kind):
+    """Each datum's draws have its own posterior mean, at a noise level of its own."""
+    found, _, _ = mixture(kind)
+    x_t, alphas = np.stack([X, -X, X + 1]), np.array([0.9, 0.6, 0.3])
+    many = np.tile(x_t, (4000, 1, 1)).transpose(1, 0, 2)  # (3, 4000, d)
+    draws = np.asarray(eqx.filter_jit(found.posterior_sample)(jax.random.PRNGKey(5), many, alphas, 0.8))
+    for x, alpha, drawn in zip(x_t, alphas, draws, strict=True):
+        want, spread = found.posterior_mean(x, alpha, 0.8), found.posterior_covariance(x, alpha, 0.8)
+        np.testing.assert_allclose(drawn.mean(0), want, atol=5 * float(jnp.max(spread) / 4000) ** 0.5)
+    one = found.posterior_sample(jax.random.key(5), X.tolist(), 0.6, 0.8)
+    np.testing.assert_array_equal(one, found.posterior_sample(jax.random.PRNGKey(5), X, np.float64(0.6), 0.8))
+    with pytest.raises(ValueError, match=r"alpha has shape \(2,\), the batch \(3,\): give one, or one per datum"):
+        found.posterior_sample(jax.random.key(5), x_t, [0.1, 0.2], 0.8)
+    with pytest.raises(ValueError, match=r"x has shape \(3,\): the last axis of this law is d = 4"):
+        found.posterior_sample(jax.random.key(5), X[:3], 0.6, 0.8)
+
+
+def test_a_mixture_is_noised_by_one_number():
+    with pytest.raises(ValueError, match=r"alpha has shape \(2,\): give one number, or vmap over several"):
+        mixture("full")[0].noised([0.5, 0.6], 0.1)
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_tree_of_means_has_the_distances_of_its_paths(shared):
     offsets, branching = (5.0, 2.0, 0.5), (2, 3, 2)
@@ -179,6 +202,13 @@ def test_a_fit_finds_the_mixture_that_made_the_data(kind):
     [
         ((jnp.ones(2), jnp.zeros((3, 2)), 1.0), r"weights \(2,\), means \(3, 2\)"),
         ((jnp.ones(3), jnp.zeros((3, 2)), jnp.ones((3, 3))), r"covariances \(3, 3\): give \(K,\), \(K, d\) and one of"),
+        (
+            (jnp.ones((2, 2)), jnp.zeros((2, 2)), 1.0),
+            r"weights \(2, 2\), means \(2, 2\), covariances \(\): give \(K,\)",
+        ),
+        ((1.0, jnp.zeros((2, 2)), 1.0), r"weights \(\), means \(2, 2\), covariances \(\): give \(K,\)"),
+        ((jnp.array([1.0, jnp.inf]), jnp.zeros((2, 2)), 1.0), "give finite numbers that are not negative"),
+        ((jnp.zeros(2), jnp.zeros((2, 2)), 1.0), "give finite numbers that are not negative, one at least positive"),
         ((jnp.array([1.0, -1.0]), jnp.zeros((2, 2)), 1.0), "give finite numbers that are not negative"),
         ((jnp.ones(1), jnp.zeros((1, 2)), -1.0), "a variance is -1: variances must not be negative"),
         ((jnp.ones(1), jnp.zeros((1, 2)), jnp.array([[[1.0, 0.5], [0.0, 1.0]]])), "differs from its transpose by 0.5"),
