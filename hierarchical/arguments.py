@@ -104,6 +104,13 @@ def as_numbers(x: Any, dtype: Any = None) -> Float[Array, "*shape"]:
     return jnp.asarray(x).astype(jax.dtypes.canonicalize_dtype(dtype))
 
 
+def as_widest(*arrays: Any) -> list[Float[Array, "..."]]:
+    """Several arrays of numbers as floats, `as_numbers`, in the widest of their dtypes."""
+    floats = [as_numbers(x) for x in arrays]
+    dtype = max((x.dtype for x in floats), key=lambda dtype: jnp.finfo(dtype).bits)
+    return [x.astype(dtype) for x in floats]
+
+
 def as_whole(name: str, value: Any, least: int | None = None) -> int:
     """A whole number as a Python integer: NumPy's integers count, floats and truth values do not.
 

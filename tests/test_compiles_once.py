@@ -17,10 +17,21 @@ from diffusion import (
     from_function,
     generate,
 )
-from diffusion.measure import TreeGeometry, change_sums, level_retention, log_density
+from diffusion.measure import (
+    TreeGeometry,
+    bootstrap,
+    change_sums,
+    connected_sums_within,
+    is_copy,
+    level_retention,
+    locate_transition,
+    log_density,
+)
 from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, sample_strings
 from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample
-from theory.exact import EmpiricalDenoiser, GrammarDenoiser, MixtureDenoiser
+from theory.ensemble.information import level_entropies
+from theory.ensemble.pair_correlation import posterior_pairs
+from theory.exact import EmpiricalDenoiser, GrammarDenoiser, MixtureDenoiser, seed_log_weights
 
 RHM = RandomHierarchyModel(3, 2, 2, 2, key=jax.random.key(0))
 DATA = sample_strings(jax.random.key(1), RHM, 6)
@@ -75,6 +86,18 @@ CALLS = {
     ),
     "level_retention": lambda n: level_retention(RHM, DATA, (DATA + n) % 3),
     "mixture": lambda n: MIXTURE.hessian_vector(jnp.ones((4, 2)) * n, jnp.ones((4, 2))),
+    "posterior draws": lambda n: MIXTURE.posterior_sample(jax.random.key(n), np.ones((4, 2)) * n, n / 10, 0.5),
+    "level_entropies": lambda n: level_entropies(grammar(n), evidence(n)),
+    "posterior_pairs": lambda n: posterior_pairs(grammar(n), (DATA + n) % 3, evidence(n)),
+    "seed_log_weights": lambda n: seed_log_weights(
+        EmpiricalDenoiser((DATA + n) % 3, NOISE), (DATA + n) % 3, n / 10, np.arange(6)
+    ),
+    "connected_sums_within": lambda n: connected_sums_within((DATA + n) % 3, np.arange(4) // (n + 1)),
+    "is_copy": lambda n: is_copy(np.ones((5, 2)) * n, np.eye(2) * n),
+    "bootstrap": lambda n: bootstrap(jax.random.key(n), np.ones((5, 2), np.float32) * n, lambda mean: n * mean),
+    "locate_transition": lambda n: locate_transition(
+        jax.random.key(n), np.arange(7) + n, 1 / (1 + np.exp(np.tile(np.arange(7) - 2.5 - n, (3, 1))))
+    ),
 }
 
 

@@ -31,59 +31,98 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree, Shaped
 
 from diffusion.denoise.denoiser import AbstractDenoiser
 from diffusion.sampling.forward_backward import forward_backward
 from diffusion.sampling.samplers import AbstractSampler
+from hierarchical.arguments import Given, as_numbers, as_widest, mark_symbols
 
 from .geometry import AbstractGeometry, LineGeometry
 
 Sums = Float[Array, "*grid distances"]
 
-
-def changed(
-    x0: Int[Array, "sites"], regenerated: Int[Array, "trajectories sites"]
-) -> Float[Array, "trajectories sites"]:
-    """sigma of symbols: +1 where they differ, -1 where they do not; float32."""
-    return jnp.where(regenerated != x0[None], 1.0, -1.0).astype(jnp.float32)
+LARGEST = 2**31 - 1  # a symbol
 
 
-def displacement(
-    x0: Float[Array, "sites size"], regenerated: Float[Array, "trajectories sites size"]
-) -> Float[Array, "trajectories sites"]:
-    """sigma of vectors: the Euclidean length of the change."""
-    return jnp.linalg.norm(regenerated - x0[None], axis=-1)
+def changed(x0: Given, regenerated: Given) -> Float[Array, "*batch trajectories sites"]:
+    """sigma of symbols: +1 where they differ, -1 where they do not; float32.
 
-
-def connected_sums(sigma: Float[Array, "trajectories sites"], geometry: AbstractGeometry) -> Float[Array, "distances"]:
-    """S(r) of equation (2) for one datum; its mean over data estimates that of the ensemble without bias.
+    Args:
+      x0: strings, (..., sites).
+      regenerated: of each, (..., trajectories, sites).
 
     Raises:
-      ValueError: if there is a single trajectory, which has no covariance.
+      ValueError: if the strings do not hold integers, or shapes do not fit.
+    """
+    before, after = mark_symbols(x0, LARGEST), mark_symbols(regenerated, LARGEST)
+    _refuse_others(before, after, 1)
+    return jnp.where(after != before[..., None, :], 1.0, -1.0).astype(jnp.float32)
+
+
+def displacement(x0: Given, regenerated: Given) -> Float[Array, "*batch trajectories sites"]:
+    """sigma of vectors: the Euclidean length of the change.
+
+    Args:
+      x0: vectors, (..., sites, size).
+      regenerated: of each, (..., trajectories, sites, size).
+
+    Raises:
+      ValueError: if they are not real numbers, or shapes do not fit.
+    """
+    before, after = as_widest(x0, regenerated)
+    _refuse_others(before, after, 2)
+    return jnp.linalg.norm(after - before[..., None, :, :], axis=-1)
+
+
+def _refuse_others(x0: Shaped[Array, "..."], regenerated: Shaped[Array, "..."], axes: int) -> None:
+    """Refuse regenerated data that are not of the same batch and sites, of `axes` axes."""
+    batch, datum = x0.shape[: x0.ndim - axes], x0.shape[x0.ndim - axes :]
+    place = len(batch)
+    if x0.ndim < axes or regenerated.shape[:place] + regenerated.shape[place + 1 :] != batch + datum:
+        wanted = "(..., trajectories, sites)" if axes == 1 else "(..., trajectories, sites, size)"
+        raise ValueError(f"x0 has shape {x0.shape}, regenerated {regenerated.shape}: give {wanted}, as x0 has them")
+
+
+def connected_sums(sigma: Given, geometry: AbstractGeometry) -> Float[Array, "*batch distances"]:
+    """S(r) of equation (2) for each datum; its mean over data estimates that of the ensemble without bias.
+
+    Args:
+      sigma: (..., trajectories, sites).
+
+    Raises:
+      ValueError: if there is a single trajectory, which has no covariance, or the sites are not those of the geometry.
 
     Source: Sclocchi, Favero, Levi & Wyart, arXiv:2410.13770.
     """
-    if len(sigma) < 2:
-        raise ValueError("a covariance needs at least 2 trajectories of each datum, got 1: raise num_trajectories")
-    deviation = sigma - jnp.mean(sigma, 0, keepdims=True)
-    return jnp.sum(geometry.pair_sums(deviation), 0) / (len(sigma) - 1)
+    deviation = _deviation(sigma)
+    return jnp.sum(geometry.pair_sums(deviation), -2) / (deviation.shape[-2] - 1)
 
 
-def connected_sums_within(
-    sigma: Float[Array, "trajectories sites"], groups: Int[Array, " grouped"]
-) -> Float[Array, " grouped"]:
+def connected_sums_within(sigma: Given, groups: Given) -> Float[Array, "*batch grouped"]:
     """The part of S(r) on a line, r = 0 .. d - 1, that is of pairs in one group: tokens of one word, say.
 
     Args:
-      groups: a number for each site; sites with equal numbers belong together. S(0) is of every site with itself.
+      sigma: (..., trajectories, sites).
+      groups: a whole number for each site, (sites,) or (..., sites); sites with equal numbers belong together. S(0) is
+        of every site with itself.
 
     Raises:
-      ValueError: if `groups` and the sites differ in number.
+      ValueError: if there is a single trajectory, or `groups` and the sites differ in number.
     """
-    if len(groups) != sigma.shape[1]:
-        raise ValueError(f"{len(groups)} groups for {sigma.shape[1]} sites: give each site the number of its group")
-    deviation = sigma - jnp.mean(sigma, 0, keepdims=True)
+    deviation = _deviation(sigma)
+    numbers = groups if isinstance(groups, jax.Array) else np.asarray(groups)
+    *batch, _, sites = deviation.shape
+    if numbers.shape not in ((sites,), (*batch, sites)) or not jnp.issubdtype(numbers.dtype, jnp.integer):
+        raise ValueError(
+            f"groups of {numbers.dtype}, shape {numbers.shape}, for {sites} sites: give each site its number"
+        )
+    return jnp.vectorize(_within, signature="(r,s),(s)->(s)")(deviation, jnp.broadcast_to(numbers, (*batch, sites)))
+
+
+@jax.jit
+def _within(deviation: Float[Array, "trajectories sites"], groups: Integer[Array, " sites"]) -> Float[Array, " sites"]:
     sites = jnp.arange(len(groups))
 
     def at_distance(r):
@@ -91,8 +130,22 @@ def connected_sums_within(
         together = (groups[partner] == groups) & (sites + r < len(groups))
         return jnp.sum(jnp.where(together[None], deviation * deviation[:, partner], 0))
 
-    sums = jax.lax.map(at_distance, sites) / (len(sigma) - 1)
+    sums = jax.lax.map(at_distance, sites) / (len(deviation) - 1)
     return sums.at[1:].multiply(2)
+
+
+def _deviation(sigma: Given) -> Float[Array, "*batch trajectories sites"]:
+    """sigma less its mean over trajectories.
+
+    Raises:
+      ValueError: if there is a single trajectory.
+    """
+    sigma = as_numbers(sigma)
+    if sigma.ndim < 2:
+        raise ValueError(f"sigma has shape {sigma.shape}: give (..., trajectories, sites)")
+    if sigma.shape[-2] < 2:
+        raise ValueError("a covariance needs at least 2 trajectories of each datum, got 1: raise num_trajectories")
+    return sigma - jnp.mean(sigma, -2, keepdims=True)
 
 
 class Changes(NamedTuple):

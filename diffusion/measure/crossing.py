@@ -29,7 +29,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from hierarchical.arguments import AnyKey, Given, as_key, as_numbers
+from hierarchical.arguments import AnyKey, Given, as_key, as_numbers, as_widest
 
 from .estimate import Estimate, as_rows, independent_rows, resampled_means, spread_of_resamples
 
@@ -112,12 +112,12 @@ def locate_difference(
     """
     if np.shape(first) != np.shape(second):
         raise ValueError(f"paired curves have shapes {np.shape(first)} and {np.shape(second)}: row i must be one datum")
-    one, other = _by_row("first", first), _by_row("second", second)
+    one, other = as_widest(_by_row("first", first), _by_row("second", second))
     times = increasing_times("noise_times", noise_times)
     at = _probabilities(threshold, chance, one.dtype)
     _refuse_other_columns(times, first=one)
     _refuse_no_probabilities(first=one, second=other)
-    pairs = jnp.stack([one, other.astype(one.dtype)], 1)
+    pairs = jnp.stack([one, other], 1)
     return _located(as_key(key), times, pairs, *at, num_resamples, num_points, _logistic_fit)
 
 

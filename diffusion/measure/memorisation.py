@@ -8,7 +8,6 @@ memorize", with the factor 1/3.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
-from hierarchical.arguments import Given, as_numbers
+from hierarchical.arguments import Given, as_widest
 
 from ..noise.process import batch_axes
 
@@ -35,25 +34,24 @@ def is_copy(generated: Given, data: Given, ratio: float = 1 / 3) -> Bool[Array, 
       ValueError: if there are fewer than two training points, the shapes of a datum differ, a number is known and not
         finite, or `ratio` is not in (0, 1].
     """
-    given, points = _finite("generated", generated), _finite("data", data)
+    given, points = as_widest(generated, data)
+    _refuse_infinite(generated=given, data=points)
     if points.ndim < 1 or len(points) < 2 or not 0 < ratio <= 1:
         count = len(points) if points.ndim else 0
         raise ValueError(f"{count} training points, ratio = {ratio}: give at least 2, and a ratio in (0, 1]")
-    datum, dtype = points.shape[1:], max(given.dtype, points.dtype, key=lambda dtype: dtype.itemsize)
+    datum = points.shape[1:]
     batch = batch_axes(given, datum, "generated")
-    rows = given.astype(dtype).reshape(*batch, 1, math.prod(datum))
-    against = points.astype(dtype).reshape(*(1,) * len(batch), len(points), math.prod(datum))
+    rows = given.reshape(*batch, 1, math.prod(datum))
+    against = points.reshape(*(1,) * len(batch), len(points), math.prod(datum))
     distances = jnp.linalg.norm(rows - against, axis=-1)
     nearest = -jax.lax.top_k(-distances, 2)[0]
     known = jnp.all(jnp.isfinite(rows), (-2, -1)) & jnp.all(jnp.isfinite(points))
     return known & (nearest[..., 0] < ratio * nearest[..., 1])
 
 
-def _finite(name: str, numbers: Any) -> Float[Array, "..."]:
-    """Numbers as floats: the difference of two small whole numbers wraps."""
-    floats = as_numbers(numbers)
-    if not isinstance(floats, Tracer):
-        host = np.asarray(floats)
-        if not np.isfinite(host).all():
-            raise ValueError(f"{name} holds {host[~np.isfinite(host)][0]}: give finite numbers")
-    return floats
+def _refuse_infinite(**arrays: Float[Array, "..."]) -> None:
+    for name, numbers in arrays.items():
+        if not isinstance(numbers, Tracer):
+            host = np.asarray(numbers)
+            if not np.isfinite(host).all():
+                raise ValueError(f"{name} holds {host[~np.isfinite(host)][0]}: give finite numbers")

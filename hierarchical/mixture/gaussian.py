@@ -286,7 +286,7 @@ def _check_symmetric(covariances: Float[Array, "K d d"]) -> None:
         raise ValueError(f"a covariance differs from its transpose by {worst:.3g}: give symmetric matrices")
 
 
-def two_clusters(key: Key[Array, ""], dimension: int, std: float) -> GaussianMixture:
+def two_clusters(key: AnyKey, dimension: int, std: float) -> GaussianMixture:
     """Equal clusters of standard deviation `std` at +-m, |m|^2 = d, in a random direction; float32.
 
     Raises:
@@ -294,6 +294,6 @@ def two_clusters(key: Key[Array, ""], dimension: int, std: float) -> GaussianMix
     """
     if not std > 0:
         raise ValueError(f"std = {std}: must be positive")
-    direction = jax.random.normal(key, (dimension,), jnp.float32)
+    direction = jax.random.normal(as_key(key), (dimension,), jnp.float32)
     mean = direction * jnp.sqrt(dimension / jnp.sum(direction**2))
     return GaussianMixture(jnp.ones(2, jnp.float32), jnp.stack([mean, -mean]), std**2)

@@ -28,9 +28,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
-from ..arguments import AnyKey
+from ..arguments import AnyKey, Given, as_key, as_numbers
 from ..files.memory import check_memory
 from ..law import AbstractLaw, Sample, Shape
 from .gaussian import GaussianMixture
@@ -68,20 +68,17 @@ class TreeMixture(AbstractLaw):
         self._check_level(level)
         return np.arange(math.prod(self.branching)) // math.prod(self.branching[level:])
 
-    def node_posterior(self, component_posterior: Float[Array, "*batch K"], level: int) -> Float[Array, "*batch nodes"]:
-        """Posterior of each node of `level`: the sum over the components below it.
+    def node_posterior(self, component_posterior: Given, level: int) -> Float[Array, "*batch nodes"]:
+        """Posterior of each node of `level`, from that of the components, (..., K): the sum over those below it.
 
         Raises:
           ValueError: if the tree has no such level, or the last axis does not have the K components.
         """
         self._check_level(level)
-        components = len(self.mixture.weights)
-        if component_posterior.shape[-1:] != (components,):
-            raise ValueError(
-                f"posterior of shape {component_posterior.shape}: its last axis needs {components} entries"
-            )
-        nodes = math.prod(self.branching[:level])
-        return component_posterior.reshape(*component_posterior.shape[:-1], nodes, -1).sum(-1)
+        posterior, components = as_numbers(component_posterior), len(self.mixture.weights)
+        if posterior.shape[-1:] != (components,):
+            raise ValueError(f"posterior of shape {posterior.shape}: its last axis needs {components} entries")
+        return posterior.reshape(*posterior.shape[:-1], math.prod(self.branching[:level]), -1).sum(-1)
 
     def _check_level(self, level: int) -> None:
         if not 0 <= level <= len(self.branching):
@@ -89,7 +86,7 @@ class TreeMixture(AbstractLaw):
 
 
 def tree_mixture(
-    key: Key[Array, ""],
+    key: AnyKey,
     dimension: int,
     offsets: Sequence[float],
     *,
@@ -120,7 +117,7 @@ def tree_mixture(
             f"the tree needs {needed} orthogonal directions, dimension = {dimension}: raise it, or share them"
         )
     check_memory(_BYTES * dimension * (math.prod(branching) + needed), f"a tree with branching = {branching}")
-    directions, _ = jnp.linalg.qr(jax.random.normal(key, (dimension, needed)))
+    directions, _ = jnp.linalg.qr(jax.random.normal(as_key(key), (dimension, needed)))
     means, used = jnp.zeros((1, dimension), directions.dtype), 0
     for fan, b, offset in zip(fans, branching, offsets, strict=True):
         bundle = directions[:, used : used + fan * (b - 1)].T.reshape(fan, b - 1, dimension)

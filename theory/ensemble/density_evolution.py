@@ -28,12 +28,13 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from diffusion.measure import Estimate, mean_estimate
 from diffusion.noise.process import AbstractTokenProcess
+from hierarchical.arguments import AnyKey, as_key
 
-from ..domain import inside
+from ..domain import Grid, grid
 from . import mean_field
 from .crossing_search import check_search, search_crossings
 from .population import draw_ancestry, evolve
@@ -61,7 +62,7 @@ class CriticalNoise(eqx.Module):
 
 @takes_sizes
 def critical_noise(
-    key: Key[Array, ""],
+    key: AnyKey,
     num_symbols: int,
     num_synonyms: int,
     branching: int,
@@ -102,7 +103,7 @@ def critical_noise(
         ancestry = draw_ancestry(levels_key, *grammar, levels, population, rule_sets)
         return lambda times: evolve(jax.random.clone(leaves_key), ancestry, process, times)[-1]
 
-    search = search_crossings(jax.random.split(key, replicas), curve_of, process.max_time, points, refinements)
+    search = search_crossings(jax.random.split(as_key(key), replicas), curve_of, process.max_time, points, refinements)
     return CriticalNoise(
         value=search.value,
         stderr=search.stderr,
@@ -118,20 +119,21 @@ def critical_noise(
 
 @takes_sizes
 def overlap(
-    key: Key[Array, ""],
+    key: AnyKey,
     num_symbols: int,
     num_synonyms: int,
     branching: int,
     process: AbstractTokenProcess,
-    noise_times: Float[Array, " times"],
+    noise_times: Grid,
     depth: int,
     population: int = 4096,
     rule_sets: int = 64,
-) -> Float[Array, "levels times"]:
+) -> Float[Array, "levels *times"]:
     """Mean belief in the true symbol, E u(0), of a node with 0 .. depth levels of rules below it: leaves first.
 
-    The last row is the class overlap of a hierarchy of that depth with as many classes as symbols. `noise_times` lie in
-    [0, max_time], above 0 for Gaussian noise; their dtype is that of the computation.
+    The last row is the class overlap of a hierarchy of that depth with as many classes as symbols. `noise_times`, one
+    or an array, lie in [0, max_time], above 0 for Gaussian noise; the computation has their dtype. Inside jit others
+    give NaN.
 
     Raises:
       ValueError: if the grammar is impossible, the process has another alphabet, depth < 0, `rule_sets` does not
@@ -142,15 +144,15 @@ def overlap(
     """
     grammar = (num_symbols, num_synonyms, branching)
     _check(*grammar, process, depth, population, rule_sets)
-    inside("noise_times", noise_times, 0.0, process.max_time)
-    leaves_key, levels_key = jax.random.split(key)
+    times = grid("noise_times", noise_times, 0, process.max_time)
+    leaves_key, levels_key = jax.random.split(as_key(key))
     ancestry = draw_ancestry(levels_key, *grammar, depth, population, rule_sets)
-    return evolve(leaves_key, ancestry, process, noise_times)
+    return evolve(leaves_key, ancestry, process, times.reshape(-1)).reshape(-1, *times.shape)
 
 
 @takes_sizes
 def growth_per_level(
-    key: Key[Array, ""],
+    key: AnyKey,
     num_symbols: int,
     num_synonyms: int,
     branching: int,
@@ -190,7 +192,7 @@ def growth_per_level(
         drop = -jnp.diff(overlap(key, *grammar, process, times, last, population, rule_sets), axis=1)[:, 0]
         return (drop[last] / drop[first]) ** (1 / (last - first))
 
-    return mean_estimate(jnp.stack([growth(k) for k in jax.random.split(key, replicas)]))
+    return mean_estimate(jnp.stack([growth(k) for k in jax.random.split(as_key(key), replicas)]))
 
 
 def _check(
@@ -202,7 +204,6 @@ def _check(
     population: int,
     rule_sets: int,
 ) -> None:
-    mean_field.transition_exists(num_symbols, num_synonyms, branching)  # raises if the grammar is impossible
     if process.num_symbols != num_symbols:
         raise ValueError(f"the process noises {process.num_symbols} symbols, the grammar has {num_symbols}")
     if depth < 0:

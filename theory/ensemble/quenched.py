@@ -29,9 +29,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel
+from hierarchical.arguments import AnyKey, as_key
 from hierarchical.grammar.rules import RuleLogProbs, Rules
 
-from ..domain import inside
+from ..domain import Grid, grid
 from .crossing_search import check_search, search_crossings
 from .population import leaf_messages
 
@@ -47,38 +48,39 @@ class QuenchedThreshold(eqx.Module):
 
 
 def overlap(
-    key: Key[Array, ""],
+    key: AnyKey,
     rhm: RandomHierarchyModel,
     process: AbstractTokenProcess,
-    noise_times: Float[Array, " times"],
+    noise_times: Grid,
     *,
     population: int = 512,
-) -> Float[Array, "levels times"]:
+) -> Float[Array, "levels *times"]:
     """Belief in the truth from the evidence below a node, E u(truth), mean over the symbols of its level: root first.
 
     The first row is the class overlap, what `theory.marginals` gives the true class on average over strings and noise.
 
     Args:
-      noise_times: in [0, max_time] of the process, above 0 for Gaussian noise.
+      noise_times: one or an array, in [0, max_time] of the process, above 0 for Gaussian noise; NaN outside inside
+        jit.
       population: messages per true symbol.
 
     Raises:
       ValueError: if the grammar is filtered, the process has another alphabet, or a time lies outside its range.
     """
     _check(rhm, process, population)
-    inside("noise_times", noise_times, 0.0, process.max_time)
-    leaves_key, *keys = jax.random.split(key, rhm.depth + 1)
-    messages = _leaves(leaves_key, rhm.num_symbols, process, noise_times, population)
+    times = grid("noise_times", noise_times, 0, process.max_time)
+    leaves_key, *keys = jax.random.split(as_key(key), rhm.depth + 1)
+    messages = _leaves(leaves_key, rhm.num_symbols, process, times.reshape(-1), population)
     overlaps = [_belief_in_truth(messages)]
     for level in reversed(range(rhm.depth)):
         log_probs = rhm.log_prob_of_rules(level).astype(messages.dtype)
         messages = _ascend(keys[level], rhm.rules[level], log_probs, messages)
         overlaps.insert(0, _belief_in_truth(messages))
-    return jnp.stack(overlaps)
+    return jnp.stack(overlaps).reshape(-1, *times.shape)
 
 
 def critical_noise(
-    key: Key[Array, ""],
+    key: AnyKey,
     rhm: RandomHierarchyModel,
     process: AbstractTokenProcess,
     *,
@@ -101,7 +103,7 @@ def critical_noise(
     def curve_of(key):
         return lambda times: overlap(jax.random.clone(key), rhm, process, times, population=population)[0]
 
-    search = search_crossings(jax.random.split(key, replicas), curve_of, process.max_time, points, refinements)
+    search = search_crossings(jax.random.split(as_key(key), replicas), curve_of, process.max_time, points, refinements)
     return QuenchedThreshold(search.value, search.stderr, search.crossings, search.resolution)
 
 

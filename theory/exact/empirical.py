@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from diffusion import VectorProcess
 from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractTokenDenoiser, AbstractVectorDenoiser
 from diffusion.noise.process import AbstractProcess, AbstractTokenProcess, draw_symbols, per_datum
-from hierarchical.arguments import NO_SYMBOL, Given
+from hierarchical.arguments import NO_SYMBOL, Given, as_symbols
 
 from ..logspace import finite, log_sum
 
@@ -149,11 +149,19 @@ def EmpiricalDenoiser(data: Given, process: AbstractProcess) -> AbstractEmpirica
     raise ValueError(f"{type(process).__name__} is a process neither of strings nor of arrays")
 
 
-def seed_log_weights(
-    denoiser: AbstractEmpiricalDenoiser,
-    x_t: Given,
-    t: Given,
-    seeds: Int[Array, " batch"],
-) -> Float[Array, " batch"]:
-    """ln w of the point that each row was noised from, nats; its -mean / d is the excess entropy f(t) of `collapse`."""
-    return jnp.take_along_axis(denoiser.log_weights(x_t, t), seeds[:, None], 1)[:, 0]
+def seed_log_weights(denoiser: AbstractEmpiricalDenoiser, x_t: Given, t: Given, seeds: Given) -> Float[Array, "*batch"]:
+    """ln w of the point that each datum was noised from, nats; its -mean / d is the excess entropy f(t) of `collapse`.
+
+    Args:
+      seeds: the number of that point in the set, one for each datum.
+
+    Raises:
+      ValueError: as calling the denoiser, or if there are other numbers of seeds than data, or a known seed is no point
+        of the set (inside jit its weight is NaN).
+    """
+    weights = denoiser.log_weights(x_t, t)
+    numbers = as_symbols(seeds, len(denoiser.data), "seeds")
+    if numbers.shape != weights.shape[:-1]:
+        raise ValueError(f"seeds have shape {numbers.shape}, the batch {weights.shape[:-1]}: give one for each datum")
+    of_seeds = jnp.take_along_axis(weights, jnp.maximum(numbers, 0)[..., None], -1)[..., 0]
+    return jnp.where(numbers >= 0, of_seeds, jnp.nan)

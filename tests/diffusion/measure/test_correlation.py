@@ -86,6 +86,51 @@ def test_pairs_of_one_group_are_counted_apart():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_sums_take_batch_axes_whole_numbers_and_lists(name):
+    sigma = np.random.default_rng(3).integers(-1, 2, (2, 3, 5, 12)).astype(np.int8)
+    classes = pair_classes(name)
+    expected = np.array(
+        [[[np.cov(s.T)[classes == k].sum() for k in range(classes.max() + 1)] for s in row] for row in sigma]
+    )
+    for given in (sigma, sigma.tolist()):
+        np.testing.assert_allclose(connected_sums(given, GEOMETRIES[name]), expected, atol=1e-12)
+    np.testing.assert_allclose(connected_sums(sigma[0, 1].tolist(), GEOMETRIES[name]), expected[0, 1], atol=1e-12)
+
+
+def test_pairs_of_groups_take_batch_axes_and_groups_of_each_datum_or_one_for_all():
+    sigma = np.random.default_rng(4).integers(-1, 2, (2, 5, 4)).astype(np.int8)
+    groups, apart = np.array([[0, 0, 1, 1], [2, 1, 1, 2]], np.uint8), abs(np.arange(4)[:, None] - np.arange(4)[None])
+
+    def truth(sigma, groups):
+        return [np.cov(sigma.T)[(apart == r) & (groups[:, None] == groups[None])].sum() for r in range(4)]
+
+    each = jax.jit(connected_sums_within)(jnp.asarray(sigma), jnp.asarray(groups))
+    np.testing.assert_allclose(each, [truth(s, g) for s, g in zip(sigma, groups, strict=True)], atol=1e-12)
+    together = connected_sums_within(sigma.tolist(), groups[1].tolist())
+    np.testing.assert_allclose(together, [truth(s, groups[1]) for s in sigma], atol=1e-12)
+    with pytest.raises(ValueError, match="at least 2 trajectories"):
+        connected_sums_within(sigma[:, :1], groups)
+
+
+def test_changes_take_batch_axes_bytes_and_lists():
+    rng = np.random.default_rng(5)
+    x0, after = rng.integers(0, 256, (2, 3, 4)).astype(np.uint8), rng.integers(0, 256, (2, 3, 5, 4)).astype(np.uint8)
+    after[0, 0, 1] = x0[0, 0]
+    truth = np.where(after != x0[:, :, None], 1, -1)
+    np.testing.assert_array_equal(changed(x0, after.astype(np.int64)), truth)
+    np.testing.assert_array_equal(changed(x0.tolist(), after.tolist()), truth)
+    vectors, moved = x0[..., None], after[..., None]
+    truth = abs(after.astype(float) - x0[:, :, None])
+    np.testing.assert_allclose(displacement(vectors, moved), truth)
+    np.testing.assert_allclose(jax.jit(displacement)(jnp.asarray(vectors), jnp.asarray(moved, jnp.float32)), truth)
+    np.testing.assert_allclose(displacement(vectors[0, 0].tolist(), moved[0, 0].tolist()), truth[0, 0])
+    with pytest.raises(ValueError, match=r"x0 has shape \(2, 3, 4\), regenerated \(5, 2, 3, 4\): give \(..., traj"):
+        changed(x0, np.moveaxis(after, 2, 0))
+    with pytest.raises(ValueError, match="a string holds integers"):
+        changed(x0 + 0.5, after)
+
+
 def test_two_trajectories_are_enough_for_an_unbiased_sum():
     """Over all pairs of draws from a population the sums average to those of the population's covariance."""
     geometry = TreeGeometry((2, 2))
@@ -128,7 +173,7 @@ def test_a_field_of_another_number_of_sites_is_refused(name):
 
 
 def test_groups_of_another_number_of_sites_are_refused():
-    with pytest.raises(ValueError, match="11 groups for 12 sites"):
+    with pytest.raises(ValueError, match=r"groups of int32, shape \(11,\), for 12 sites"):
         connected_sums_within(jnp.zeros((5, 12)), jnp.zeros(11, jnp.int32))
 
 

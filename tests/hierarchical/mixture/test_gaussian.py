@@ -184,6 +184,7 @@ def test_posteriors_of_nodes_are_sums_over_what_is_below():
     r = jnp.array([[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0]])
     np.testing.assert_allclose(tree.node_posterior(r, 1), [[0.3, 0.7], [1, 0]])
     np.testing.assert_allclose(tree.node_posterior(r, 0), [[1], [1]])
+    np.testing.assert_allclose(tree.node_posterior([[1, 0, 0, 0]], 1), [[1, 0]])
 
 
 @pytest.mark.parametrize("kind", ["full", "diagonal", "isotropic"])

@@ -205,6 +205,16 @@ def test_a_grammar_without_transition_asks_for_the_number_of_levels():
         density_evolution.critical_noise(jax.random.key(0), 8, 2, 3, Masking(8))
 
 
+def test_times_may_be_one_a_list_or_whole_numbers():
+    """Of given random numbers a time's curve does not depend on which others are asked for; masking all leaves 1/8."""
+    options = (2, 64, 8)
+    curves = density_evolution.overlap(jax.random.PRNGKey(1), 8, 3, 2, Masking(8), [[0.3, 1]], *options)
+    assert curves.shape == (3, 1, 2)
+    one = jax.jit(lambda t: density_evolution.overlap(jax.random.key(1), 8, 3, 2, Masking(8), t, *options))(0.3)
+    np.testing.assert_allclose(curves[:, 0, 0], one, rtol=1e-12)
+    np.testing.assert_allclose(density_evolution.overlap(jax.random.key(1), 8, 3, 2, Masking(8), 1, *options), 1 / 8)
+
+
 def test_another_alphabet_is_refused():
     with pytest.raises(ValueError, match="noises 4 symbols, the grammar has 8"):
         density_evolution.overlap(jax.random.key(0), 8, 3, 2, Masking(4), jnp.array([0.1]), 1)

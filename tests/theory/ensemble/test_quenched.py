@@ -99,13 +99,23 @@ def test_a_crossing_lies_between_the_times_that_hold_it():
     assert before > 0.5 > after
 
 
+def test_times_may_be_one_a_list_or_whole_numbers():
+    """Of given random numbers a time's curve does not depend on which others are asked for; masking all leaves 1/3."""
+    rhm = RandomHierarchyModel(**CASES["uniform"], key=jax.random.key(0))
+    curves = quenched.overlap(jax.random.PRNGKey(1), rhm, Masking(3), [[0.3, 1]], population=16)
+    assert curves.shape == (3, 1, 2)
+    one = jax.jit(lambda t: quenched.overlap(jax.random.key(1), rhm, Masking(3), t, population=16))(0.3)
+    np.testing.assert_allclose(curves[:, 0, 0], one, rtol=1e-12)
+    np.testing.assert_allclose(quenched.overlap(jax.random.key(1), rhm, Masking(3), 1, population=16), 1 / 3)
+
+
 def test_what_does_not_fit_is_refused():
     rhm, filtered = (RandomHierarchyModel(**CASES[name], key=jax.random.key(0)) for name in ("uniform", "filtered-1"))
     key = jax.random.key(0)
     for grammar, process, times, message in (
         (filtered, Masking(3), TIMES, "filter_level = 1"),
         (rhm, Masking(4), TIMES, "noises 4 symbols, the grammar has 3"),
-        (rhm, Masking(3), jnp.array([0.2, 1.5]), "noise_times = 1.5 is outside"),
+        (rhm, Masking(3), jnp.array([0.2, 1.5]), r"noise_times = 1\.5: give finite numbers from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=message):
             quenched.overlap(key, grammar, process, times)

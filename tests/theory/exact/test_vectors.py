@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from diffusion import (
     AdaptiveFlow,
@@ -134,3 +135,25 @@ def test_data_and_denoiser_may_differ_in_dtype(wide):
         x_t = jnp.array([[0.1, 0.2]], kinds[0])
         for sampler in (ReverseSDE(4), AdaptiveFlow(), Ancestral(4)):
             assert sampler(jax.random.key(0), denoiser, x_t, 0.5).dtype == kinds[0]
+
+
+def test_the_weight_of_the_seed_takes_batches_lists_and_one():
+    """Against the definition: w_k ~ exp(-|x_t - alpha x^k|^2 / (2 sigma^2))."""
+    rng = np.random.default_rng(0)
+    data, x_t, seeds, t = rng.normal(size=(6, 2)), rng.normal(size=(2, 3, 2)), rng.integers(0, 6, (2, 3)), 0.7
+    logs = -((x_t[:, :, None] - np.exp(-t) * data) ** 2).sum(-1) / (2 * -np.expm1(-2 * t))
+    logs -= special.logsumexp(logs, -1, keepdims=True)
+    truth = np.take_along_axis(logs, seeds[..., None], -1)[..., 0]
+    denoiser = empirical.EmpiricalDenoiser(data, VectorProcess())
+    for given in (seeds.astype(np.uint8), seeds.tolist()):
+        np.testing.assert_allclose(empirical.seed_log_weights(denoiser, x_t, t, given), truth, rtol=1e-10)
+    np.testing.assert_allclose(empirical.seed_log_weights(denoiser, x_t[0, 1], t, seeds[0, 1]), truth[0, 1], rtol=1e-10)
+    marked = jax.jit(lambda seeds: empirical.seed_log_weights(denoiser, x_t, t, seeds))(
+        jnp.asarray(seeds).at[1, 2].set(6)
+    )
+    np.testing.assert_allclose(np.ravel(marked)[:-1], np.ravel(truth)[:-1], rtol=1e-10)
+    assert jnp.isnan(marked[1, 2])
+    with pytest.raises(ValueError, match=r"seeds holds the symbol 6: give symbols 0 \.\. 5"):
+        empirical.seed_log_weights(denoiser, x_t[0, 0], t, 6)
+    with pytest.raises(ValueError, match=r"seeds have shape \(3,\), the batch \(2, 3\): give one for each datum"):
+        empirical.seed_log_weights(denoiser, x_t, t, seeds[0])
