@@ -69,8 +69,8 @@ def masked_costs(
     counts = np.pad(numbers.reshape(-1), (0, padding), mode="wrap").reshape(-1, batch_size)
     keys = jax.random.split(as_key(key), len(rows))
     costs = []
-    for key, x0, n in zip(keys, rows, counts, strict=True):
-        costs.append(np.asarray(_batch_costs(key, denoiser, jnp.asarray(x0), jnp.asarray(n))))
+    for k, x0, n in zip(keys, rows, counts, strict=True):
+        costs.append(np.asarray(_batch_costs(k, denoiser, jnp.asarray(x0), jnp.asarray(n))))
         report(len(costs), len(rows))
     return np.concatenate(costs)[:total].reshape(numbers.shape)
 

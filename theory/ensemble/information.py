@@ -51,7 +51,7 @@ def _entropies(
 ) -> Float[Array, "*batch levels"]:
     """Equation (1), from the marginals of every level."""
     batch = evidence.shape[:-2]
-    tables = [table.reshape(-1, *table.shape[-2:]) for table in tables]
+    tables = tuple(table.reshape(-1, *table.shape[-2:]) for table in tables)
     messages, of_rules = written_out(rows_of(evidence)), []
     for level in reversed(range(rhm.depth)):
         log_probs = rhm.log_prob_of_rules(level).astype(messages.dtype)

@@ -112,7 +112,7 @@ def level_beliefs(noise: Grid, depth: Number, num_symbols: int, num_synonyms: in
         downward.append(_down(downward[-1], p, *grammar))
 
     p, q = jnp.stack(upward), jnp.stack(downward)
-    return LevelBeliefs(p, q, _both(p, q, num_symbols))
+    return LevelBeliefs(p, q, jnp.asarray(_both(p, q, num_symbols)))
 
 
 def marginal_belief(p: Grid, q: Grid, num_symbols: Number) -> Belief:

@@ -55,7 +55,7 @@ from hierarchical.arguments import Given, as_symbols
 
 from ..domain import Grid, Number, count, grid, number
 from ..inference.belief_propagation import AnyEvidence, marginals
-from ..inference.evidence import Evidence, checked_evidence, refuse_disallowed, rows_of, written_out
+from ..inference.evidence import Evidence, NoisedStrings, checked_evidence, refuse_disallowed, rows_of, written_out
 from ..inference.fast.segments import data_at_once, in_pieces
 from ..inference.messages import Children, Message, ProductionLayer, log_weight, split_children
 from ..logspace import finite
@@ -99,7 +99,11 @@ def posterior_pairs(rhm: RandomHierarchyModel, x0: Given, log_likelihoods: AnyEv
 
 
 @eqx.filter_jit
-def _pairs_of(rhm: RandomHierarchyModel, x0: Int[Array, "*batch leaves"], evidence: AnyEvidence) -> PairCorrelations:
+def _pairs_of(
+    rhm: RandomHierarchyModel,
+    x0: Int[Array, "*batch leaves"],
+    evidence: Float[Array, "*batch leaves v"] | NoisedStrings,
+) -> PairCorrelations:
     """In pieces, over any batch axes; NaN where a symbol is none."""
     pairs = in_pieces(
         lambda _, rows: _pairs(rhm, *rows), data_at_once(rhm), (x0.reshape(-1, rhm.num_leaves), rows_of(evidence))
@@ -143,7 +147,7 @@ def _mean_field_sums(
         return jnp.where(children < level, sent, reach), None
 
     reach, _ = jax.lax.scan(step_down, start, jnp.arange(2, depth + 1))
-    right, wrong = marginal_belief(reach, jnp.broadcast_to(below[-1], reach.shape), v)  # T_1, T_0
+    right, wrong = jnp.asarray(marginal_belief(reach, jnp.broadcast_to(below[-1], reach.shape), v))  # T_1, T_0
     p, q = below[1:], above[:-1]
     others = (m - q) / float(v**s - 1)
     both, one = q * p**s + others * p**2 * (1 - p ** (s - 2)), others * p * (1 - p)
