@@ -18,6 +18,7 @@ from diffusion import TrainConfig
 from phasetree import open_result
 from phasetree.cli import main
 from phasetree.experiments.transition import analyse, networks
+from phasetree.recipes import training
 
 TINY = ["transition", "-v", "3", "-m", "2", "-L", "2", "-n", "64", "--width", "8", "--num-data", "64"]
 TINY += ["--num-times", "5", "--close-times", "5", "--close-data", "64", "--ensemble", "2", "--batch-size", "16"]
@@ -37,7 +38,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "LOOK", 64)
-        patch.setattr(networks, "EVALUATION", 4096)
+        patch.setattr(training, "EVALUATION", 4096)
         status, printed, complaint = phasetree(*TINY, "--out", folder)
     assert status == 0, complaint
     return folder, printed

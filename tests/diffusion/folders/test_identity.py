@@ -97,7 +97,7 @@ def test_a_value_that_contains_itself_has_a_digest():
 def test_every_process_computes_the_same_digests():
     """Hashes of strings differ from process to process, and addresses do."""
     child = (
-        "import tests.conftest; from tests.diffusion.training.test_identity import MADE, digest; "
+        "import tests.conftest; from tests.diffusion.folders.test_identity import MADE, digest; "
         "print({kind: [digest(make()) for make in MADE[kind]] for kind in MADE})"
     )
     run = subprocess.run(
