@@ -126,10 +126,10 @@ def test_no_error_is_silent():
     with float64 to 1e-3, and for the confident ones this is because the guard rejects them."""
     rhm, batch, spoken = grammar("large"), 250, []
     assert suits(rhm, batch)
-    draw = jax.jit(lambda keys: jax.vmap(rhm.sample)(keys).x)
+    draw = jax.jit(lambda rhm, keys: jax.vmap(rhm.sample)(keys).x)
     for seed, floor in enumerate(FLOORS):
         rng = np.random.default_rng(seed)
-        leaves = np.asarray(draw(jax.random.split(jax.random.key(seed), batch)))
+        leaves = np.asarray(draw(rhm, jax.random.split(jax.random.key(seed), batch)))
         leaves = np.where(rng.random(leaves.shape) < 0.05, rng.integers(0, 16, leaves.shape), leaves)
         evidence = np.where(np.eye(16, dtype=bool)[leaves], 0.0, floor)
         evidence[rng.random(leaves.shape) < 0.3] = 0.0
