@@ -1,16 +1,21 @@
 """Test-wide settings: float64 on, every implicit promotion and every reused key an error.
 
-Most of the suite takes its time to compile, hundreds of small programs a file. So the optimiser is off,
-which takes a quarter of the processor time off and leaves values as they are. A file whose tests compute long, or are
-about speed, opts out: `pytestmark = pytest.mark.optimised`.
+Most of the suite takes its time to compile, hundreds of small programs a file. So the optimiser is off, and of XLA's two
+ways to emit fused loops the older one is taken, which compiles them in a third of the time; values stay as they are. A
+file whose tests compute long, or are about speed, opts out of the first: `pytestmark = pytest.mark.optimised`.
 """
 
+import importlib.metadata
 import os
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/phasetree-tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # also of the programs that tests start
+
+if importlib.metadata.version("jaxlib").startswith("0.10."):  # another XLA may not know these flags, and would abort
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
 import jax
 import pytest
@@ -34,3 +39,10 @@ def optimised_where_marked(request):
         jax.config.update(setting, False)
         yield
         jax.config.update(setting, before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_file():
+    """Let go of a file's programs after it: each maps memory, and a process may have 65,530 maps."""
+    yield
+    jax.clear_caches()

@@ -83,7 +83,7 @@ def test_probes_give_a_diagonal_trace_exactly_and_any_other_on_average():
         return from_function(apply, jnp.asarray(axes), VectorProcess(), (3,), parametrisation=PredictMean())
 
     straight = rotated(np.eye(3))
-    probed = log_density(straight, x_t, t, key=jax.random.key(4), num_probes=4)
+    probed = log_density(straight, x_t, t, key=jax.random.key(4), num_probes=1)
     np.testing.assert_allclose(probed, log_density(straight, x_t, t), atol=1e-4)
     turned = rotated(np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0])
     exact = np.asarray(log_density(turned, x_t, t))

@@ -182,7 +182,8 @@ def test_times_lie_above_zero_and_not_above_the_largest_even_at_the_edge_of_the_
 def test_eight_devices_give_the_losses_of_one():
     """Gradients are summed in another order, so 100 steps may differ by rounding: to 1e-5."""
     one = tiny_run.run().losses
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "16"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags, "NPROC": "16"}
     child = subprocess.run(
         [sys.executable, "-m", "tests.tiny_run"],
         cwd=pathlib.Path(__file__).parents[3],
