@@ -98,7 +98,7 @@ def _explained(name: str, *options: str) -> int:
             _run(experiment, chosen)
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except Exception as error:  # of any type: `explain` decides what it is, --debug raises it
         if debug:
             raise
         status, sentence = explain(error, [name, *options], config)

@@ -46,7 +46,7 @@ def open_result(folder: str | os.PathLike) -> tuple[xr.Dataset, Findings]:
 def network_names(folder: str | os.PathLike) -> list[str]:
     """The training stages of a run whose denoisers `open_network` reads."""
     networks = pathlib.Path(folder).expanduser() / NETWORKS
-    return sorted(path.name for path in networks.iterdir()) if networks.is_dir() else []
+    return sorted(path.name for path in networks.glob("[!.]*"))  # hidden: what a killed run left
 
 
 def open_network(folder: str | os.PathLike, name: str | None = None) -> AbstractNetworkDenoiser:

@@ -7,6 +7,7 @@ differ by.
 """
 
 import contextlib
+import math
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,12 +101,13 @@ def average(runs: Sequence[Findings]) -> Findings:
         if not all(first.name in findings for findings in runs):
             continue
         same = [findings[first.name] for findings in runs]
-        values = jnp.stack([finding.estimate.value for finding in same])
-        resolved = int(jnp.isfinite(values).sum())
+        resolved = sum(math.isfinite(finding.value) for finding in same)
         note = first.note if resolved == len(runs) else f"resolved in {resolved} of {len(runs)} runs"
-        averages.append(Finding(first.name, mean_estimate(values), first.kind, first.unit, note))
-        deviation = jnp.std(values, ddof=1)
-        spread = Estimate(deviation, deviation / (2 * (len(runs) - 1)) ** 0.5)
+        with jax.enable_x64(True):
+            values = jnp.stack([finding.estimate.value for finding in same])
+            mean, deviation = mean_estimate(values), jnp.std(values, ddof=1)
+            spread = Estimate(deviation, deviation / (2 * (len(runs) - 1)) ** 0.5)
+        averages.append(Finding(first.name, mean, first.kind, first.unit, note))
         scatters.append(Finding(path("scatter", first.name), spread, first.kind, first.unit, "between runs"))
     return Findings([*averages, *scatters])
 

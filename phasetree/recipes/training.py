@@ -1,5 +1,7 @@
 """Trained denoisers of experiments: of random hierarchies, with losses beside exact inference, and of mixtures."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -52,12 +54,14 @@ def network_on_grammar(
     *,
     width: int,
     seed: int,
+    observe: Callable[[int, AbstractNetworkDenoiser], None] = lambda step, denoiser: None,
 ) -> Training:
     """A tree U-Net trained on fresh strings of grammar `number`, beside exact inference.
 
     Args:
       key: of the run; data, times and noise of the training follow from it and `number`.
       seed: of the network's initial weights, with `number`.
+      observe: as of `train`.
 
     Returns:
       The denoiser, and as its record `losses_beside_exact` and the `training_loss` of every step; nats per site.
@@ -69,8 +73,9 @@ def network_on_grammar(
         denoiser,
         Fresh(rhm),
         config,
-        folder=inputs.folder / str(number),
+        folder=inputs.folder,
         report=inputs.training(config),
+        observe=observe,
     )
     record = losses_beside_exact(named_key(key, "evaluation", number), rhm, result.denoiser)
     record["training_loss"] = ("step", np.asarray(result.losses))

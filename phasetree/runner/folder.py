@@ -74,8 +74,8 @@ class RunFolder:
         """
         file = self.path / name
         with self._writing(file):
-            _replace(_checksum_file(self.path, name), _checksum(name, content))
-            _replace(file, content)
+            write_whole(_checksum_file(self.path, name), _checksum(name, content))
+            write_whole(file, content)
 
     def write_network(self, name: str, denoiser: AbstractNetworkDenoiser) -> None:
         """Save a trained denoiser under `networks/`; what a killed run left there is replaced.
@@ -158,8 +158,8 @@ def _checksum_file(folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / "checksums" / f"{name}.sha256"
 
 
-def _replace(file: pathlib.Path, content: bytes) -> None:
-    """Write under a hidden name, which only a kill leaves behind, and rename."""
+def write_whole(file: pathlib.Path, content: bytes) -> None:
+    """Write a file whole or not at all: under a hidden name, which only a kill leaves behind, and renamed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
     try:

@@ -85,7 +85,7 @@ class _Run:
         key = jax.random.key(self.config.seed)
         try:
             return stage.function(self.config, key, Inputs(given, folder, progress, keep, stage.units), **stage.options)
-        except Exception as error:
+        except Exception as error:  # of any type: it is raised again, with the name of its stage
             error.add_note(f"in stage {stage.name!r}")
             raise
 

@@ -24,7 +24,7 @@ TINY = experiment.Config(
     observations=5,
     num_data=32,
     sampler_steps=8,
-    train=dataclasses.replace(TRAINING, batch_size=16, steps_per_checkpoint=80),
+    train=dataclasses.replace(TRAINING, batch_size=16, steps_per_chunk=5, steps_per_checkpoint=80),
 )
 
 
@@ -112,7 +112,7 @@ def test_what_was_lost_is_computed_again_or_refused(whole):
         ({"std": 0.0}, r"std = 0\.0: must be positive"),
         (
             {"points": (3, 16), "steps_per_point": 1},
-            "3 points x steps_per_point = 1 are fewer steps than 4 chunks of 2",
+            "3 points x steps_per_point = 1 are fewer steps than 4 chunks of 5",
         ),
         ({"train": dataclasses.replace(TRAINING, steps=7)}, r"train\.steps = 7: .* set steps_per_point"),
         ({"observations": 2}, "observations = 2: must be at least 4"),

@@ -23,7 +23,7 @@ class Crossings(NamedTuple):
     value: Float[Array, ""]
     stderr: Float[Array, ""]
     crossings: Float[Array, " replicas"]
-    times: Float[Array, "replicas points"]
+    noise_times: Float[Array, "replicas points"]
     overlaps: Float[Array, "replicas points"]
     resolution: float
 

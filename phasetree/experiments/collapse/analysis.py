@@ -53,11 +53,11 @@ def _of_dimension(dataset: xr.Dataset, d: int) -> list[Finding]:
 def deviation(dataset: xr.Dataset, name: str, exact: str, dimension: int) -> float:
     """The largest difference of a measured curve from its exact one, in standard errors over sets."""
     part, about = dataset.sel(dimension=dimension), config_of(dataset)
-    mean, error = part[name].mean("set"), part[name].std("set", ddof=1) / part.sizes["set"] ** 0.5
+    found = mean_estimate(part[name].transpose("set", "t").values.astype(float))
     # where all agree their spread is no error: one more point, or return, could have been another
     drawn = part.sizes["set"] * (about.num_trajectories if name == "returned" else about.num_data)
     least = 1 / (drawn * (dimension if name == "entropy" else 1))
-    return float(np.max((abs(mean - part[exact]) / np.maximum(error, least)).values))
+    return float(np.max(abs(found.value - part[exact].values) / np.maximum(found.stderr, least)))
 
 
 def crossing(dataset: xr.Dataset, smaller: int, larger: int) -> Estimate:

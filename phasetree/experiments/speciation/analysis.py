@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import special
 
-from diffusion.measure import Estimate, locate_transition
+from diffusion.measure import Estimate, locate_transition, mean_estimate
 from phasetree.experiment import Finding, Findings, config_of, curve_findings
 from phasetree.findings import path
 from theory.gaussian.speciation import clone_probability, ode_clone_probability, signal, time_of_signal
@@ -43,7 +43,7 @@ def analyse(dataset: xr.Dataset) -> Findings:
 
 def _of_curve(dataset: xr.Dataset, kind: str, curve: str, d: int) -> list[Finding]:
     rows, of = measured(dataset, kind, curve, d), (kind, curve, d)
-    kept = Estimate(jnp.asarray(rows.mean(0)), jnp.asarray(rows.std(0) / len(rows) ** 0.5))
+    kept = mean_estimate(rows)
     times = jnp.asarray(dataset.t.sel(dimension=d).values, float)
     where = locate_transition(jax.random.key(0), times, jnp.asarray(rows), THRESHOLD, chance=0.5)
     want = predicted_crossing(dataset, curve, d)

@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diffusion.measure import Estimate
+from diffusion.measure import Estimate, independent_rows, mean_estimate
 from phasetree.drawing import curves
 from phasetree.drawing.style import COLORS, in_style, new_page, with_error
 from phasetree.experiment import Findings, Report, Table, config_of
@@ -44,9 +44,9 @@ def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
     return figure
 
 
-def _mean(rows: xr.DataArray, over: tuple[str, ...]) -> Estimate:
-    count = np.prod([rows.sizes[dim] for dim in over])
-    return Estimate(jnp.asarray(rows.mean(over).values), jnp.asarray(rows.std(over).values / count**0.5))
+def _mean(rows: xr.DataArray) -> Estimate:
+    """Over the strings of a grammar, or over grammars where there are several."""
+    return mean_estimate(independent_rows(rows.transpose("grammar", "datum", "t").values))
 
 
 def _retention(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
@@ -61,7 +61,7 @@ def _retention(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
             skipped = (kind == "exact" and "trained" in dataset.denoiser) or (kind == "empirical" and level)
             if kind not in dataset.denoiser or skipped:
                 continue
-            kept = _mean(part.sel(denoiser=kind), ("grammar", "datum"))
+            kept = _mean(part.sel(denoiser=kind))
             label = NAMES[kind] + (", class" if kind == "empirical" else "") if level == 0 else None
             curves.points(axis, dataset.t, kept, color=COLORS[kind], marker=marker, shade=shade, size=2.2, label=label)
         if level in (0, levels - 1):
@@ -84,7 +84,7 @@ def _difference(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
         gap = np.asarray(kept[..., 0] - theory[..., 0]).reshape(-1, len(times))
         at = times + (shift - 1.5) * 0.05 * (times[1] - times[0])
         style = {"color": COLORS[kind], "marker": "x" if kind == "exact" else "o", "size": 3}
-        curves.points(axis, at, _rows_mean(gap), **style, label=NAMES[kind])
+        curves.points(axis, at, mean_estimate(gap), **style, label=NAMES[kind])
         if kind == "trained":
             inside = np.asarray(valid).reshape(-1, len(times))
             gap = np.where(inside, gap, np.nan)
@@ -95,10 +95,6 @@ def _difference(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     axis.axhline(0, color=COLORS["theory"], linewidth=0.8, label="exact posterior")
     axis.set(ylabel="class retention, difference", title="minus the posterior, same strings and noise")
     axis.legend(fontsize=5.5)
-
-
-def _rows_mean(rows: np.ndarray) -> Estimate:
-    return Estimate(jnp.asarray(rows.mean(0)), jnp.asarray(rows.std(0) / len(rows) ** 0.5))
 
 
 def _looks(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
@@ -128,11 +124,12 @@ def _depths(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     depths = dataset.depth.values
     for depth, shade in zip(depths, curves.shades(len(depths)), strict=True):
         rows = dataset.at_depth.sel(depth=depth)
-        mean, error = rows.mean("other"), rows.std("other", ddof=1) / rows.sizes["other"] ** 0.5
-        axis.fill_between(dataset.t, mean - error, mean + error, color=COLORS["exact"], alpha=0.35 * shade, linewidth=0)
-        axis.plot(dataset.t, mean, color=COLORS["exact"], alpha=shade, linewidth=0.9, label=f"L = {int(depth)}")
+        mean = mean_estimate(rows.transpose("other", "t").values)
+        band = mean.value - mean.stderr, mean.value + mean.stderr
+        axis.fill_between(dataset.t, *band, color=COLORS["exact"], alpha=0.35 * shade, linewidth=0)
+        axis.plot(dataset.t, mean.value, color=COLORS["exact"], alpha=shade, linewidth=0.9, label=f"L = {int(depth)}")
     if "trained" in dataset.denoiser:
-        kept = _mean(dataset.retention.sel(denoiser="trained").isel(level=0), ("grammar", "datum"))
+        kept = _mean(dataset.retention.sel(denoiser="trained").isel(level=0))
         curves.points(axis, dataset.t, kept, color=COLORS["trained"], size=2, label="trained, this grammar")
     curves.threshold(axis, HALF, label="1/2")
     curves.marks(axis, [findings["threshold/annealed"].value], label="annealed, infinite depth")

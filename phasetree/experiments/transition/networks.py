@@ -4,16 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from flax import nnx
 from jaxtyping import Array, Key
 
-from diffusion import AbstractNetworkDenoiser, Fresh, TrainConfig, TreeUNet, from_flax, train
+from diffusion import AbstractNetworkDenoiser, TrainConfig
 from diffusion.measure import mean_estimate
 from hierarchical import RandomHierarchyModel, sample_trees
 from phasetree.experiment import Inputs, Training
 from phasetree.experiments.transition.config import Config
 from phasetree.experiments.transition.sweeps import believed, regenerated
-from phasetree.recipes.training import losses_beside_exact, named_key
+from phasetree.recipes.training import named_key, network_on_grammar
 
 LOOK = 2048  # strings of a look on the way
 LOOKS = 6  # each at half the steps of the next, the last at the end
@@ -27,8 +26,6 @@ def trained(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int)
     class is lost (t in the middle of the close grid).
     """
     rhm = config.grammar(named_key(key, "grammar", number))
-    network = TreeUNet(config.noise, rhm.branching, config.width, rngs=nnx.Rngs(config.seed + number))
-    denoiser = from_flax(network, config.noise, rhm.num_leaves, blind=True)
     t = jnp.asarray(float(np.median(inputs["close-grid"].t_close.values)))
     steps = look_steps(config.train)
 
@@ -36,19 +33,10 @@ def trained(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int)
         if step in steps:
             inputs.keep(f"look-{step}", lambda: _look(named_key(key, "look", number), config, rhm, denoiser, t))
 
-    result = train(
-        named_key(key, "train", number),
-        denoiser,
-        Fresh(rhm),
-        config.train,
-        folder=inputs.folder,
-        report=inputs.training(config.train),
-        observe=look,
-    )
+    sizes = {"width": config.width, "seed": config.seed}
+    result = network_on_grammar(key, inputs, number, rhm, config.noise, config.train, **sizes, observe=look)
     looks = [inputs.keep(f"look-{step}", _not_seen) for step in steps]  # a training that another run began
-    record = losses_beside_exact(named_key(key, "evaluation", number), rhm, result.denoiser)
-    record["training_loss"] = ("step", np.asarray(result.losses))
-    return Training(result.denoiser, record.merge(xr.concat(looks, xr.Variable("look", steps))))
+    return Training(result.model, result.record.merge(xr.concat(looks, xr.Variable("look", steps))))
 
 
 def look_steps(config: TrainConfig) -> list[int]:

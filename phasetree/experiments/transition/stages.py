@@ -119,10 +119,12 @@ def own_thresholds(config: Config, key, inputs: Inputs) -> xr.Dataset:
     found = []
     for n, rhm in enumerate(grammars):
         refinements = 5 if config.process == "gaussian" else 3
+        replicas = 4 if n < config.num_grammars else 2  # of the others only their spread is read, ten times as wide
         # neither its size nor its key depends on the rules: one compiled program for all grammars
         size = max(64, 4096 // config.num_symbols)
         key_here = named_key(key, "quenched", n)
-        found.append(quenched.critical_noise(key_here, rhm, config.noise, population=size, refinements=refinements))
+        search = {"population": size, "replicas": replicas, "refinements": refinements}
+        found.append(quenched.critical_noise(key_here, rhm, config.noise, **search))
         inputs.advance()
     own, others = np.split(np.array([[float(x.value), float(x.stderr)] for x in found]), [config.num_grammars])
     return xr.Dataset(

@@ -110,13 +110,12 @@ def _prepared(text: Text, vocabulary: int, window: int) -> Prepared:
     return Prepared(text, corpus, windows, _blocks(windows), split, texts)
 
 
-@functools.lru_cache(maxsize=1)
 def prepare_sequences(file: pathlib.Path, window: int) -> Prepared:
     """Load sequences, hold out every tenth, or every twentieth of many, and cut those longer than `window`."""
     sequences = load_sequences(file)
     rows = sequences.tokens
     held_out = np.arange(len(rows)) % (20 if len(rows) >= MANY_SEQUENCES else 10) == 9
-    if held_out.sum() < 1:
+    if not held_out.any():
         raise ValueError(f"{sequences.name} has {len(rows)} sequences, one in ten is held out: give at least 10")
     corpus = TokenCorpus(NumberedSymbols(sequences.num_symbols), tuple(rows[~held_out]), tuple(rows[held_out]))
     windows = corpus.windows(min(window, rows.shape[1]))

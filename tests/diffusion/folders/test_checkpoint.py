@@ -44,14 +44,19 @@ def uninterrupted():
     return tiny_run.run()
 
 
-@pytest.fixture
-def half_done(tmp_path):
-    """A run that stopped after step 70, its checkpoints of steps 40 and 60 in the folder."""
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.raises(Interrupted):
         tiny_run.run(folder, report=interrupt_at(70))
     assert steps(folder) == [40, 60]
     return folder
+
+
+@pytest.fixture
+def half_done(interrupted, tmp_path):
+    """A copy of the folder of a run that stopped after step 70, its checkpoints of steps 40 and 60 in it."""
+    return pathlib.Path(shutil.copytree(interrupted, tmp_path / "run"))
 
 
 def steps(folder):

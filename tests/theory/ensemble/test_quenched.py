@@ -72,9 +72,9 @@ def test_grammars_average_to_their_own_beliefs_not_to_one_another():
     """Two grammars of one size have different thresholds; the annealed one is a single number for all."""
     found = [
         quenched.critical_noise(
-            jax.random.key(9), RandomHierarchyModel(8, 3, 2, 8, key=jax.random.key(seed)), Masking(8), population=256
+            jax.random.key(9), RandomHierarchyModel(8, 3, 2, 8, key=jax.random.key(seed)), Masking(8), population=128
         )
-        for seed in range(6)
+        for seed in range(5)
     ]
     values, errors = np.array([x.value for x in found]), np.array([x.stderr for x in found])
     assert values.std(ddof=1) > 2 * np.median(errors)
