@@ -72,6 +72,13 @@ def rule_counts(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tu
     return tuple(counts)
 
 
+def leaves_and_counts(
+    rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
+) -> tuple[BatchEvidence, tuple[Float[Array, "..."], ...]]:
+    """Posterior of the leaves and `rule_counts`."""
+    return marginals(rhm, log_likelihoods)[-1], rule_counts(rhm, log_likelihoods)
+
+
 def posterior_entropy(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> Float[Array, " batch"]:
     """ln p(y) - E ln p(tree, y), nats; NaN where the evidence is impossible."""
     layers, messages, tables, shift = _both_ways(rhm, log_likelihoods)

@@ -15,10 +15,10 @@ from tests.grammars import enumerated
 from tests.references import enumeration
 from theory import NoisedStrings, log_evidence, marginals, posterior_sample
 from theory.inference import logarithmic
-from theory.inference.belief_propagation import _guarded, _program
 from theory.inference.evidence import written_out
 from theory.inference.fast import sweep
 from theory.inference.fast.segments import data_at_once, in_pieces, suits
+from theory.inference.formulation import _guarded, _program
 
 SIZES = {
     "binary": dict(num_symbols=4, num_synonyms=2, branching=2, depth=7),  # six data make three segments of it

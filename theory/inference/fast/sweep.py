@@ -19,6 +19,7 @@ whether all of its piece is precise (the guard of `contraction`); where it is no
 
 import math
 from functools import reduce
+from itertools import chain
 
 import equinox as eqx
 import jax
@@ -29,6 +30,7 @@ from hierarchical import Derivation, RandomHierarchyModel
 
 from ..evidence import Evidence, lanes_reader
 from .contraction import Lists, Messages, allowed, downward_lists, new_messages, padded_rules, upward_lists
+from .counts import segment_counts
 from .segments import (
     Segment,
     at,
@@ -140,6 +142,23 @@ def _choose(uniform: Float[Array, " lanes"], weights: Float[Array, "choices lane
     return jnp.sum(cumulated <= (uniform * cumulated[-1])[None], 0, dtype=jnp.int32)
 
 
+def leaves_and_counts(
+    rhm: RandomHierarchyModel, evidence: Evidence
+) -> tuple[tuple[Float[Array, "batch leaves v"], BatchLevelTables], Reliable]:
+    """Posterior of the leaves, and how often each rule is used: the slope of `log_evidence`."""
+
+    def piece(_, evidence):
+        cuts = segments(rhm, len(evidence))
+        up = _upward(rhm, evidence, cuts)
+        tables, reliable = _downward(rhm, up, cuts, cavity=False)
+        of_segments = zip(cuts, up.messages, tables, strict=True)
+        counts = [segment_counts(rhm, cut, messages.table, table) for cut, messages, table in of_segments]
+        answer = _data(cuts[-1], tables[-1], rhm, rhm.depth), tuple(chain.from_iterable(counts))
+        return answer, _of_all(reliable, evidence)
+
+    return in_pieces(piece, data_at_once(rhm), evidence)
+
+
 def _every_level(rhm: RandomHierarchyModel, evidence: Evidence, *, cavity: bool) -> tuple[BatchLevelTables, Reliable]:
     cuts = segments(rhm, len(evidence))
     up = _upward(rhm, evidence, cuts)
@@ -148,9 +167,16 @@ def _every_level(rhm: RandomHierarchyModel, evidence: Evidence, *, cavity: bool)
     for cut, table in zip(cuts, tables, strict=True):
         last = cut.bottom + (cut.bottom == rhm.depth)
         for level in range(cut.top, last):
-            rows = transposed(table, cut.place(level))
-            levels.append(rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]])
+            levels.append(_data(cut, table, rhm, level))
     return tuple(levels), _of_all(reliable, evidence)
+
+
+def _data(
+    cut: Segment, table: Float[Array, "_nodes symbols lanes"], rhm: RandomHierarchyModel, level: int
+) -> Float[Array, "batch _level_nodes _level_symbols"]:
+    """A level of a segment's table, data first."""
+    rows = transposed(table, cut.place(level))
+    return rows.reshape(cut.batch, -1, table.shape[1])[..., : rhm.vocabulary[level]]
 
 
 def _upward(rhm: RandomHierarchyModel, evidence: Evidence, cuts: list[Segment]) -> Upward:
