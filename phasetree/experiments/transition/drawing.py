@@ -94,15 +94,17 @@ def _difference(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
             curves.points(axis, at, among, **style, label="trained, valid strings")
     axis.axhline(0, color=COLORS["theory"], linewidth=0.8, label="exact posterior")
     axis.set(ylabel="class retention, difference", title="minus the posterior, same strings and noise")
-    axis.legend(fontsize=5.5)
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
+    axis.legend(fontsize=5.5, loc="upper left")
 
 
 def _looks(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     steps = dataset.look.values
     invalid, shift = findings.curve("look-valid", 0), findings.curve("look-shift", 0)
-    outside = Estimate(1 - invalid.value, invalid.stderr)
+    outside = Estimate(jnp.asarray(1 - np.asarray(invalid.value)), invalid.stderr)
     curves.points(axis, steps, outside, color=COLORS["baseline"], marker="^", line="-", label="strings outside grammar")
-    short = Estimate(-shift.value, shift.stderr)
+    short = Estimate(jnp.asarray(-np.asarray(shift.value)), shift.stderr)
     curves.points(axis, steps, short, color=COLORS["trained"], line="-", label="posterior minus network, class")
     t = float(np.median(dataset.t_close.values))
     axis.axhline(0, color=COLORS["theory"], linewidth=0.8)
