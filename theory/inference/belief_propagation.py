@@ -13,6 +13,10 @@ There are two formulations, and `formulation` chooses; the answer does not depen
 Evidence may have any batch axes before its own two, or none; all data are one compiled sweep.
 """
 
+import functools
+import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -23,8 +27,8 @@ from jaxtyping import Array, Float, Key
 from hierarchical import Derivation, RandomHierarchyModel
 from hierarchical.arguments import NO_SYMBOL, AnyKey, Given, as_key
 
-from . import logarithmic
-from .evidence import Evidence, NoisedStrings
+from . import logarithmic, ranked
+from .evidence import Evidence, NoisedStrings, checked_evidence, written_out
 from .fast import sweep
 from .formulation import answered, evidence_with_slope
 
@@ -92,6 +96,28 @@ def most_likely(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> MostLikely:
     return MostLikely(_marked(derivation), log_prob)
 
 
+def top_k(rhm: RandomHierarchyModel, evidence: AnyEvidence, k: int) -> MostLikely:
+    """The k most likely trees given the evidence, in decreasing order: levels (..., k, nodes), log_prob (..., k).
+
+    Of equally likely trees the first in the rules' order come first. Where fewer than k are possible, the rest is
+    marked as `most_likely` marks the impossible. Cost grows with k^2.
+
+    Raises:
+      ValueError: if k < 1 or the grammar is filtered; and as `log_evidence`.
+    """
+    if operator.index(k) < 1:
+        raise ValueError(f"k = {k}: give 1 or more")
+    _refuse_filtered(rhm)
+    derivation, log_prob = answered(None, _top(operator.index(k)), rhm, evidence)
+    return MostLikely(_marked(derivation), log_prob)
+
+
+@functools.cache
+def _top(k: int) -> Callable:
+    """One function for each k, so that a second call compiles nothing."""
+    return functools.partial(ranked.top_k, k=k)
+
+
 def posterior_entropy(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
     """Entropy of the tree given the evidence, nats: ln p(y) - E ln p(tree, y).
 
@@ -108,6 +134,28 @@ def rule_counts(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> RuleCounts:
     errors as in `log_evidence`.
     """
     return answered(sweep.leaves_and_counts, logarithmic.leaves_and_counts, rhm, evidence)[1]
+
+
+def count_derivations(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
+    """ln of the number of strings that hard evidence leaves, of those that have a positive probability.
+
+    Of evidence only counts what it excludes by `-inf`; without any, the result is ln of the size of the language.
+    `-inf` where no string is left. A string has one tree, so this is the number of trees too.
+
+    Raises:
+      ValueError: if the grammar is filtered, which leaves strings without a tree; and as `log_evidence`.
+    """
+    _refuse_filtered(rhm)
+    given = written_out(checked_evidence(evidence, (rhm.num_leaves, rhm.num_symbols)))
+    hard = jnp.where(given < jnp.inf, jnp.where(given == -jnp.inf, given, 0), given)  # NaN and +inf are refused below
+    of_one = tuple(jnp.where(rhm.log_prob_of_rules(level) > -jnp.inf, 0.0, -jnp.inf) for level in range(rhm.depth))
+    counting = eqx.tree_at(lambda r: r.rule_log_probs, rhm, of_one, is_leaf=lambda leaf: leaf is None)
+    return log_evidence(counting, hard) + math.log(rhm.num_classes)
+
+
+def _refuse_filtered(rhm: RandomHierarchyModel) -> None:
+    if rhm.filter_level:
+        raise ValueError(f"filter_level = {rhm.filter_level}: a filtered grammar has no rules above it; pass it whole")
 
 
 def _marked(tree: Derivation) -> Derivation:
