@@ -1,5 +1,8 @@
 """A second call of a public function, with new keys and values of the same shapes, compiles nothing."""
 
+import os
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +31,7 @@ from diffusion.measure import (
     log_density,
 )
 from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, sample_strings
-from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample
+from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample, top_k
 from theory.ensemble.information import level_entropies
 from theory.ensemble.pair_correlation import posterior_pairs
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser, MixtureDenoiser, seed_log_weights
@@ -39,6 +42,7 @@ MASKS, NOISE, ARRAYS = Masking(3), UniformNoise(3), VectorProcess()
 MIXTURE = GaussianMixture(np.ones(2), np.eye(2), 0.3)
 NETWORK = from_function(lambda params, x_t, t: params[x_t], jnp.zeros((4, 3)), MASKS, 4)
 REPLACED = from_function(lambda params, x_t, t: params[x_t], jnp.zeros((3, 3)), NOISE, 4)
+SLOPE = jax.jit(jax.grad(lambda rhm, evidence: log_evidence(rhm, evidence).sum(), argnums=1))
 
 
 def grammar(seed):
@@ -87,6 +91,8 @@ CALLS = {
     "level_retention": lambda n: level_retention(RHM, DATA, (DATA + n) % 3),
     "mixture": lambda n: MIXTURE.hessian_vector(jnp.ones((4, 2)) * n, jnp.ones((4, 2))),
     "posterior draws": lambda n: MIXTURE.posterior_sample(jax.random.key(n), np.ones((4, 2)) * n, n / 10, 0.5),
+    "gradient": lambda n: SLOPE(grammar(n), evidence(n)),
+    "top_k": lambda n: top_k(grammar(n), evidence(n), 2),
     "level_entropies": lambda n: level_entropies(grammar(n), evidence(n)),
     "posterior_pairs": lambda n: posterior_pairs(grammar(n), (DATA + n) % 3, evidence(n)),
     "seed_log_weights": lambda n: seed_log_weights(
@@ -121,6 +127,28 @@ def test_a_second_call_compiles_nothing(name, compiled):
     before = len(compiled)
     jax.block_until_ready(CALLS[name](2))
     assert len(compiled) == before
+
+
+def test_two_hundred_grammars_compile_nothing_and_leave_nothing(compiled):
+    """Each is built, asked and dropped; resident memory may grow by the allocator's room, not by their tables."""
+
+    def ask(seed):
+        rhm = RandomHierarchyModel(32, 8, 2, 3, key=jax.random.key(seed))
+        jax.block_until_ready(log_evidence(rhm, jnp.zeros((8, 32))))
+
+    def resident():
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    for seed in range(20):
+        ask(seed)
+    if not pathlib.Path("/proc/self/statm").exists():
+        pytest.skip("no /proc to read the resident memory from")
+    before, memory = len(compiled), resident()
+    for seed in range(20, 220):
+        ask(seed)
+    assert len(compiled) == before
+    assert resident() - memory < 8 * 2**20
 
 
 def test_the_count_sees_a_program(compiled):

@@ -157,6 +157,16 @@ def test_the_slope_by_the_noise_is_that_of_finite_differences(formulated):
     np.testing.assert_allclose(jax.jit(jax.grad(total))(jnp.asarray(t)), want, rtol=1e-7)
 
 
+def test_single_precision_is_enough_for_programs(formulated):
+    """As users have JAX, without float64."""
+    with jax.enable_x64(False):
+        rhm, given = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), RHM), evidence(dtype=np.float32)
+        found = jax.jit(jax.vmap(marginals, (None, 0)))(rhm, given)
+        slope = jax.jit(jax.grad(lambda e: log_evidence(rhm, e).sum()))(given)
+    assert all(table.dtype == jnp.float32 for table in (*found, slope))
+    same((found, slope), (known("marginals", evidence()), known("marginals", evidence())[-1]), 1e-5)
+
+
 def test_a_filtered_grammar_has_the_derivatives_of_logarithms():
     rhm, _ = enumerated("filtered-1")
     given = evidence(seed=1)
