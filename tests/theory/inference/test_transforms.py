@@ -13,6 +13,7 @@ from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, pos
 from theory.inference import formulation, logarithmic
 from theory.inference.fast import segments
 
+only_fast = pytest.mark.parametrize("formulated", ["fast"], indirect=True)  # where the safe one adds nothing
 RHM = RandomHierarchyModel(3, 2, 2, 2, key=jax.random.key(0), zipf_exponent=(1.0, 0.5))
 TABLES = {"marginals": marginals, "cavity_marginals": cavity_marginals, "log_evidence": log_evidence}
 
@@ -46,13 +47,13 @@ def same(found, want, atol=1e-12):
 def test_compiled_mapped_and_scanned_it_is_the_same(formulated):
     given = evidence(shape=(2, 3))
     want = known("marginals", given)
-    same(jax.jit(marginals)(RHM, given), want)
     same(eqx.filter_jit(jax.vmap(marginals, (None, 0)))(RHM, given), want)
     same(jax.vmap(lambda one: marginals(RHM, one), 1, 1)(given), want)
     same(jax.jit(lambda e: jax.lax.scan(lambda n, part: (n, marginals(RHM, part)), 0, e)[1])(given), want)
     same(jax.jit(jax.checkpoint(marginals))(RHM, given), want)
 
 
+@only_fast
 @pytest.mark.parametrize("name", ["cavity_marginals", "log_evidence"])
 def test_a_function_of_one_datum_is_mapped_twice(name, formulated):
     given = evidence(shape=(2, 3))
@@ -70,6 +71,7 @@ def test_grammars_may_be_mapped(formulated):
     same(jax.vmap(log_evidence, (0, None))(together, given[0]), jnp.stack(each))
 
 
+@only_fast
 def test_strings_times_and_both_may_be_mapped(formulated):
     process = UniformNoise(3)
     x_t, t = np.asarray(RHM.sample(jax.random.key(1), (4,)).x), np.array([0.1, 0.3, 0.5, 0.7])
@@ -133,6 +135,7 @@ def test_the_slope_of_the_evidence_is_the_posterior_and_the_counts_of_rules(form
     same(jax.jit(jax.grad(lambda e: jax.checkpoint(ours)(rules, e)))(given), of_sites)
 
 
+@only_fast
 def test_forward_and_second_derivatives_are_those_of_logarithms(formulated):
     given, rules = evidence(), RHM.rule_log_probs
     direction = jax.tree.map(jnp.cos, (rules, given))
@@ -145,6 +148,7 @@ def test_forward_and_second_derivatives_are_those_of_logarithms(formulated):
     same(twice(ours), twice(by_logarithms), 1e-10)
 
 
+@only_fast
 def test_the_slope_by_the_noise_is_that_of_finite_differences(formulated):
     """Of strings whose evidence is not written out; at sites that exclude a symbol too."""
     x_t = np.asarray(RHM.sample(jax.random.key(6), (3,)).x)
@@ -157,6 +161,7 @@ def test_the_slope_by_the_noise_is_that_of_finite_differences(formulated):
     np.testing.assert_allclose(jax.jit(jax.grad(total))(jnp.asarray(t)), want, rtol=1e-7)
 
 
+@only_fast
 def test_single_precision_is_enough_for_programs(formulated):
     """As users have JAX, without float64."""
     with jax.enable_x64(False):
@@ -179,12 +184,14 @@ def test_a_filtered_grammar_has_the_derivatives_of_logarithms():
     same(*slopes)
 
 
+@only_fast
 def test_impossible_evidence_has_no_slope(formulated):
     given = evidence().at[0].set(-jnp.inf)
     slope = jax.jit(jax.grad(lambda e: log_evidence(RHM, e)[1:].sum()))(given)
     assert np.isfinite(slope).all() and (slope[0] == 0).all()
 
 
+@only_fast
 def test_a_search_for_nan_finds_none(formulated):
     """With `jax_debug_nans` on, and evidence that excludes symbols."""
     given = jnp.where(jnp.arange(3) == 1, -jnp.inf, evidence())
