@@ -18,8 +18,8 @@ TINY = experiment.Config(
     dimensions=(8, 16),
     trained=(8,),
     offsets=(-0.5, 0.0, 0.5),
-    num_trajectories=1500,
-    sampler_steps=24,
+    num_trajectories=2000,
+    sampler_steps=32,
     width=16,
     train=TrainConfig(steps=20, batch_size=32, steps_per_chunk=10, steps_per_checkpoint=20),
 )

@@ -16,8 +16,8 @@ TINY = experiment.Config(
     level_offsets=(8.0, 2.0),
     dimension=4,
     offsets=(-0.2, 0.0, 0.2),
-    num_trajectories=2000,
-    sampler_steps=24,
+    num_trajectories=4000,
+    sampler_steps=48,
     width=16,
     train=TrainConfig(steps=20, batch_size=32, steps_per_chunk=10, steps_per_checkpoint=20),
 )

@@ -104,7 +104,7 @@ def critical_noise(
         return lambda times: evolve(jax.random.clone(leaves_key), ancestry, process, times)[-1]
 
     search = search_crossings(jax.random.split(as_key(key), replicas), curve_of, process.max_time, points, refinements)
-    return CriticalNoise(*search, levels, population, rule_sets)
+    return CriticalNoise(**search._asdict(), levels=levels, population=population, rule_sets=rule_sets)
 
 
 @takes_sizes

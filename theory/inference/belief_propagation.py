@@ -99,8 +99,8 @@ def most_likely(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> MostLikely:
 def top_k(rhm: RandomHierarchyModel, evidence: AnyEvidence, k: int) -> MostLikely:
     """The k most likely trees given the evidence, in decreasing order: levels (..., k, nodes), log_prob (..., k).
 
-    Of equally likely trees the first in the rules' order come first. Where fewer than k are possible, the rest is
-    marked as `most_likely` marks the impossible. Cost grows with k^2.
+    Equally likely trees come in the order of their rules, the root's first and then child by child. Where fewer than k
+    are possible, the rest is marked as `most_likely` marks the impossible. Cost grows with k^2.
 
     Raises:
       ValueError: if k < 1 or the grammar is filtered; and as `log_evidence`.
@@ -147,7 +147,7 @@ def count_derivations(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float
     """
     _refuse_filtered(rhm)
     given = written_out(checked_evidence(evidence, (rhm.num_leaves, rhm.num_symbols)))
-    hard = jnp.where(given < jnp.inf, jnp.where(given == -jnp.inf, given, 0), given)  # NaN and +inf are refused below
+    hard = jnp.where(jnp.isfinite(given), 0, given)  # NaN and +inf stay, and are refused below
     of_one = tuple(jnp.where(rhm.log_prob_of_rules(level) > -jnp.inf, 0.0, -jnp.inf) for level in range(rhm.depth))
     counting = eqx.tree_at(lambda r: r.rule_log_probs, rhm, of_one, is_leaf=lambda leaf: leaf is None)
     return log_evidence(counting, hard) + math.log(rhm.num_classes)

@@ -60,8 +60,10 @@ def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, log_likelih
     return Derivation(levels, tuple(jnp.broadcast_to(possible[:, None], level.shape) for level in levels))
 
 
-def rule_counts(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tuple[Float[Array, "..."], ...]:
-    """Posterior mean of how often each rule is used, (batch, parents, synonyms) per level of rules."""
+def leaves_and_counts(
+    rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
+) -> tuple[BatchEvidence, tuple[Float[Array, "..."], ...]]:
+    """Posterior of the leaves, and the posterior mean of how often each rule is used, (batch, parents, synonyms)."""
     layers, messages, tables, _ = _both_ways(rhm, log_likelihoods)
     batch = len(log_likelihoods)
     counts = [jnp.zeros((batch, *rhm.rules[level].shape[:2]), messages[0].dtype) for level in range(rhm.filter_level)]
@@ -69,14 +71,7 @@ def rule_counts(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> tu
         if isinstance(layer, ProductionLayer):
             joint = layer.counts(_lanes(posterior), _lanes(above), _children(below, layer.branching))
             counts.append(joint.reshape(*joint.shape[:2], -1, batch).sum(2).transpose(2, 1, 0))
-    return tuple(counts)
-
-
-def leaves_and_counts(
-    rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence
-) -> tuple[BatchEvidence, tuple[Float[Array, "..."], ...]]:
-    """Posterior of the leaves and `rule_counts`."""
-    return marginals(rhm, log_likelihoods)[-1], rule_counts(rhm, log_likelihoods)
+    return tables[-1].transpose(2, 1, 0), tuple(counts)
 
 
 def posterior_entropy(rhm: RandomHierarchyModel, log_likelihoods: BatchEvidence) -> Float[Array, " batch"]:

@@ -17,5 +17,5 @@ from .drawing import tell as tell
 from .stages import collect as collect
 from .stages import plan as plan
 
-GENERATION = 7
+GENERATION = 8
 SUMMARY = "at which noise each level of a random hierarchy is lost: trained, exact, theory"

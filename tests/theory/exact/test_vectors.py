@@ -78,7 +78,8 @@ SAMPLERS = [
 
 
 @pytest.mark.parametrize(("sampler", "prediction"), SAMPLERS, ids=lambda p: getattr(p, "__name__", type(p).__name__))
-@pytest.mark.parametrize(("d", "t"), [(64, 2.0), (128, 2.4)])
+@pytest.mark.parametrize("t", [2.0, 2.4])
+@pytest.mark.parametrize("d", [64, pytest.param(1024, marks=pytest.mark.slow)])
 def test_forward_backward_of_the_exact_denoiser_keeps_the_class_as_theory_says(d, t, sampler, prediction):
     """|m|^2 = 64, s = .6: an exact draw, the reverse equation and the flow, within 4 binomial errors of phi and Phi."""
     count, mean = 2000, jnp.zeros(d).at[0].set(8.0)

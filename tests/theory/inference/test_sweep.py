@@ -75,8 +75,14 @@ def test_fast_marginals_match_enumeration(name, dtype, tolerance):
 
 @pytest.mark.parametrize(
     ("function", "sizes"),
-    [("marginals", "binary"), ("log_evidence", "binary"), ("cavity_marginals", "ternary")],
-    ids=["segments", "segments, upward", "unequal sizes"],
+    [
+        ("marginals", "binary"),
+        ("log_evidence", "binary"),
+        ("cavity_marginals", "ternary"),
+        ("leaves_and_counts", "binary"),
+        ("leaves_and_counts", "ternary"),
+    ],
+    ids=["segments", "segments, upward", "unequal sizes", "segments, counts", "unequal sizes, counts"],
 )
 def test_segments_and_padding_change_nothing(function, sizes):
     rhm = grammar(sizes)
