@@ -17,6 +17,7 @@ from .gaussian import speciation as speciation
 from .gaussian import windows as windows
 from .inference.belief_propagation import cavity_marginals as cavity_marginals
 from .inference.belief_propagation import count_derivations as count_derivations
+from .inference.belief_propagation import local_marginals as local_marginals
 from .inference.belief_propagation import log_evidence as log_evidence
 from .inference.belief_propagation import marginals as marginals
 from .inference.belief_propagation import most_likely as most_likely
@@ -24,6 +25,8 @@ from .inference.belief_propagation import posterior_entropy as posterior_entropy
 from .inference.belief_propagation import posterior_sample as posterior_sample
 from .inference.belief_propagation import rule_counts as rule_counts
 from .inference.belief_propagation import top_k as top_k
+from .inference.belief_propagation import upward_messages as upward_messages
 from .inference.divergence import cross_entropy as cross_entropy
 from .inference.divergence import kl_divergence as kl_divergence
 from .inference.evidence import NoisedStrings as NoisedStrings
+from .inference.evidence import hard_evidence as hard_evidence

@@ -22,13 +22,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hierarchical import RandomHierarchyModel
+from hierarchical.arguments import Given
 from hierarchical.grammar.rules import RuleLogProbs, Rules
 
-from ..inference.belief_propagation import AnyEvidence, LevelTables, marginals
-from ..inference.evidence import NoisedStrings, checked_evidence, rows_of, written_out
+from ..inference.belief_propagation import LevelTables, marginals
+from ..inference.evidence import NoisedStrings, checked_evidence, written_out
 
 
-def level_entropies(rhm: RandomHierarchyModel, log_likelihoods: AnyEvidence) -> Float[Array, "*batch levels"]:
+def level_entropies(rhm: RandomHierarchyModel, log_likelihoods: Given | NoisedStrings) -> Float[Array, "*batch levels"]:
     """H(level | y) of equation (1), nats, root first; NaN for evidence that the grammar cannot produce.
 
     Args:
@@ -41,7 +42,7 @@ def level_entropies(rhm: RandomHierarchyModel, log_likelihoods: AnyEvidence) -> 
     """
     if rhm.filter_level:
         raise ValueError(f"filter_level = {rhm.filter_level}: a filtered grammar has no rules above it; pass it whole")
-    evidence = checked_evidence(log_likelihoods, (rhm.num_leaves, rhm.num_symbols))
+    evidence = checked_evidence(log_likelihoods, rhm)
     return _entropies(rhm, evidence, marginals(rhm, evidence))
 
 
@@ -52,7 +53,7 @@ def _entropies(
     """Equation (1), from the marginals of every level."""
     batch = evidence.shape[:-2]
     tables = tuple(table.reshape(-1, *table.shape[-2:]) for table in tables)
-    messages, of_rules = written_out(rows_of(evidence)), []
+    messages, of_rules = written_out(evidence).reshape(-1, *evidence.shape[-2:]), []
     for level in reversed(range(rhm.depth)):
         log_probs = rhm.log_prob_of_rules(level).astype(messages.dtype)
         messages, entropy = _ascend(rhm.rules[level], log_probs, messages)

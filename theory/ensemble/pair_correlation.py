@@ -54,7 +54,7 @@ from hierarchical import RandomHierarchyModel
 from hierarchical.arguments import Given, as_symbols
 
 from ..domain import Grid, Number, count, grid, number
-from ..inference.belief_propagation import AnyEvidence, marginals
+from ..inference.belief_propagation import marginals
 from ..inference.evidence import Evidence, NoisedStrings, checked_evidence, refuse_disallowed, rows_of, written_out
 from ..inference.fast.segments import data_at_once, in_pieces
 from ..inference.messages import Children, Message, ProductionLayer, log_weight, split_children
@@ -72,7 +72,7 @@ class PairCorrelations(eqx.Module):
     """Posterior probability of the true symbol."""
 
 
-def posterior_pairs(rhm: RandomHierarchyModel, x0: Given, log_likelihoods: AnyEvidence) -> PairCorrelations:
+def posterior_pairs(rhm: RandomHierarchyModel, x0: Given, log_likelihoods: Given | NoisedStrings) -> PairCorrelations:
     """Sums over pairs of leaves of the covariance of their changes, for given evidence: equation (2).
 
     Args:
@@ -89,7 +89,7 @@ def posterior_pairs(rhm: RandomHierarchyModel, x0: Given, log_likelihoods: AnyEv
     """
     if rhm.filter_level:
         raise ValueError(f"the grammar is filtered at level {rhm.filter_level}: give one with rules at every level")
-    evidence = checked_evidence(log_likelihoods, (rhm.num_leaves, rhm.num_symbols))
+    evidence = checked_evidence(log_likelihoods, rhm)
     x0 = as_symbols(x0, rhm.num_symbols, "x0")
     batch = batch_axes(x0, (rhm.num_leaves,), "x0")
     if evidence.shape[:-2] != batch:

@@ -8,74 +8,119 @@ all evidence below it, and at the root, over n equally likely classes,
 One downward sweep gives the posterior of every node, or its cavity; a downward pass of draws gives exact joint samples
 of the whole tree. Cost O(leaves * v * m * s) per datum.
 
-There are two formulations, and `formulation` chooses; the answer does not depend on it, beyond rounding.
+Evidence is of three kinds, each with any batch axes before its own two, or none; all data are one compiled sweep:
 
-Evidence may have any batch axes before its own two, or none; all data are one compiled sweep.
+- log-likelihoods of the leaves, (..., leaves, v), nats; `-inf` excludes a symbol, and a row of zeros, no evidence,
+  stands for a missing site (`hard_evidence` writes them for strings);
+- `NoisedStrings`, whose log-likelihoods need not be written out;
+- log-likelihoods of the nodes of several levels, a dict {level: (..., nodes, symbols)}, 0 the root's level, `depth`
+  that of the leaves; levels left out have no evidence, and batch axes are broadcast.
+
+There are three formulations, and `formulation` chooses, for the device and the size; the answer does not depend on it,
+beyond rounding. Where a function takes `formulation`, one can be named: "logarithmic", "segments" (fast on a CPU) or
+"levels" (meant for GPUs and TPUs). The two fast ones serve full grammars of one branching number with evidence of the
+leaves, and let "logarithmic" answer where they are not precise.
 """
 
 import functools
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from hierarchical import Derivation, RandomHierarchyModel
-from hierarchical.arguments import NO_SYMBOL, AnyKey, Given, as_key
+from hierarchical.arguments import NO_SYMBOL, AnyKey, Whole, as_key, as_whole
 
 from . import logarithmic, ranked
-from .evidence import Evidence, NoisedStrings, checked_evidence, written_out
+from .evidence import GivenEvidence, as_evidence, in_full
 from .fast import sweep
 from .formulation import answered, evidence_with_slope
 
 LevelTables = tuple[Float[Array, "*batch _nodes _symbols"], ...]
 RuleCounts = tuple[Float[Array, "*batch _parents _synonyms"], ...]
-AnyEvidence = Given | NoisedStrings
 
 
-def log_evidence(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
+def log_evidence(
+    rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulation: str | None = None
+) -> Float[Array, "*batch"]:
     """ln p(y), nats; `-inf` if the grammar cannot produce what the evidence demands.
 
     Args:
-      evidence: ln p(y_i | x_i = x) for each leaf and symbol, (..., leaves, v), nats; `-inf` excludes a symbol. Or
-        `NoisedStrings`, whose evidence need not be written out.
+      evidence: ln p(y_i | x_i = x) for each leaf and symbol, or another kind; see the head of this file.
+      formulation: who answers; default: who is faster. See there too.
 
     Raises:
-      ValueError: if the evidence holds NaN or +inf, or a datum's shape is not (num_leaves, num_symbols). Inside
-        `jax.jit` NaN and +inf are only seen when the program runs: then it is a RuntimeError.
+      ValueError: if the evidence holds NaN or +inf, or has another shape than the grammar's; or if the formulation is
+        unknown, or does not serve. Inside `jax.jit` NaN and +inf are only seen when the program runs: then it is a
+        RuntimeError.
     """
-    return evidence_with_slope(rhm, evidence)
+    return evidence_with_slope(rhm, evidence, formulation)
 
 
-def marginals(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> LevelTables:
+def marginals(rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulation: str | None = None) -> LevelTables:
     """Posterior probabilities of the symbol of every node given all evidence, (..., nodes, v) per level, root first.
 
     Rows sum to 1; impossible evidence has no posterior, and gives rows of zeros. Arguments and errors as in
     `log_evidence`.
     """
-    return answered(sweep.marginals, logarithmic.marginals, rhm, evidence)
+    return answered(sweep.marginals, logarithmic.marginals, rhm, evidence, formulation=formulation)
 
 
-def cavity_marginals(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> LevelTables:
+def cavity_marginals(
+    rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulation: str | None = None
+) -> LevelTables:
     """Probabilities of the symbol of every node given only the evidence outside its subtree, root first.
 
-    At a leaf this is the posterior with the site's own evidence divided out, p(x_i | y at the other sites). A row of
-    zeros marks a node whose surroundings are impossible by themselves. Arguments and errors as in `log_evidence`.
+    The node's own evidence is left out too. At a leaf this is the posterior with the site's own evidence divided out,
+    p(x_i | y at the other sites). A row of zeros marks a node whose surroundings are impossible by themselves.
+    Arguments and errors as in `log_evidence`.
     """
-    return answered(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, evidence)
+    return answered(sweep.cavity_marginals, logarithmic.cavity_marginals, rhm, evidence, formulation=formulation)
 
 
-def posterior_sample(key: AnyKey, rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Derivation:
+def upward_messages(rhm: RandomHierarchyModel, evidence: GivenEvidence) -> LevelTables:
+    """ln p(evidence of a node and of all below it | its symbol), nats, (..., nodes, v) per level, root first.
+
+    `-inf` where a symbol cannot produce what the evidence demands. The messages that the sweep sends upward; those that
+    it sends downward are `cavity_marginals`. Arguments and errors as in `log_evidence`.
+    """
+    return answered(None, logarithmic.upward_messages, rhm, evidence)
+
+
+def local_marginals(rhm: RandomHierarchyModel, evidence: GivenEvidence, level: Whole) -> LevelTables:
+    """Posterior of every node by the evidence in a window: the subtree below its ancestor at `level`.
+
+    What a denoiser knows that sees only the window of leaves around a site: all of them for level 0, where this is
+    `marginals`, and the site itself for level `depth`. (..., nodes, v) for each level from `level` to the leaves; the
+    last are the leaves'. Rows of zeros as in `marginals`, where a window's evidence is impossible by itself.
+
+    Raises:
+      ValueError: if the grammar has no nodes at that level; and as `log_evidence`.
+    """
+    level = as_whole("level", level, 0)
+    if level > rhm.depth or rhm.num_nodes[level] == 0:
+        levels = [at for at, nodes in enumerate(rhm.num_nodes) if nodes]
+        raise ValueError(f"level = {level}: this grammar has nodes at the levels {levels}")
+    return answered(None, _with_option(logarithmic.local_marginals, "level", level), rhm, evidence)
+
+
+def posterior_sample(
+    key: AnyKey, rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulation: str | None = None
+) -> Derivation:
     """An exact draw of the whole tree for each datum, levels (..., nodes).
 
-    Where the evidence is impossible, every `valid` is false and every symbol -1. Arguments and errors as in
-    `log_evidence`.
+    Where the evidence is impossible, every `valid` is false and every symbol -1. Formulations draw differently from the
+    same key. Arguments and errors as in `log_evidence`.
     """
-    return _marked(answered(_sweep_sample, logarithmic.posterior_sample, rhm, evidence, as_key(key)))
+    return _marked(
+        answered(
+            sweep.posterior_sample, logarithmic.posterior_sample, rhm, evidence, as_key(key), formulation=formulation
+        )
+    )
 
 
 class MostLikely(eqx.Module):
@@ -87,16 +132,16 @@ class MostLikely(eqx.Module):
     """ln p(tree, y), nats; `-inf` where the evidence is impossible."""
 
 
-def most_likely(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> MostLikely:
+def most_likely(rhm: RandomHierarchyModel, evidence: GivenEvidence) -> MostLikely:
     """The tree that is most likely given the evidence; of several equally likely ones, the first in the rules' order.
 
-    Arguments and errors as in `log_evidence`.
+    Whether there are several is what `top_k` with k = 2 says. Arguments and errors as in `log_evidence`.
     """
     derivation, log_prob = answered(None, logarithmic.most_likely, rhm, evidence)
     return MostLikely(_marked(derivation), log_prob)
 
 
-def top_k(rhm: RandomHierarchyModel, evidence: AnyEvidence, k: int) -> MostLikely:
+def top_k(rhm: RandomHierarchyModel, evidence: GivenEvidence, k: int) -> MostLikely:
     """The k most likely trees given the evidence, in decreasing order: levels (..., k, nodes), log_prob (..., k).
 
     Equally likely trees come in the order of their rules, the root's first and then child by child. Where fewer than k
@@ -108,35 +153,38 @@ def top_k(rhm: RandomHierarchyModel, evidence: AnyEvidence, k: int) -> MostLikel
     if operator.index(k) < 1:
         raise ValueError(f"k = {k}: give 1 or more")
     _refuse_filtered(rhm)
-    derivation, log_prob = answered(None, _top(operator.index(k)), rhm, evidence)
+    derivation, log_prob = answered(None, _with_option(ranked.top_k, "k", operator.index(k)), rhm, evidence)
     return MostLikely(_marked(derivation), log_prob)
 
 
 @functools.cache
-def _top(k: int) -> Callable:
-    """One function for each k, so that a second call compiles nothing."""
-    return functools.partial(ranked.top_k, k=k)
+def _with_option(function: Callable, name: str, value: int) -> Callable:
+    """One function for each value, so that a second call compiles nothing."""
+    return functools.partial(function, **{name: value})
 
 
-def posterior_entropy(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
+def posterior_entropy(
+    rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulation: str | None = None
+) -> Float[Array, "*batch"]:
     """Entropy of the tree given the evidence, nats: ln p(y) - E ln p(tree, y).
 
-    Without evidence, `rhm.entropy`. NaN where the evidence is impossible. Arguments and errors as in `log_evidence`.
+    Without evidence, `rhm.entropy`. `-inf`, ln of no tree, where the evidence is impossible. Arguments and errors as in
+    `log_evidence`.
     """
-    return answered(None, logarithmic.posterior_entropy, rhm, evidence)
+    return answered(sweep.posterior_entropy, logarithmic.posterior_entropy, rhm, evidence, formulation=formulation)
 
 
-def rule_counts(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> RuleCounts:
+def rule_counts(rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulation: str | None = None) -> RuleCounts:
     """How often each rule is used given the evidence, its posterior mean: (..., parents, synonyms) per level of rules.
 
     The counts of a level sum to its nodes, to 0 above the level at which a grammar is filtered, and to 0 where the
     evidence is impossible. They are the gradient of `log_evidence` with respect to `rule_log_probs`. Arguments and
     errors as in `log_evidence`.
     """
-    return answered(sweep.leaves_and_counts, logarithmic.leaves_and_counts, rhm, evidence)[1]
+    return answered(sweep.leaves_and_counts, logarithmic.leaves_and_counts, rhm, evidence, formulation=formulation)[1]
 
 
-def count_derivations(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float[Array, "*batch"]:
+def count_derivations(rhm: RandomHierarchyModel, evidence: GivenEvidence) -> Float[Array, "*batch"]:
     """ln of the number of strings that hard evidence leaves, of those that have a positive probability.
 
     Of evidence only counts what it excludes by `-inf`; without any, the result is ln of the size of the language.
@@ -146,8 +194,8 @@ def count_derivations(rhm: RandomHierarchyModel, evidence: AnyEvidence) -> Float
       ValueError: if the grammar is filtered, which leaves strings without a tree; and as `log_evidence`.
     """
     _refuse_filtered(rhm)
-    given = written_out(checked_evidence(evidence, (rhm.num_leaves, rhm.num_symbols)))
-    hard = jnp.where(jnp.isfinite(given), 0, given)  # NaN and +inf stay, and are refused below
+    given = in_full(as_evidence(evidence, rhm))
+    hard = jax.tree.map(lambda logs: jnp.where(jnp.isfinite(logs), 0, logs), given)  # NaN and +inf are refused below
     of_one = tuple(jnp.where(rhm.log_prob_of_rules(level) > -jnp.inf, 0.0, -jnp.inf) for level in range(rhm.depth))
     counting = eqx.tree_at(lambda r: r.rule_log_probs, rhm, of_one, is_leaf=lambda leaf: leaf is None)
     return log_evidence(counting, hard) + math.log(rhm.num_classes)
@@ -162,7 +210,3 @@ def _marked(tree: Derivation) -> Derivation:
     """No symbols where a tree is not valid."""
     levels = tuple(jnp.where(fine, level, NO_SYMBOL) for level, fine in zip(tree.levels, tree.valid, strict=True))
     return Derivation(levels, tree.valid)
-
-
-def _sweep_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: Evidence) -> Any:
-    return sweep.posterior_sample(jax.random.clone(key), rhm, evidence)  # the safe path may need the key too

@@ -1,7 +1,9 @@
 r"""Which formulation answers: the fast one where it is reliable, else the safe one; in and out of a user's program.
 
 `logarithmic` is right for any evidence. `sweep` works with probabilities, is several times as fast on large batches,
-and bounds its own error: if the bound is too large, or `sweep` does not apply, `logarithmic` runs.
+and bounds its own error: if the bound is too large, or `sweep` does not serve, `logarithmic` runs. `sweep` cuts the
+tree for the device: "segments" are walked a node at a time, whose numbers a CPU's caches hold; "levels" take all nodes
+of a level in one step, which keeps the thousands of cores of a GPU or TPU busy. A caller may name one of the three.
 
 **Called directly**, each is a program of its own: half the time to compile, and memory for one only.
 
@@ -34,62 +36,106 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import SymbolicZero
-from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from hierarchical import RandomHierarchyModel
-from hierarchical.arguments import Given
 
 from . import logarithmic
-from .evidence import NOT_ALLOWED, NoisedStrings, checked_evidence, is_allowed, rows_of, written_out
+from .evidence import (
+    NOT_ALLOWED,
+    GivenEvidence,
+    NoisedStrings,
+    TreeEvidence,
+    as_evidence,
+    in_full,
+    is_allowed,
+    rows_of,
+    written_out,
+)
 from .fast import sweep
-from .fast.segments import in_memory, in_pieces, suits
+from .fast.compiler import in_memory
+from .fast.segments import LEVELS, SEGMENTS, Cutting, cutting_here, in_pieces, pays, serves
 
 SAFE_PIECES = 8  # into which a batch is cut for the safe answer inside another program
+
+CUTTINGS = {"segments": SEGMENTS, "levels": LEVELS}
+FORMULATIONS = ("logarithmic", *CUTTINGS)
+
+
+class Operation(eqx.Module):
+    """One thing that can be asked, and who answers it."""
+
+    safe: Callable = eqx.field(static=True)
+    """Of evidence that is written out, with one batch axis."""
+    fast: Callable | None = eqx.field(static=True)
+    """Returns its answer, and for each datum whether it is reliable: with NaN or +inf it never is, so only `safe`
+    checks for them. None: there is no fast one."""
+    formulation: str | None = eqx.field(static=True)
+    """Who is asked; None: whoever is faster on this device."""
+
+    def cutting(self, arguments: tuple) -> Cutting | None:
+        """How the fast formulation cuts the tree, or None: the safe one answers."""
+        *_, rhm, evidence = arguments
+        if self.fast is None or isinstance(evidence, TreeEvidence):
+            return None
+        if self.formulation is None and not pays(rhm, math.prod(evidence.shape[:-2])):
+            return None  # asked first, because it decides most often
+        if not serves(rhm, evidence.dtype):
+            return None
+        return cutting_here() if self.formulation is None else CUTTINGS.get(self.formulation)
 
 
 def answered(
     fast: Callable | None,
     safe: Callable,
     rhm: RandomHierarchyModel,
-    evidence: Given | NoisedStrings,
+    evidence: GivenEvidence,
     *key: Key[Array, ""],
+    formulation: str | None = None,
 ) -> Any:
     """The fast answer where it is reliable for the whole batch, else the safe answer.
 
     Args:
-      fast: returns its answer, and for each datum whether it is reliable: with NaN or +inf it never is, so only `safe`
-        checks for them. None: there is no fast one.
-      safe: of evidence that is written out, with one batch axis.
       key: comes before the grammar in what both are called with.
 
     Raises:
-      ValueError: as in `checked_evidence`, or if the evidence holds NaN or +inf; inside a program a RuntimeError.
+      ValueError: as in `as_evidence`, or if the evidence holds NaN or +inf, inside a program a RuntimeError; or if the
+        formulation is unknown, or does not serve.
     """
-    arguments = (*key, rhm, checked_evidence(evidence, (rhm.num_leaves, rhm.num_symbols)))
-    if _are_known(arguments):
-        return _by_programs(Partial(fast or safe), Partial(safe), arguments, fast is not None and _suits(arguments))
-    return _inside(fast and Partial(fast), Partial(safe), arguments)
+    operation = Operation(safe, fast, formulation)
+    arguments = (*key, rhm, as_evidence(evidence, rhm))
+    _check(operation, arguments)
+    return _by_programs(operation, arguments) if _are_known(arguments) else _inside(operation, arguments)
 
 
-def evidence_with_slope(rhm: RandomHierarchyModel, evidence: Given | NoisedStrings) -> Float[Array, "*batch"]:
-    """ln p(y) with the slope of equation (1); of a filtered grammar, with that of the safe formulation."""
-    given = checked_evidence(evidence, (rhm.num_leaves, rhm.num_symbols))
-    if _are_known((rhm, given)) or rhm.filter_level:
-        return answered(sweep.log_evidence, logarithmic.log_evidence, rhm, given)
-    return _sloped((rhm, given))
+def _check(operation: Operation, arguments: tuple) -> None:
+    name = operation.formulation
+    if name not in (None, *FORMULATIONS):
+        raise ValueError(f"formulation = {name!r}: give one of {', '.join(FORMULATIONS)}, or none")
+    if name in CUTTINGS and operation.cutting(arguments) is None:
+        raise ValueError(
+            f"formulation = {name!r} needs a grammar without a filter, of one branching number and levels of similar "
+            f"sizes, and evidence of leaves alone in float32 or float64: give none, or 'logarithmic'"
+        )
+
+
+def evidence_with_slope(
+    rhm: RandomHierarchyModel, evidence: GivenEvidence, formulation: str | None
+) -> Float[Array, "*batch"]:
+    """ln p(y) with the slope of equation (1); of a filtered grammar and of inner nodes, with that of the safe one."""
+    given = as_evidence(evidence, rhm)
+    if _are_known((rhm, given)) or rhm.filter_level or isinstance(given, TreeEvidence):
+        return answered(sweep.log_evidence, logarithmic.log_evidence, rhm, evidence, formulation=formulation)
+    operation = Operation(logarithmic.log_evidence, sweep.log_evidence, formulation)
+    _check(operation, (rhm, given))
+    return _sloped(operation, (rhm, given))
 
 
 def _are_known(arguments: tuple) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments))
 
 
-def _suits(arguments: tuple) -> bool:
-    *_, rhm, evidence = arguments
-    return suits(rhm, math.prod(evidence.shape[:-2]), evidence.dtype)
-
-
-def _by_programs(fast: Partial, safe: Partial, arguments: tuple, large: bool) -> Any:
+def _by_programs(operation: Operation, arguments: tuple) -> Any:
     """Two programs instead of one with both.
 
     Errors are raised here, because a program that raises them calls Python, and no cache of compiled programs keeps it.
@@ -97,11 +143,12 @@ def _by_programs(fast: Partial, safe: Partial, arguments: tuple, large: bool) ->
     in a third of the time.
     """
     how = eqx.filter_jit if isinstance(arguments[-1], NoisedStrings) else jax.jit
-    if large:
-        answer, reliable = _program(_guarded, how)(fast, arguments)
+    cutting = operation.cutting(arguments)
+    if cutting is not None:
+        answer, reliable = _program(_guarded, how)(operation, cutting, arguments)
         if reliable:
             return answer
-    answer, allowed = _program(_safe, how)(safe, arguments)
+    answer, allowed = _program(_safe, how)(operation, arguments)
     if not allowed:
         raise ValueError(NOT_ALLOWED)
     return answer
@@ -114,18 +161,19 @@ def _program(function: Callable, how: Callable) -> Callable:
     return how(function, compiler_options=options)
 
 
-def _guarded(fast: Callable, arguments: tuple) -> tuple[Any, Bool[Array, ""]]:
+def _guarded(operation: Operation, cutting: Cutting, arguments: tuple) -> tuple[Any, Bool[Array, ""]]:
     """The fast answer, and whether it is reliable for all data."""
     *rest, evidence = arguments
-    answer, reliable = fast(*rest, rows_of(evidence))
+    assert operation.fast is not None  # or it had no cutting
+    answer, reliable = operation.fast(*rest, rows_of(evidence), cutting)
     return _with_axes(evidence.shape[:-2], answer), jnp.all(reliable)
 
 
-def _safe(safe: Callable, arguments: tuple) -> tuple[Any, Bool[Array, ""]]:
+def _safe(operation: Operation, arguments: tuple) -> tuple[Any, Bool[Array, ""]]:
     """The safe answer, and whether the evidence is allowed."""
     *rest, evidence = arguments
-    given = written_out(evidence)
-    return _with_axes(evidence.shape[:-2], safe(*rest, rows_of(given))), is_allowed(given)
+    given = in_full(evidence)
+    return _with_axes(evidence.shape[:-2], operation.safe(*rest, rows_of(given))), is_allowed(given)
 
 
 def _with_axes(batch: tuple[int, ...], answer: Any) -> Any:
@@ -133,18 +181,18 @@ def _with_axes(batch: tuple[int, ...], answer: Any) -> Any:
 
 
 @eqx.filter_jit
-def _inside(fast: Partial | None, safe: Partial, arguments: tuple) -> Any:
+def _inside(operation: Operation, arguments: tuple) -> Any:
     """The answer as part of another program, with the derivatives of the safe one."""
     smooth, counted, static = _split(arguments)
 
     @jax.custom_jvp
     def value(smooth, counted):
-        return _mapped(fast, safe, static)(smooth, counted)
+        return _mapped(operation, static)(smooth, counted)
 
     @value.defjvp
     def derivative(primals, tangents):
         def of_safe(smooth):
-            return _checked(safe, eqx.combine(smooth, primals[1], static))
+            return _checked(operation, eqx.combine(smooth, primals[1], static))
 
         return jax.jvp(of_safe, primals[:1], tangents[:1])
 
@@ -152,13 +200,13 @@ def _inside(fast: Partial | None, safe: Partial, arguments: tuple) -> Any:
 
 
 @eqx.filter_jit
-def _sloped(arguments: tuple) -> Float[Array, "*batch"]:
+def _sloped(operation: Operation, arguments: tuple) -> Float[Array, "*batch"]:
     """ln p(y) as part of another program."""
     smooth, counted, static = _split(arguments)
 
     @jax.custom_jvp
     def value(smooth, counted):
-        return _mapped(Partial(sweep.log_evidence), Partial(logarithmic.log_evidence), static)(smooth, counted)
+        return _mapped(operation, static)(smooth, counted)
 
     def derivative(primals, tangents):
         """Equation (1); what does not change is not computed."""
@@ -166,12 +214,14 @@ def _sloped(arguments: tuple) -> Float[Array, "*batch"]:
         rules, sites = tangents[0][0].rule_log_probs, tangents[0][1]
         slope = jnp.zeros(evidence.shape[:-2], evidence.dtype)
         if _changes(rules):
-            posterior, counts = answered(sweep.leaves_and_counts, logarithmic.leaves_and_counts, rhm, evidence)
+            posterior, counts = answered(sweep.leaves_and_counts, logarithmic.leaves_and_counts, rhm, evidence,
+                                         formulation=operation.formulation)  # fmt: skip
             for used, of_table in zip(counts, rules, strict=True):
                 if _changes(of_table):
                     slope += jnp.einsum("...pk,pk->...", used, of_table.astype(used.dtype))
         else:
-            posterior = answered(sweep.marginals, logarithmic.marginals, rhm, evidence)[-1]
+            posterior = answered(sweep.marginals, logarithmic.marginals, rhm, evidence,
+                                 formulation=operation.formulation)[-1]  # fmt: skip
         if _changes(sites):
             fixed = primals[1][1], static[1]
             direction = jax.tree.map(_instantiated, sites, is_leaf=_is_zero)
@@ -201,19 +251,19 @@ def _split(arguments: tuple) -> tuple[PyTree, PyTree, PyTree]:
     return smooth, *eqx.partition(rest, eqx.is_array)
 
 
-def _mapped(fast: Partial | None, safe: Partial, static: PyTree) -> Callable[[PyTree, PyTree], Any]:
+def _mapped(operation: Operation, static: PyTree) -> Callable[[PyTree, PyTree], Any]:
     """The answer as a function that `vmap` may map: mapped evidence gets one more batch axis."""
 
     @custom_vmap
     def value(smooth, counted):
-        return _once(fast, safe, eqx.combine(smooth, counted, static))
+        return _once(operation, eqx.combine(smooth, counted, static))
 
     @value.def_vmap
     def over_axis(size, is_mapped, *arrays):
         *others, of_evidence = eqx.combine(*is_mapped)
         *before, evidence = eqx.combine(*arrays, static)
         if any(jax.tree.leaves(others)) or not _is_axis(of_evidence):
-            answer = _each(fast, safe, size, eqx.combine(*is_mapped), (*before, evidence))
+            answer = _each(operation, size, eqx.combine(*is_mapped), (*before, evidence))
         else:
             longer = jax.tree.map(lambda x, has: x if has else jnp.broadcast_to(x, (size, *x.shape)),
                                   _numbers(evidence), _numbers(of_evidence))  # fmt: skip
@@ -238,24 +288,25 @@ def _is_axis(mapped: Any) -> bool:
     return not any(jax.tree.leaves(mapped.process)) if isinstance(mapped, NoisedStrings) else True
 
 
-def _each(fast: Partial | None, safe: Partial, size: int, is_mapped: PyTree, arguments: tuple) -> Any:
+def _each(operation: Operation, size: int, is_mapped: PyTree, arguments: tuple) -> Any:
     """One answer for each grammar or key: by the fast formulation one after the other, by the safe one together."""
     arrays, static = eqx.partition(arguments, eqx.is_array)
     moving, still = eqx.partition(arrays, is_mapped)
     first = eqx.combine(jax.tree.map(lambda x: x[0], moving), still, static)
-    if fast is not None and _suits(first):
-        return jax.lax.map(lambda moving: _once(fast, safe, eqx.combine(moving, still, static)), moving)
-    return jax.vmap(lambda moving: _checked(safe, eqx.combine(moving, still, static)))(moving)
+    if operation.cutting(first) is not None:
+        return jax.lax.map(lambda moving: _once(operation, eqx.combine(moving, still, static)), moving)
+    return jax.vmap(lambda moving: _checked(operation, eqx.combine(moving, still, static)))(moving)
 
 
-def _once(fast: Partial | None, safe: Partial, arguments: tuple) -> Any:
+def _once(operation: Operation, arguments: tuple) -> Any:
     """The fast answer, overwritten where it is not reliable."""
-    if fast is None or not _suits(arguments):
-        return _checked(safe, arguments)
-    answer, reliable = _guarded(fast, arguments)
+    cutting = operation.cutting(arguments)
+    if cutting is None:
+        return _checked(operation, arguments)
+    answer, reliable = _guarded(operation, cutting, arguments)
 
     def overwritten(_):
-        return jnp.ones((), bool), *_in_few_pieces(safe, arguments)
+        return jnp.ones((), bool), *_in_few_pieces(operation, arguments)
 
     state = reliable, answer, jnp.ones((), bool)
     _, answer, allowed = jax.lax.while_loop(lambda state: ~state[0], overwritten, state)
@@ -270,19 +321,19 @@ def _raising(answer: Any, wrong: Bool[Array, ""]) -> Any:
     return jax.tree.unflatten(structure, leaves)
 
 
-def _in_few_pieces(safe: Partial, arguments: tuple) -> tuple[Any, Bool[Array, ""]]:
+def _in_few_pieces(operation: Operation, arguments: tuple) -> tuple[Any, Bool[Array, ""]]:
     """`_safe` in the layout of its axes. A draw is not cut: it is the same as in a direct call."""
     *key, rhm, evidence = arguments
     rows = rows_of(evidence)
 
     def piece(_, rows):
-        return jax.tree.map(in_memory, safe(*key, rhm, written_out(rows)))
+        return jax.tree.map(in_memory, operation.safe(*key, rhm, in_full(rows)))
 
     answer = in_pieces(piece, len(rows) if key else -(-len(rows) // SAFE_PIECES), rows)
-    return _with_axes(evidence.shape[:-2], answer), is_allowed(written_out(evidence))
+    return _with_axes(evidence.shape[:-2], answer), is_allowed(in_full(evidence))
 
 
-def _checked(safe: Callable, arguments: tuple) -> Any:
+def _checked(operation: Operation, arguments: tuple) -> Any:
     """The safe answer, as part of a program that raises an error if the evidence holds NaN or +inf."""
-    answer, allowed = _safe(safe, arguments)
+    answer, allowed = _safe(operation, arguments)
     return _raising(answer, ~allowed)

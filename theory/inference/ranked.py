@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from hierarchical import Derivation, RandomHierarchyModel
 
 from ..logspace import finite
+from .logarithmic import BatchEvidence, by_level
 
 Values = Float[Array, "symbols lanes k"]
 
@@ -31,20 +32,18 @@ class Lists(NamedTuple):
     """Of each child: the place of its subtree in its own list."""
 
 
-def top_k(
-    rhm: RandomHierarchyModel, log_likelihoods: Float[Array, "batch leaves v"], k: int
-) -> tuple[Derivation, Float[Array, "batch k"]]:
+def top_k(rhm: RandomHierarchyModel, evidence: BatchEvidence, k: int) -> tuple[Derivation, Float[Array, "batch k"]]:
     """The k trees of the largest p(tree, y), levels (batch, k, nodes), and ln of these."""
-    batch, leaves, v = log_likelihoods.shape
-    below = jnp.full((v, leaves * batch, k), -jnp.inf, log_likelihoods.dtype)
-    below = below.at[..., 0].set(log_likelihoods.transpose(2, 1, 0).reshape(v, -1))
+    batch, (inner, leaves) = len(evidence), by_level(rhm, evidence)
+    below = jnp.full((len(leaves), leaves[0].size, k), -jnp.inf, evidence.dtype)
+    below = below.at[..., 0].set(leaves.reshape(len(leaves), -1))
     total, lists = jnp.zeros(batch, below.dtype), []
-    for level in reversed(range(rhm.depth)):
+    for level, own in zip(reversed(range(rhm.depth)), reversed(inner), strict=True):
         shift = finite(jnp.max(below, (0, 2)))
         total += jnp.sum(shift.reshape(-1, batch), 0)
         children = _children(below - shift[None, :, None], rhm.branching[level], batch)
         lists.insert(0, _ranked(rhm.rules[level], rhm.log_prob_of_rules(level).astype(below.dtype), children))
-        below = lists[0].value
+        below = lists[0].value if own is None else lists[0].value + own.reshape(len(own), -1, 1)
     root = below.transpose(1, 0, 2).reshape(batch, -1)  # (batch, classes * k)
     best, place = jax.lax.top_k(root, k)
     log_prob = best + total[:, None] - math.log(rhm.num_classes)

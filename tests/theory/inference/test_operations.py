@@ -1,4 +1,4 @@
-"""Operations on grammars with evidence, and on two grammars: against enumeration, limits and gradients."""
+"""What `test_laws` does not say: operations on two grammars, ties, kinds of evidence, and what is refused."""
 
 import math
 
@@ -12,88 +12,17 @@ from hierarchical import RandomHierarchyModel
 from tests.grammars import CASES, enumerated
 from tests.references import enumeration
 from theory import (
-    count_derivations,
     cross_entropy,
+    hard_evidence,
     kl_divergence,
+    local_marginals,
     log_evidence,
+    marginals,
     most_likely,
     posterior_entropy,
     rule_counts,
     top_k,
 )
-
-
-@pytest.fixture(params=CASES, scope="module")
-def case(request):
-    """A grammar and its derivations; evidence (soft, partly hard, impossible), and the posteriors of the first two."""
-    rhm, data = enumerated(request.param)
-    evidence = np.random.default_rng(0).normal(size=(3, rhm.num_leaves, rhm.num_symbols)) * 2
-    shown = data[len(data) // 2][1][-1][0]
-    evidence[1, 0] = np.where(np.arange(rhm.num_symbols) == shown, 0, -np.inf)
-    evidence[2] = -np.inf
-    return rhm, data, evidence, [enumeration.posterior(data, datum) for datum in evidence[:2]]
-
-
-def test_the_entropy_is_that_of_the_listed_posterior(case):
-    rhm, _, evidence, posteriors = case
-    got = posterior_entropy(rhm, evidence)
-    want = [-(w[w > 0] * np.log(w[w > 0])).sum() for _, w in posteriors]
-    np.testing.assert_allclose(got[:2], want, rtol=1e-10)
-    assert np.isnan(got[2])
-    np.testing.assert_allclose(posterior_entropy(rhm, np.zeros_like(evidence[0])), rhm.entropy, rtol=1e-10)
-
-
-def test_the_most_likely_tree_is_the_largest_of_the_list(case):
-    rhm, data, evidence, posteriors = case
-    got = most_likely(rhm, evidence)
-    for n, (log_sum, weights) in enumerate(posteriors):
-        best = int(np.argmax(weights))
-        np.testing.assert_allclose(got.log_prob[n], log_sum + np.log(weights[best]), rtol=1e-10)
-        for level, listed in zip(got.derivation.levels, data[best][1], strict=True):
-            np.testing.assert_array_equal(level[n], np.array(listed, int))
-    assert got.log_prob[2] == -jnp.inf
-    assert all((level[2] == -1).all() and not valid[2].any()
-               for level, valid in zip(got.derivation.levels, got.derivation.valid, strict=True))  # fmt: skip
-
-
-def test_counts_are_the_gradient_of_the_evidence_by_rule_log_probs(case):
-    rhm, _, evidence, _ = case
-    counts = rule_counts(rhm, evidence)
-    nodes = [0 if level < rhm.filter_level else rhm.num_nodes[level] for level in range(rhm.depth)]
-    for table, number in zip(counts, nodes, strict=True):
-        np.testing.assert_allclose(table.sum((1, 2)), [number, number, 0], atol=1e-12)
-    if rhm.filter_level:
-        return
-    log_probs = tuple(rhm.log_prob_of_rules(level) for level in range(rhm.depth))
-
-    def total(log_probs):
-        tilted = object.__new__(type(rhm))
-        for name in ("rules", "vocabulary", "filter_level"):
-            object.__setattr__(tilted, name, getattr(rhm, name))
-        object.__setattr__(tilted, "rule_log_probs", log_probs)
-        return log_evidence(tilted, evidence[0])
-
-    for table, slope in zip(counts, jax.grad(total)(log_probs), strict=True):
-        np.testing.assert_allclose(table[0], slope, atol=1e-10)
-
-
-def test_the_k_most_likely_trees_are_the_first_of_the_sorted_list(case):
-    rhm, data, evidence, posteriors = case
-    k = 5
-    if rhm.filter_level:
-        with pytest.raises(ValueError, match=f"filter_level = {rhm.filter_level}: a filtered grammar"):
-            top_k(rhm, evidence, k)
-        return
-    got = top_k(rhm, evidence, k)
-    for n, (log_sum, weights) in enumerate(posteriors):
-        order = np.argsort(-weights, kind="stable")[:k]
-        np.testing.assert_allclose(got.log_prob[n], log_sum + np.log(weights[order]), rtol=1e-10)
-        for rank, place in enumerate(order):
-            for level, listed in zip(got.derivation.levels, data[place][1], strict=True):
-                np.testing.assert_array_equal(level[n, rank], np.array(listed, int))
-    first = most_likely(rhm, evidence)
-    np.testing.assert_array_equal(got.log_prob[:, 0], first.log_prob)
-    jax.tree.map(lambda all_k, one: np.testing.assert_array_equal(all_k[:, 0], one), got.derivation, first.derivation)
 
 
 def test_trees_that_do_not_exist_are_marked():
@@ -111,18 +40,6 @@ def test_trees_that_do_not_exist_are_marked():
         top_k(rhm, shown, 0)
 
 
-def test_as_many_strings_are_left_as_are_listed(case):
-    rhm, data, evidence, _ = case
-    if rhm.filter_level:
-        with pytest.raises(ValueError, match=f"filter_level = {rhm.filter_level}: a filtered grammar"):
-            count_derivations(rhm, evidence)
-        return
-    sites = np.arange(rhm.num_leaves)
-    left = [sum(np.isfinite(datum[sites, levels[-1]].sum()) for _, levels in data) for datum in evidence[:2]]
-    assert 0 < left[1] < left[0] == len(data)
-    np.testing.assert_allclose(count_derivations(rhm, evidence), [*np.log(left), -np.inf], rtol=1e-12)
-
-
 def with_other_probabilities(rhm):
     rng = np.random.default_rng(2)
     drawn = [rng.dirichlet(np.ones(table.shape[1]), table.shape[0]) for table in rhm.rules]
@@ -130,9 +47,10 @@ def with_other_probabilities(rhm):
     return eqx.tree_at(lambda r: r.rule_log_probs, rhm, log_probs, is_leaf=lambda leaf: leaf is None)
 
 
-def test_divergences_are_those_of_the_listed_trees(case):
+@pytest.mark.parametrize("name", CASES)
+def test_divergences_are_those_of_the_listed_trees(name):
     """The same rules with other probabilities: both lists of trees are in the same order."""
-    p, data, *_ = case
+    p, data = enumerated(name)
     if p.filter_level:
         with pytest.raises(ValueError, match=r"filter_level = \d of p"):
             kl_divergence(p, p)
@@ -171,3 +89,55 @@ def test_batch_axes_and_jit_change_nothing(function):
         np.testing.assert_allclose(leaf[1, 0], one, rtol=1e-12)
     with pytest.raises(ValueError, match="the evidence holds NaN"):
         function(rhm, evidence * np.nan)
+
+
+def test_missing_sites_have_no_evidence_and_others_show_their_symbol():
+    for x in (
+        np.array([[0, -1, 2, 3]]),
+        [[0, -1, 2, -1]],
+        np.array([[0, 3, 2, 3]], np.uint8),
+        jnp.array([[0, -1, 2, 3]]),
+    ):
+        found = hard_evidence(x, 3)
+        np.testing.assert_array_equal(found[0, [0, 2]], np.where(np.eye(3)[[0, 2]], 0, -np.inf))
+        np.testing.assert_array_equal(found[0, [1, 3]], 0)
+    for wrong in ([4], [-2], np.array([255], np.uint8)):
+        with pytest.raises(
+            ValueError, match=f"x holds the symbol {np.asarray(wrong)[0]}: give symbols 0 .. 2, -1 or 3"
+        ):
+            hard_evidence(wrong, 3)
+        inside = jax.jit(lambda x: hard_evidence(x, 3))(np.asarray(wrong))
+        assert np.isnan(inside).all()
+
+
+def test_evidence_of_levels_is_refused_by_name_where_it_does_not_fit():
+    rhm, _ = enumerated("filtered-2")
+    for wrong, message in (
+        ({1: np.zeros((2, 3))}, r"evidence of level 1: this grammar has nodes at the levels \[0, 2\]"),
+        ({3: np.zeros((4, 3))}, "evidence of level 3: this grammar"),
+        ({2: np.zeros((3, 3))}, r"level 2 must be \(..., nodes, symbols\) = \(..., 4, 3\), got \(3, 3\)"),
+        ({0: np.zeros((2, 1, 3)), 2: np.zeros((3, 4, 3))}, r"batch axes of the evidence of levels differ: {0: \(2,\)"),
+        ({0: np.zeros((0, 1, 3))}, r"the batch \(0,\) is empty"),
+        ({0: np.full((1, 3), np.nan)}, "the evidence holds NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            log_evidence(rhm, wrong)
+    for level in (1, 3):
+        with pytest.raises(ValueError, match=rf"level = {level}: this grammar has nodes at the levels \[0, 2\]"):
+            local_marginals(rhm, np.zeros((4, 3)), level)
+
+
+def test_evidence_of_levels_inside_programs():
+    """Broadcast, mapped and compiled it is what it is directly."""
+    rhm, _ = enumerated("classes")
+    rng = np.random.default_rng(4)
+    root, leaves = rng.normal(size=(1, 3)), rng.normal(size=(5, 4, 4))
+    want = marginals(rhm, {0: np.broadcast_to(root, (5, 1, 3)), 2: leaves})
+    for found in (
+        marginals(rhm, {0: root, 2: leaves}),
+        jax.jit(lambda x: marginals(rhm, {0: root, 2: x}))(leaves),
+        jax.vmap(lambda x: marginals(rhm, {0: root, 2: x}))(leaves),
+    ):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, want)
+    alone = marginals(rhm, {2: leaves})
+    jax.tree.map(np.testing.assert_array_equal, alone, marginals(rhm, leaves))

@@ -1,5 +1,6 @@
 """The fast formulation of inference against enumeration and logarithms, and its guard at the edges of float32."""
 
+import dataclasses
 import functools
 
 import equinox as eqx
@@ -7,18 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.tree_util import Partial
 
 from diffusion import Masking, UniformNoise
 from hierarchical import RandomHierarchyModel
 from tests.grammars import enumerated
 from tests.references import enumeration
-from theory import NoisedStrings, log_evidence, marginals, posterior_sample
+from theory import NoisedStrings, hard_evidence, log_evidence, marginals, posterior_sample
 from theory.inference import logarithmic
 from theory.inference.evidence import written_out
 from theory.inference.fast import sweep
-from theory.inference.fast.segments import data_at_once, in_pieces, suits
-from theory.inference.formulation import _guarded, _program
+from theory.inference.fast.segments import LEVELS, SEGMENTS, data_at_once, in_pieces, pays, segments, serves
+from theory.inference.formulation import Operation, _guarded, _program
 
 SIZES = {
     "binary": dict(num_symbols=4, num_synonyms=2, branching=2, depth=7),  # six data make three segments of it
@@ -42,10 +42,15 @@ def grammar(name):
     return RandomHierarchyModel(**SIZES[name], key=jax.random.key(3 if name == "large" else 1))
 
 
-def fast(function, rhm, evidence):
+def fast(function, rhm, evidence, cutting=SEGMENTS):
     """The very program that the public functions run, so that it is compiled once for both."""
     how = eqx.filter_jit if isinstance(evidence, NoisedStrings) else jax.jit
-    return _program(_guarded, how)(Partial(function), (rhm, evidence))
+    operation = Operation(getattr(logarithmic, function.__name__), function, None)
+    return _program(_guarded, how)(operation, cutting, (rhm, evidence))
+
+
+def suits(rhm, batch, dtype=jnp.float32):
+    return serves(rhm, dtype) and pays(rhm, batch)
 
 
 def mild_evidence(rhm, batch, dtype, seed=0):
@@ -73,26 +78,58 @@ def test_fast_marginals_match_enumeration(name, dtype, tolerance):
             np.testing.assert_allclose(got[i], want, atol=tolerance)
 
 
-@pytest.mark.parametrize(
-    ("function", "sizes"),
-    [
-        ("marginals", "binary"),
-        ("log_evidence", "binary"),
-        ("cavity_marginals", "ternary"),
-        ("leaves_and_counts", "binary"),
-        ("leaves_and_counts", "ternary"),
-    ],
-    ids=["segments", "segments, upward", "unequal sizes", "segments, counts", "unequal sizes, counts"],
-)
-def test_segments_and_padding_change_nothing(function, sizes):
+FUNCTIONS = {
+    "segments": (sweep.marginals, "binary", SEGMENTS),
+    "segments, upward": (sweep.log_evidence, "binary", SEGMENTS),
+    "segments, counts": (sweep.leaves_and_counts, "binary", SEGMENTS),
+    "segments, entropy": (sweep.posterior_entropy, "short", SEGMENTS),
+    "unequal sizes": (sweep.cavity_marginals, "ternary", SEGMENTS),
+    "unequal sizes, counts": (sweep.leaves_and_counts, "ternary", SEGMENTS),
+    "levels": (sweep.marginals, "short", LEVELS),
+    "levels, cavity": (sweep.cavity_marginals, "ternary", LEVELS),
+    "levels, counts": (sweep.leaves_and_counts, "ternary", LEVELS),
+}
+
+
+@pytest.mark.parametrize("case", FUNCTIONS)
+def test_cuts_and_padding_change_nothing(case):
+    function, sizes, cutting = FUNCTIONS[case]
     rhm = grammar(sizes)
     evidence = mild_evidence(rhm, 6, np.float64)
-    found, fine = fast(getattr(sweep, function), rhm, evidence)
+    found, fine = fast(function, rhm, evidence, cutting)
     assert fine
-    for got, want in zip(
-        jax.tree.leaves(found), jax.tree.leaves(slow(getattr(logarithmic, function), rhm, evidence)), strict=True
-    ):
-        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    want = slow(getattr(logarithmic, function.__name__), rhm, evidence)
+    for got, table in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(got, table, rtol=1e-12, atol=1e-12)
+
+
+def test_a_tree_is_cut_for_the_device():
+    rhm = grammar("binary")
+    assert [(cut.top, cut.bottom) for cut in segments(rhm, 6, SEGMENTS)] == [(0, 3), (3, 6), (6, 7)]
+    assert [(cut.top, cut.bottom) for cut in segments(rhm, 6, LEVELS)] == [(level, level + 1) for level in range(7)]
+
+
+@pytest.mark.parametrize("formulation", ["segments", "levels", "logarithmic"])
+def test_a_formulation_can_be_named(formulation):
+    """Also where it is not the fastest; the guard still hands over to logarithms."""
+    rhm, given = grammar("short"), mild_evidence(grammar("short"), 6, np.float32)
+    want = marginals(rhm, given.astype(np.float64))
+    inside = jax.jit(lambda e: marginals(rhm, e, formulation=formulation))(given)
+    for one, other, table in zip(marginals(rhm, given, formulation=formulation), inside, want, strict=True):
+        np.testing.assert_allclose(one, table, atol=1e-5)
+        np.testing.assert_allclose(other, table, atol=1e-5)
+    sample = posterior_sample(jax.random.key(1), rhm, given, formulation=formulation)
+    assert jnp.isfinite(log_evidence(rhm, hard_evidence(sample.leaves, 4))).all()
+
+
+def test_a_formulation_that_is_unknown_or_does_not_serve_is_refused():
+    rhm, filtered = grammar("short"), enumerated("filtered-1")[0]
+    given = jnp.zeros((2, rhm.num_leaves, 4))
+    with pytest.raises(ValueError, match="formulation = 'fast': give one of logarithmic, segments, levels"):
+        marginals(rhm, given, formulation="fast")
+    for grammar_, evidence in ((filtered, jnp.zeros((4, 3))), (rhm, {rhm.depth: given})):
+        with pytest.raises(ValueError, match="formulation = 'levels' needs a grammar without a filter"):
+            marginals(grammar_, evidence, formulation="levels")
 
 
 @pytest.mark.parametrize("process", [Masking(4), UniformNoise(4)], ids=["masking", "uniform"])
@@ -215,7 +252,8 @@ def test_pieces_give_what_the_whole_gives(rows):
 
 def test_large_batches_differentiate_and_compile_inside_other_programs(monkeypatch):
     """The gradient of ln p(y) is the leaf marginal; under jit the choice of path is part of the program."""
-    monkeypatch.setattr("theory.inference.fast.segments.FLOATS_OF_A_PIECE", 2**20)
+    small = dataclasses.replace(SEGMENTS, floats_of_a_piece=2**20)
+    monkeypatch.setattr("theory.inference.fast.segments.SEGMENTS", small)
     rhm, batch = RandomHierarchyModel(16, 4, 2, 5, key=jax.random.key(3)), 1041
     assert suits(rhm, batch) and data_at_once(rhm) == 1040  # two pieces of 521, which share one datum
     evidence = mild_evidence(rhm, batch, np.float32)

@@ -22,7 +22,7 @@ This costs two numbers per lane. Evidence that contradicts the grammar too stron
 evidence always does (z is then 0); NaN or infinite evidence starts with error = inf, so the guard rejects it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -30,6 +30,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hierarchical import RandomHierarchyModel
+
+from .compiler import larger, larger_and_sum, looked_up_once, not_unrolled, over_symbols, smaller, summed_once
 
 TOLERANCE = {4: 1e-6, 8: 1e-13}  # of a posterior probability, by bytes per float
 RULES_AT_ONCE = 4  # more are slower, to compile and to run
@@ -85,10 +87,10 @@ def new_messages(
     total = contract(lists, table, sources)
     total = total.reshape(len(least), -1, total.shape[-1])
     if inside is None:
-        (size,), overlap = _over_symbols(_larger, [0.0], total), jnp.zeros_like(least)
+        (size,), overlap = over_symbols(larger, [0.0], total), jnp.zeros_like(least)
     else:
-        size, overlap = _over_symbols(_larger_and_sum, [0.0, 0.0], total, total * inside)
-    (smallest,) = _over_symbols(_smaller, [jnp.inf], jnp.where(total > 0, total, jnp.inf))
+        size, overlap = over_symbols(larger_and_sum, [0.0, 0.0], total, total * inside)
+    (smallest,) = over_symbols(smaller, [jnp.inf], jnp.where(total > 0, total, jnp.inf))
     inverse = jnp.where(size > 0, 1 / size, 0)
     lost = least * lists.lightest[table] < jnp.finfo(dtype).tiny * jnp.maximum(size, 1)
     error = inherited * lists.heaviest[table] + jnp.where(lost, 1 + lists.longest[table].astype(dtype), 0)
@@ -97,49 +99,24 @@ def new_messages(
     return Messages(total * inverse[:, None], error, least), size, overlap * inverse
 
 
-def _over_symbols(
-    combine: Callable, start: Sequence[float], *tables: Float[Array, "nodes symbols lanes"]
-) -> list[Float[Array, "nodes lanes"]]:
-    """One reduction of one or two tables, part of the expression that makes them.
-
-    XLA gives the usual reductions to a library, which reads their operands from memory: `combine` must look different.
-    """
-    return list(jax.lax.reduce(tables, tuple(jnp.asarray(x, tables[0].dtype) for x in start), combine, [1]))
-
-
-def _smaller(x, y):
-    return (jnp.where(y[0] < x[0], y[0], x[0]),)
-
-
-def _larger(x, y):
-    return (jnp.where(y[0] > x[0], y[0], x[0]),)
-
-
-def _larger_and_sum(x, y):
-    return *_larger(x, y), x[1] + y[1]
-
-
 def contract(lists: Lists, table: Int[Array, ""], sources: Sequence[Rows]) -> Float[Array, "rows lanes"]:
     """Equations (1) and (2): for each output row, the weighted sum over its rules of products of rows.
 
     `RULES_AT_ONCE` rules of all rows are one expression, and their sum one pass over memory. Rows are read where they
     are, among all nodes of a source: a message that is cut out first is copied.
     """
-    flat = [(source.reshape(-1, source.shape[-1]), node * source.shape[1]) for source, node in sources]
-    starts = jnp.stack([first for _, first in flat])
+    flat = [source.reshape(-1, source.shape[-1]) for source, _ in sources]  # (nodes * symbols, lanes)
+    starts = jnp.stack([node * source.shape[1] for source, node in sources])
 
     def add(total: Float[Array, "rows lanes"] | None, i: Int[Array, ""] | int) -> Float[Array, "rows lanes"]:
-        # rows and weights are looked up once, not for every lane
-        rows, weight = jax.lax.optimization_barrier(
-            (lists.operands[table, i] + starts[None, :, None], lists.weight[table, i])
-        )
+        rows, weight = looked_up_once((lists.operands[table, i] + starts[None, :, None], lists.weight[table, i]))
         for k in range(RULES_AT_ONCE):
             product = weight[k][:, None]
-            for f, (source, _) in enumerate(flat):
+            for f, source in enumerate(flat):
                 product *= source.at[rows[k, f]].get(mode="promise_in_bounds")
             total = product if total is None else total + product
         assert total is not None
-        return jax.lax.optimization_barrier(total)
+        return summed_once(total)
 
     total = add(None, 0)
     # a loop even for one pass: without it XLA would compute the sum again in every operation that reads it
@@ -210,8 +187,7 @@ def _lists(
     longest: Int[Array, " levels"],
 ) -> Lists:
     levels, rows, entries = weight.shape
-    # no operand is negative, but XLA does not know it, so it does not unroll the loop over passes
-    longest = jnp.where(jnp.min(operands, (1, 2, 3)) >= 0, longest, 0)
+    longest = not_unrolled(longest, operands)
     passes = -(-entries // RULES_AT_ONCE)
     room = (0, passes * RULES_AT_ONCE - entries)
     operands = jnp.pad(operands, ((0, 0), (0, 0), room, (0, 0))).transpose(0, 2, 3, 1)

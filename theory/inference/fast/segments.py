@@ -1,14 +1,14 @@
 """Cutting the batch into pieces, the tree into segments whose subtrees are lanes, and moving numbers between layouts.
 
-A *piece* is a number of data whose messages take some MiB: a cache holds them, and the next piece reuses their memory.
+The words are drawn in `README.md`. A *piece* is a number of data whose messages take some MiB: a cache holds them, and
+the next piece reuses their memory.
 
 The subtrees below the nodes of one level are trees like the data of a batch are. A `Segment` is a stretch of levels
 read in this way: one small tree, each of whose messages is a row over n * batch *lanes*, n nodes at its top. A buffer
 (local nodes, symbols, lanes) holds them. At the cut between two segments the roots of the lower one, which are lanes,
 become the leaves of the upper one, which are nodes; `enter` and `leave` move them.
 
-How the tree is cut decides the speed, not the result. The numbers below are measured on CPUs; another device may want
-more lanes.
+How the tree is cut decides the speed, not the result: a `Cutting` for each kind of device.
 """
 
 import math
@@ -18,18 +18,36 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from hierarchical import RandomHierarchyModel
 
+from .compiler import after, in_memory
 from .contraction import Messages
 
-ENOUGH_LANES = 256  # a row of this many keeps the overhead of a loop small
-FLOATS_OF_A_PIECE = 2**22  # of all messages: allocating memory anew for each call costs more than using it
-FLOATS_OF_A_BLOCK = 2**16  # of evidence that is transposed at a time
-TILE = 128  # rows and columns that are transposed at a time
+
+class Cutting(eqx.Module):
+    """How much a device works on at a time."""
+
+    enough_lanes: int = eqx.field(static=True)
+    """A segment that has so many is not cut for more."""
+    growth: int = eqx.field(static=True)
+    """A cut that does not give enough lanes multiplies them by this at least."""
+    floats_of_a_piece: int = eqx.field(static=True)
+    """Of all messages."""
+    floats_of_a_block: int = eqx.field(static=True)
+    """Of evidence that is transposed at a time."""
+    tile: int = eqx.field(static=True)
+    """Rows and columns of a result that are transposed at a time."""
+
+
+WHOLE = 2**62
+SEGMENTS = Cutting(enough_lanes=256, growth=8, floats_of_a_piece=2**22, floats_of_a_block=2**16, tile=128)
+"""For a core with caches: rows that keep the overhead of a loop small, pieces that reuse memory. Timed on CPUs."""
+LEVELS = Cutting(enough_lanes=WHOLE, growth=1, floats_of_a_piece=2**28, floats_of_a_block=WHOLE, tile=WHOLE)
+"""For thousands of cores: all nodes of a level in one step. Tested on CPUs, not timed on any other device."""
+
 LEAST_WORK = 2_000_000  # rules times inner nodes of all data: below this compiling and overhead decide
 MOST_ENTRIES = 2**24  # of all downward lists, each of the greatest possible length
 
@@ -44,6 +62,7 @@ class Segment(eqx.Module):
     branching: int = eqx.field(static=True)
     roots: int = eqx.field(static=True)
     batch: int = eqx.field(static=True)
+    cutting: Cutting
 
     @property
     def lanes(self) -> int:
@@ -61,10 +80,10 @@ class Segment(eqx.Module):
 
     def block(self, symbols: int) -> tuple[int, int]:
         """Leaves and lanes of a block of evidence: it fits in a cache, and its rows are long also when transposed."""
-        leaves = self.nodes[-1]
-        while leaves * symbols > FLOATS_OF_A_BLOCK // 128 and leaves % self.branching == 0:
+        leaves, floats = self.nodes[-1], self.cutting.floats_of_a_block
+        while leaves * symbols > floats // 128 and leaves % self.branching == 0:
             leaves //= self.branching
-        return leaves, min(self.lanes, max(1, FLOATS_OF_A_BLOCK // (leaves * symbols)))
+        return leaves, min(self.lanes, max(1, floats // (leaves * symbols)))
 
     @property
     def level_of_inner_nodes(self) -> Int[Array, " inner"]:
@@ -103,22 +122,37 @@ class Walk(NamedTuple):
     places: int
 
 
-def suits(rhm: RandomHierarchyModel, batch: int, dtype: DTypeLike = jnp.float32) -> bool:
-    """Whether the sweep serves: a full grammar, one branching number, levels of similar sizes, enough to do, floats."""
-    needed = sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.num_synonyms, strict=False))
-    if needed * batch < LEAST_WORK:  # first, because it decides most often
-        return False
+def cutting_here() -> Cutting:
+    """The cutting for the device on which JAX computes by default."""
+    device = getattr(jax.config, "jax_default_device", None)  # a device, or its platform's name
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    return SEGMENTS if platform == "cpu" else LEVELS
+
+
+def serves(rhm: RandomHierarchyModel, dtype: DTypeLike) -> bool:
+    """Whether the sweep serves: for a full grammar, one branching number, levels of similar sizes, floats."""
     v, m, s = max(rhm.vocabulary), max(rhm.num_synonyms), rhm.branching[0]
     if rhm.filter_level or len(set(rhm.branching)) > 1 or (v + 1) * v * m >= 2**31 or dtype not in _DTYPES:
         return False
     if rhm.depth * s * v * min(v ** (s - 1), v * m) > MOST_ENTRIES:
         return False
-    return v * m * sum(rhm.num_nodes[:-1]) <= 4 * needed
+    return v * m * sum(rhm.num_nodes[:-1]) <= 4 * _work(rhm)
 
 
-def data_at_once(rhm: RandomHierarchyModel) -> int:
-    """Number of data in a piece."""
-    return max(1, FLOATS_OF_A_PIECE // (max(rhm.vocabulary) * sum(rhm.num_nodes)))
+def pays(rhm: RandomHierarchyModel, batch: int) -> bool:
+    """Whether there is enough to do for the fast formulation to be faster."""
+    return _work(rhm) * batch >= LEAST_WORK
+
+
+def _work(rhm: RandomHierarchyModel) -> int:
+    """Rules times inner nodes."""
+    return sum(n * v * m for n, v, m in zip(rhm.num_nodes, rhm.vocabulary, rhm.num_synonyms, strict=False))
+
+
+def data_at_once(rhm: RandomHierarchyModel, cutting: Cutting | None = None) -> int:
+    """Number of data in a piece; by default that of this device."""
+    floats = (cutting or cutting_here()).floats_of_a_piece
+    return max(1, floats // (max(rhm.vocabulary) * sum(rhm.num_nodes)))
 
 
 def in_pieces(function: Callable, size: int, rows: PyTree[Array], key: Key[Array, ""] | None = None) -> Any:
@@ -148,23 +182,23 @@ def in_pieces(function: Callable, size: int, rows: PyTree[Array], key: Key[Array
     return jax.lax.fori_loop(jnp.int32(0), jnp.int32(count), step, results)
 
 
-def segments(rhm: RandomHierarchyModel, batch: int) -> list[Segment]:
-    """Cuts of the tree, top first; each has at least 8 times the lanes of the one above, or enough of them."""
-    cuts = [0]
+def segments(rhm: RandomHierarchyModel, batch: int, cutting: Cutting) -> list[Segment]:
+    """Cuts of the tree, top first; each multiplies the lanes of the one above enough, or gives enough of them."""
+    cuts, enough = [0], cutting.enough_lanes
     for level in range(1, rhm.depth):
         above, lanes = rhm.num_nodes[cuts[-1]] * batch, rhm.num_nodes[level] * batch
-        if above < ENOUGH_LANES and lanes >= min(8 * above, ENOUGH_LANES):
+        if above < enough and lanes >= min(cutting.growth * above, enough):
             cuts.append(level)
     ends = [*cuts[1:], rhm.depth]
-    return [Segment(a, b, rhm.branching[0], rhm.num_nodes[a], batch) for a, b in zip(cuts, ends, strict=True)]
+    return [Segment(a, b, rhm.branching[0], rhm.num_nodes[a], batch, cutting) for a, b in zip(cuts, ends, strict=True)]
 
 
 @jax.named_scope("lanes to data")
-def transposed(table: Float[Array, "_nodes symbols lanes"], place: slice) -> Float[Array, "lanes _rows"]:
-    """The rows of some nodes of a table as columns: a tile at a time, which a cache holds."""
+def transposed(table: Float[Array, "_nodes symbols lanes"], place: slice, size: int) -> Float[Array, "lanes _rows"]:
+    """The rows of some nodes of a table as columns: a tile of this size at a time, which a cache holds."""
     symbols, columns = table.shape[1:]
     first, count = symbols * place.start, symbols * (place.stop - place.start)
-    high, wide = min(TILE, count), min(TILE, columns)
+    high, wide = min(size, count), min(size, columns)
     along, across = -(-count // high), -(-columns // wide)
     matrix = table.reshape(-1, columns)
 
@@ -178,19 +212,11 @@ def transposed(table: Float[Array, "_nodes symbols lanes"], place: slice) -> Flo
 
 
 def transposed_tile(tile: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
-    """The transposed tile in memory, by way of groups of eight rows: twice as fast as at once.
-
-    Without the constraints XLA would fuse it into the operation that reads it, which is 7 times as slow.
-    """
+    """The transposed tile in memory, by way of groups of eight rows: twice as fast as at once."""
     rows, columns = tile.shape
     width = math.gcd(rows, 8)
-    groups = in_memory(in_memory(tile).reshape(-1, width, columns).transpose(0, 2, 1))
+    groups = in_memory(in_memory(tile).reshape(-1, width, columns).transpose(0, 2, 1))  # (groups, columns, width)
     return in_memory(groups.transpose(1, 0, 2)).reshape(columns, rows)
-
-
-def in_memory(x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
-    """x, written in the order of its axes."""
-    return jax.lax.optimization_barrier(with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim)))))
 
 
 def enter(roots: Messages, cut: Segment) -> Messages:
@@ -232,12 +258,7 @@ def put(tree, new, node, lane: Int[Array, ""] | int = 0):
 
 
 def keep(messages: Messages, new: Messages, node) -> Messages:
-    """`put`, for new messages that are made of the old.
-
-    The new error is made of the old `least`, which may only be overwritten afterwards. XLA does not know the order and
-    would copy all of `least` at every node. So `least` is made to wait for the error: the condition below is never met,
-    as no error is negative, but XLA cannot know that before the error is there.
-    """
+    """`put`, for new messages that are made of the old: the new error of the old `least`, which it then overwrites."""
     error = put(messages.error, new.error, node)
-    least = jnp.where(error[:1] < 0, 0, new.least)
+    least = after(new.least, error[:1])
     return Messages(put(messages.table, new.table, node), error, put(messages.least, least, node))
