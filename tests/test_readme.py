@@ -49,6 +49,14 @@ def test_the_page_on_own_models_runs():
         _run_with_torch(blocks[2], blocks[3], names)
 
 
+def test_the_page_on_inference_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "inference.md").read_text(), re.DOTALL)
+    exec(compile(code, "inference.md", "exec"), names := {})
+    completion = names["theory"].most_likely(names["rhm"], names["evidence"]).derivation.leaves
+    shown = np.asarray(names["x"]) >= 0
+    np.testing.assert_array_equal(completion[shown], names["x"][shown])
+
+
 def _run_with_torch(images: str, tokens: str, names: dict):
     import torch
 

@@ -85,6 +85,9 @@ class Operation(eqx.Module):
         return cutting_here() if self.formulation is None else CUTTINGS.get(self.formulation)
 
 
+operation_of = functools.cache(Operation)  # making one takes longer than looking it up
+
+
 def answered(
     fast: Callable | None,
     safe: Callable,
@@ -102,7 +105,7 @@ def answered(
       ValueError: as in `as_evidence`, or if the evidence holds NaN or +inf, inside a program a RuntimeError; or if the
         formulation is unknown, or does not serve.
     """
-    operation = Operation(safe, fast, formulation)
+    operation = operation_of(safe, fast, formulation)
     arguments = (*key, rhm, as_evidence(evidence, rhm))
     _check(operation, arguments)
     return _by_programs(operation, arguments) if _are_known(arguments) else _inside(operation, arguments)
@@ -126,7 +129,7 @@ def evidence_with_slope(
     given = as_evidence(evidence, rhm)
     if _are_known((rhm, given)) or rhm.filter_level or isinstance(given, TreeEvidence):
         return answered(sweep.log_evidence, logarithmic.log_evidence, rhm, evidence, formulation=formulation)
-    operation = Operation(logarithmic.log_evidence, sweep.log_evidence, formulation)
+    operation = operation_of(logarithmic.log_evidence, sweep.log_evidence, formulation)
     _check(operation, (rhm, given))
     return _sloped(operation, (rhm, given))
 

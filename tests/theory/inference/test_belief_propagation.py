@@ -1,6 +1,5 @@
-"""Belief propagation against enumerated joint tables, against its own gradient, and at the edges of float32."""
+"""Belief propagation with evidence of any contrast, and at the edges of float32; `test_laws` has what always holds."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from scipy import stats
 
 from hierarchical import RandomHierarchyModel
-from tests.grammars import CASES, enumerated
+from tests.grammars import enumerated
 from tests.references import enumeration
 from theory import (
     cavity_marginals,
@@ -39,7 +38,7 @@ def soft_and_hard_evidence(rhm, seed, dtype=np.float64):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-5)])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["zipf", "per-level", "filtered-2"])
 def test_marginals_and_log_evidence_match_enumeration(name, dtype, tolerance):
     rhm, data = enumerated(name)
     evidence = soft_and_hard_evidence(rhm, 0, dtype)
@@ -54,7 +53,7 @@ def test_marginals_and_log_evidence_match_enumeration(name, dtype, tolerance):
             np.testing.assert_allclose(got[i], want, atol=allowed)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["zipf", "per-level", "filtered-2"])
 def test_cavity_is_the_marginal_with_the_evidence_below_erased(name):
     rhm, data = enumerated(name)
     evidence = soft_and_hard_evidence(rhm, 1)
@@ -68,32 +67,6 @@ def test_cavity_is_the_marginal_with_the_evidence_below_erased(name):
                 _, weights = enumeration.posterior(data, erased)
                 want = enumeration.marginals(data, weights, rhm.vocabulary)[level][node]
                 np.testing.assert_allclose(cavities[level][i, node], want, atol=1e-10)
-
-
-@pytest.mark.parametrize("name", ["zipf", "per-level", "filtered-2"])
-def test_leaf_marginals_are_the_gradient_of_the_log_evidence(name):
-    rhm, _ = enumerated(name)
-    evidence = jnp.asarray(soft_and_hard_evidence(rhm, 2))
-    gradient = jax.jit(jax.grad(lambda e: log_evidence(rhm, e).sum()))(evidence)
-    np.testing.assert_allclose(gradient, marginals(rhm, evidence)[-1], atol=1e-12)
-
-
-def test_gradient_with_respect_to_rule_probabilities_is_the_expected_use_of_each_rule():
-    rhm, data = enumerated("zipf")
-    evidence = jnp.asarray(soft_and_hard_evidence(rhm, 3)[0])
-    level = 0
-
-    def log_p(row):
-        return log_evidence(eqx.tree_at(lambda g: g.rule_log_probs, rhm, (row, None)), evidence)
-
-    gradient = jax.jit(jax.grad(log_p))(rhm.rule_log_probs[level])
-    _, weights = enumeration.posterior(data, np.asarray(evidence))
-    use = np.zeros(gradient.shape)
-    table = np.asarray(rhm.rules[level])
-    for weight, (_, levels) in zip(weights, [(w, lv) for w, lv in data], strict=True):
-        a = levels[level][0]
-        use[a, (table[a] == levels[level + 1]).all(-1).argmax()] += weight
-    np.testing.assert_allclose(gradient, use, atol=1e-12)
 
 
 def test_gradients_of_hard_zeros_are_finite():
@@ -126,12 +99,11 @@ def test_posterior_samples_follow_the_enumerated_posterior(name):
     assert all(level.all() for level in sample.valid)
 
 
-@pytest.mark.parametrize("name", ["uniform", "per-level", "filtered-1"])
-def test_one_datum_is_a_batch_of_one(name):
-    rhm, _ = enumerated(name)
+def test_one_datum_is_a_batch_of_one():
+    rhm, _ = enumerated("per-level")
     evidence = jnp.asarray(soft_and_hard_evidence(rhm, 7))
-    for single, batched in [(marginals, marginals), (cavity_marginals, cavity_marginals)]:
-        for one, many in zip(single(rhm, evidence[2]), batched(rhm, evidence), strict=True):
+    for function in (marginals, cavity_marginals):
+        for one, many in zip(function(rhm, evidence[2]), function(rhm, evidence), strict=True):
             np.testing.assert_allclose(one, many[2], atol=1e-14)
     assert posterior_sample(jax.random.key(8), rhm, evidence[0]).leaves.shape == (rhm.num_leaves,)
 
@@ -156,16 +128,6 @@ def test_zero_noise_gives_the_parse():
     for table, level in zip(marginals(rhm, evidence), datum.latent.levels, strict=True):
         np.testing.assert_allclose(table, jax.nn.one_hot(level, 6), atol=1e-12)
     np.testing.assert_allclose(log_evidence(rhm, evidence), -rhm.entropy, rtol=1e-12)
-
-
-def test_no_evidence_gives_the_prior():
-    rhm = RandomHierarchyModel(5, 3, 2, 3, zipf_exponent=0.5, num_classes=4, key=jax.random.key(12))
-    tables = marginals(rhm, jnp.zeros((8, 5)))
-    belief = np.full((1, 4), 0.25)
-    for table, law in zip(tables, [*rhm.transitions, None], strict=True):
-        np.testing.assert_allclose(table, belief, atol=1e-12)
-        if law is not None:
-            belief = np.einsum("na,jax->njx", belief, np.asarray(law)).reshape(-1, 5)
 
 
 def test_saturated_rules_make_the_leaves_independent():

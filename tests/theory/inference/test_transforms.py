@@ -86,6 +86,7 @@ def test_strings_times_and_both_may_be_mapped(formulated):
     same(jax.vmap(posterior, (None, 0))(x_t[0], t), posterior(np.tile(x_t[0], (4, 1)), t))
 
 
+@only_fast
 def test_what_is_not_reliable_is_overwritten(formulated):
     """Unobserved symbols of probability e^-500, and a datum that no string of the grammar explains."""
     data = np.array(RHM.sample(jax.random.key(2), (19,)).x)
@@ -99,6 +100,7 @@ def test_what_is_not_reliable_is_overwritten(formulated):
         jax.block_until_ready(jax.jit(marginals)(RHM, jnp.asarray(given)))
 
 
+@only_fast
 def test_draws_are_those_of_a_direct_call(formulated):
     key, given = jax.random.key(4), evidence()
     want = posterior_sample(key, RHM, given)
@@ -123,6 +125,7 @@ def ours(log_probs, given):
     return log_evidence(with_rules(log_probs), given).sum()
 
 
+@only_fast
 def test_the_slope_of_the_evidence_is_the_posterior_and_the_counts_of_rules(formulated):
     given, rules = evidence(), RHM.rule_log_probs
     of_rules, of_sites = jax.jit(jax.grad(ours, (0, 1)))(rules, given)
