@@ -27,7 +27,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from hierarchical import RandomHierarchyModel
 
@@ -110,18 +110,28 @@ def contract(lists: Lists, table: Int[Array, ""], sources: Sequence[Rows]) -> Fl
 
     def add(total: Float[Array, "rows lanes"] | None, i: Int[Array, ""] | int) -> Float[Array, "rows lanes"]:
         rows, weight = looked_up_once((lists.operands[table, i] + starts[None, :, None], lists.weight[table, i]))
-        for k in range(RULES_AT_ONCE):
-            product = weight[k][:, None]
-            for f, source in enumerate(flat):
-                product *= source.at[rows[k, f]].get(mode="promise_in_bounds")
-            total = product if total is None else total + product
-        assert total is not None
-        return summed_once(total)
+        return _with_rules(total, rows, weight, flat)
 
     total = add(None, 0)
     # a loop even for one pass: without it XLA would compute the sum again in every operation that reads it
     passes = -(-lists.longest[table] // RULES_AT_ONCE)
     return jax.lax.fori_loop(1, passes, lambda i, total: add(total, i), total)
+
+
+def _with_rules(
+    total: Float[Array, "rows lanes"] | None,
+    operands: Int[Array, "rules_at_once branching rows"],
+    weight: Float[Array, "rules_at_once rows"],
+    sources: list[Float[Array, "_all_rows lanes"]],
+) -> Float[Array, "rows lanes"]:
+    """The sum with the rules of one pass."""
+    for k in range(RULES_AT_ONCE):
+        product = weight[k][:, None]
+        for f, source in enumerate(sources):
+            product *= source.at[operands[k, f]].get(mode="promise_in_bounds")
+        total = product if total is None else total + product
+    assert total is not None
+    return summed_once(total)
 
 
 def padded_rules(rhm: RandomHierarchyModel, dtype) -> tuple[Int[Array, "levels v m s"], Float[Array, "levels v m"]]:
@@ -154,26 +164,34 @@ def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     """
     rules, weights = padded_rules(rhm, dtype)
     levels, v, m, s = rules.shape
-    count = v * m
-    flat, weights = rules.reshape(levels, count, s), weights.reshape(levels, 1, count)
-    parents = jnp.broadcast_to(jnp.swapaxes(_up_to(count, 3), 1, 2) // m, (levels, count, 1))
-    placed = flat + v * _up_to(s, 3)
-    operands = [jnp.concatenate([parents, jnp.roll(placed, -j, 2)[..., 1:]], 2) for j in range(s)]
-    operands = jnp.stack(operands, 1)  # (levels, child, rules, s)
+    flat, weights = rules.reshape(levels, v * m, s), weights.reshape(levels, 1, v * m)
     symbol = jnp.where(weights == 0, v, jnp.swapaxes(flat, 1, 2))  # padding: behind all lists, used by none
+    most = min(v ** (s - 1), v * m)  # tuples are distinct
+    rule, is_used, longest = _rules_of_symbols(symbol, v, most)
+    weight = jnp.where(is_used, jnp.take_along_axis(weights[:, :, None], rule, -1), 0)
+    operands = jnp.take_along_axis(_siblings_and_parent(flat, v, m)[:, :, None], rule[..., None], -2)
+    return _lists(operands.reshape(levels, s * v, most, s), weight.reshape(levels, s * v, most), longest)
+
+
+def _siblings_and_parent(rules: Int[Array, "levels rules s"], v: int, m: int) -> Int[Array, "levels s rules s"]:
+    """For each child, the row of the parent and those of the other children, of every rule."""
+    levels, count, s = rules.shape
+    parents = jnp.broadcast_to(jnp.swapaxes(_up_to(count, 3), 1, 2) // m, (levels, count, 1))
+    placed = rules + v * _up_to(s, 3)
+    return jnp.stack([jnp.concatenate([parents, jnp.roll(placed, -j, 2)[..., 1:]], 2) for j in range(s)], 1)
+
+
+def _rules_of_symbols(
+    symbol: Int[Array, "levels child rules"], v: int, most: int
+) -> tuple[Int[Array, "levels child v most"], Bool[Array, "levels child v most"], Int[Array, " levels"]]:
+    """The numbers of the rules that produce each symbol, which entries are used, and how many the longest list has."""
+    count = symbol.shape[-1]
     # sorting one integer for both, symbol and rule, is several times as fast as argsort
     order = jnp.sort(symbol * count + _up_to(count, 3), -1) % count
     start = jnp.sum(symbol[:, :, None] < jnp.swapaxes(_up_to(v + 1, 4), 2, 3), -1, dtype=jnp.int32)
-    most = min(v ** (s - 1), count)  # tuples are distinct
     entry = start[..., :-1, None] + _up_to(most, 4)  # (levels, child, symbol, entry)
     rule = jnp.take_along_axis(order[:, :, None], jnp.minimum(entry, count - 1), -1)
-    weight = jnp.where(entry < start[..., 1:, None], jnp.take_along_axis(weights[:, :, None], rule, -1), 0)
-    operands = jnp.take_along_axis(operands[:, :, None], rule[..., None], -2)
-    return _lists(
-        operands.reshape(levels, s * v, most, s),
-        weight.reshape(levels, s * v, most),
-        jnp.max(jnp.diff(start), (1, 2)).astype(jnp.int32),
-    )
+    return rule, entry < start[..., 1:, None], jnp.max(jnp.diff(start), (1, 2)).astype(jnp.int32)
 
 
 def _up_to(count: int, rank: int) -> Int[Array, "..."]:

@@ -12,7 +12,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hierarchical import RandomHierarchyModel
 
@@ -31,16 +31,25 @@ def segment_counts(
     rules, weights = (x[cut.top : cut.bottom] for x in padded_rules(rhm, messages.dtype))
 
     def step(node, counts):
-        rule, weight = rules[level[node]], weights[level[node]]
         children = part(messages, s * node + 1, s)  # (s, v, lanes)
-        rows = [children[j].at[rule[..., j].reshape(-1)].get(mode="promise_in_bounds") for j in range(s)]
-        products = math.prod(rows, start=weight.reshape(-1, 1)).reshape(*weight.shape, -1)  # (v, m, lanes)
-        total = jnp.sum(products, 1)
-        share = jnp.where(total > 0, posteriors[node] / total, 0)
-        return counts.at[level[node]].add(products * share[:, None])
+        used = _at_a_node(rules[level[node]], weights[level[node]], children, posteriors[node])
+        return counts.at[level[node]].add(used)
 
     counts = jnp.zeros((*weights.shape, cut.lanes), messages.dtype)
     counts = jax.lax.fori_loop(0, len(level), step, counts)
     by_datum = jnp.moveaxis(counts.reshape(*weights.shape, cut.batch, cut.roots).sum(-1), -1, 1)
     sizes = list(zip(rhm.vocabulary, rhm.num_synonyms, strict=False))[cut.top : cut.bottom]
     return [table[:, :v, :m] for table, (v, m) in zip(by_datum, sizes, strict=True)]  # without rules that pad
+
+
+def _at_a_node(
+    rules: Int[Array, "v m s"],
+    weights: Float[Array, "v m"],
+    children: Float[Array, "s v lanes"],
+    posterior: Float[Array, "v lanes"],
+) -> Float[Array, "v m lanes"]:
+    """Equation (1)."""
+    rows = [children[j].at[rules[..., j].reshape(-1)].get(mode="promise_in_bounds") for j in range(len(children))]
+    products = math.prod(rows, start=weights.reshape(-1, 1)).reshape(*weights.shape, -1)  # (v, m, lanes)
+    total = jnp.sum(products, 1)
+    return products * jnp.where(total > 0, posterior / total, 0)[:, None]

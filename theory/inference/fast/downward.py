@@ -1,5 +1,6 @@
 """The downward pass of the fast formulation: from the root to the posterior, or cavity, of every node."""
 
+import functools
 import math
 
 import jax
@@ -9,9 +10,11 @@ from jaxtyping import Array, Bool, Float, Int
 from hierarchical import RandomHierarchyModel
 
 from .contraction import Lists, Messages, allowed, downward_lists, new_messages
-from .segments import Segment, at, keep, leave, part, put, transposed, with_room
+from .segments import Segment, Walk, at, keep, leave, part, put, transposed, with_room
 from .upward import Upward
 
+State = tuple[Float[Array, "_nodes _symbols _lanes"], Messages, Bool[Array, "s _lanes"]]
+"""Posteriors so far, with messages where there are none yet; cavities that are still needed; what the guard accepts."""
 BatchLevelTables = tuple[Float[Array, "batch _nodes _symbols"], ...]
 
 
@@ -49,26 +52,28 @@ def _descend(
     are kept only while they are needed: a few nodes for each level, which a cache holds.
     """
     walk = cut.breadth_first if keep_leaves else cut.depth_first
-    s, level = cut.branching, cut.level_of_inner_nodes
-
-    def step(i, state):
-        tables, cavities, reliable = state
-        node, place = walk.node[i], walk.place[i]
-        first = s * node + 1
-        error, least = part((inside.error, inside.least), first, s)
-        made_of = _made_of(part((cavities.error, cavities.least), place, 1), error, least)
-        sources = [(cavities.table, place), *[(tables, first)] * (s - 1)]
-        upward = jnp.ones((), error.dtype) if cavity else part(tables, first, s)
-        outside, _, overlap = new_messages(lists, level[node], sources, *made_of, upward)
-        tables, fine = _posterior(tables, first, outside, error, overlap, cavity)
-        return tables, keep(cavities, outside, walk.place_of_children[i]), reliable & fine
-
     overlap = jnp.sum(root.table if cavity else root.table * inside.table[:1], 1)
     tables, _ = _posterior(inside.table, 0, root, inside.error[:1], overlap, cavity)
     room = jax.tree.map(lambda x: with_room(x, 0, walk.places - 1), root)
-    state = tables, room, jnp.ones((s, cut.lanes), bool)
-    tables, cavities, reliable = jax.lax.fori_loop(0, len(level), step, state)
-    return tables, at(cavities, slice(len(level), None)), jnp.all(reliable)
+    state = tables, room, jnp.ones((cut.branching, cut.lanes), bool)
+    steps = len(walk.node)
+    step = functools.partial(_children, walk=walk, inside=inside, lists=lists, cavity=cavity)
+    tables, cavities, reliable = jax.lax.fori_loop(0, steps, step, state)
+    return tables, at(cavities, slice(steps, None)), jnp.all(reliable)
+
+
+def _children(i: Int[Array, ""], state: State, *, walk: Walk, inside: Messages, lists: Lists, cavity: bool) -> State:
+    """The children of the i-th node of the walk."""
+    tables, cavities, reliable = state
+    s, place = len(reliable), walk.place[i]
+    first = s * walk.node[i] + 1
+    error, least = part((inside.error, inside.least), first, s)
+    made_of = _made_of(part((cavities.error, cavities.least), place, 1), error, least)
+    sources = [(cavities.table, place), *[(tables, first)] * (s - 1)]
+    upward = jnp.ones((), error.dtype) if cavity else part(tables, first, s)
+    outside, _, overlap = new_messages(lists, walk.level[i], sources, *made_of, upward)
+    tables, fine = _posterior(tables, first, outside, error, overlap, cavity)
+    return tables, keep(cavities, outside, walk.place_of_children[i]), reliable & fine
 
 
 def _made_of(

@@ -94,7 +94,7 @@ class Segment(eqx.Module):
     def breadth_first(self) -> "Walk":
         """The nodes that have children in their order; every node has a place of its own."""
         inner = jnp.arange(sum(self.nodes[:-1]), dtype=jnp.int32)
-        return Walk(inner, inner, self.branching * inner + 1, sum(self.nodes))
+        return Walk(inner, self.level_of_inner_nodes, inner, self.branching * inner + 1, sum(self.nodes))
 
     @property
     def depth_first(self) -> "Walk":
@@ -110,13 +110,14 @@ class Segment(eqx.Module):
                 steps.append((node, place, below))
                 waiting += [(s * node + 1 + j, below + j, below + s) for j in reversed(range(s))]
         node, place, below = jnp.asarray(steps, jnp.int32).T
-        return Walk(node, place, below, 1 + s * (len(self.nodes) - 1))
+        return Walk(node, self.level_of_inner_nodes[node], place, below, 1 + s * (len(self.nodes) - 1))
 
 
 class Walk(NamedTuple):
     """An order of the nodes that have children, each after its parent; and where messages to nodes are kept."""
 
     node: Int[Array, " inner"]
+    level: Int[Array, " inner"]
     place: Int[Array, " inner"]
     place_of_children: Int[Array, " inner"]
     places: int
@@ -170,15 +171,14 @@ def in_pieces(function: Callable, size: int, rows: PyTree[Array], key: Key[Array
     @jax.jit  # traced once, for both the shapes and the loop
     def piece(i):
         first = jnp.minimum(i * size, batch - size)
-        own = None if key is None else jax.random.fold_in(key, i)
-        return first, function(own, jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), rows))
+        part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), rows)
+        return first, function(None if key is None else jax.random.fold_in(key, i), part)
 
     def step(i, results):
         first, new = piece(i)
         return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0), results, new)
 
-    shapes = jax.eval_shape(piece, jnp.int32(0))[1]
-    results = jax.tree.map(lambda x: jnp.zeros((batch, *x.shape[1:]), x.dtype), shapes)
+    results = jax.tree.map(lambda x: jnp.zeros((batch, *x.shape[1:]), x.dtype), jax.eval_shape(piece, jnp.int32(0))[1])
     return jax.lax.fori_loop(jnp.int32(0), jnp.int32(count), step, results)
 
 
