@@ -181,7 +181,7 @@ def rule_counts(rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulati
     evidence is impossible. They are the gradient of `log_evidence` with respect to `rule_log_probs`. Arguments and
     errors as in `log_evidence`.
     """
-    return answered(sweep.leaves_and_counts, logarithmic.leaves_and_counts, rhm, evidence, formulation=formulation)[1]
+    return answered(sweep.rule_counts, logarithmic.rule_counts, rhm, evidence, formulation=formulation)
 
 
 def count_derivations(rhm: RandomHierarchyModel, evidence: GivenEvidence) -> Float[Array, "*batch"]:

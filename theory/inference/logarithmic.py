@@ -116,6 +116,11 @@ def leaves_and_counts(
     return tables[-1].transpose(2, 1, 0), tuple(counts)
 
 
+def rule_counts(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> tuple[Float[Array, "batch _n _m"], ...]:
+    """How often each rule is used."""
+    return leaves_and_counts(rhm, evidence)[1]
+
+
 def posterior_entropy(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> Float[Array, " batch"]:
     """ln p(y) - E ln p(tree, y), nats; -inf where the evidence is impossible."""
     up = _upward(rhm, evidence)

@@ -98,6 +98,18 @@ def leaves_and_counts(
     return in_pieces(piece, data_at_once(rhm, cutting), evidence)
 
 
+def rule_counts(
+    rhm: RandomHierarchyModel, evidence: Evidence, cutting: Cutting = SEGMENTS
+) -> tuple[RuleCounts, Reliable]:
+    """How often each rule is used."""
+
+    def piece(_, rows):
+        _, (_, counts), reliable = _leaves_and_counts(rhm, rows, cutting)
+        return counts, _of_all(reliable, rows)
+
+    return in_pieces(piece, data_at_once(rhm, cutting), evidence)
+
+
 def posterior_entropy(
     rhm: RandomHierarchyModel, evidence: Evidence, cutting: Cutting = SEGMENTS
 ) -> tuple[Float[Array, " batch"], Reliable]:
