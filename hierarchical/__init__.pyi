@@ -17,6 +17,16 @@ from .law import AbstractLaw as AbstractLaw
 from .law import AbstractNoisedLaw as AbstractNoisedLaw
 from .law import Sample as Sample
 from .law import sample_each as sample_each
+from .manifold.embedded import AbstractEmbedded as AbstractEmbedded
+from .manifold.generated import Curve as Curve
+from .manifold.generated import Generated as Generated
+from .manifold.generated import blobs as blobs
+from .manifold.generated import line as line
+from .manifold.generated import squares as squares
+from .manifold.generated import uneven_sphere as uneven_sphere
+from .manifold.linear import LinearSubspace as LinearSubspace
+from .manifold.sphere import Sphere as Sphere
+from .manifold.union import Union as Union
 from .mixture.fit import fit_mixture as fit_mixture
 from .mixture.gaussian import GaussianMixture as GaussianMixture
 from .mixture.gaussian import two_clusters as two_clusters

@@ -1,5 +1,6 @@
 """Measures: arrays or a denoiser in, an estimate with its standard error out. No prediction is imported here."""
 
+from . import dimension as dimension
 from .correlation import Changes as Changes
 from .correlation import change_sums as change_sums
 from .correlation import changed as changed
@@ -21,6 +22,8 @@ from .estimate import bootstrap_groups as bootstrap_groups
 from .estimate import independent_rows as independent_rows
 from .estimate import mean_estimate as mean_estimate
 from .estimate import student_factor as student_factor
+from .field import LocalField as LocalField
+from .field import local_field as local_field
 from .geometry import AbstractGeometry as AbstractGeometry
 from .geometry import GridGeometry as GridGeometry
 from .geometry import LineGeometry as LineGeometry

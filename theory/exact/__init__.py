@@ -7,5 +7,7 @@ from .empirical import AbstractEmpiricalDenoiser as AbstractEmpiricalDenoiser
 from .empirical import EmpiricalDenoiser as EmpiricalDenoiser
 from .empirical import seed_log_weights as seed_log_weights
 from .grammar import GrammarDenoiser as GrammarDenoiser
+from .law import LawDenoiser as LawDenoiser
+from .law import SphereDenoiser as SphereDenoiser
 from .markov import MarkovDenoiser as MarkovDenoiser
 from .mixture import MixtureDenoiser as MixtureDenoiser

@@ -1,0 +1,100 @@
+r"""Dimension as a count of singular values: of scores around a point, or of the Jacobian of the mean.
+
+*Normal bundle.* Scores around a point x of a manifold point along its normals. Of K scores at x + s z, centred, the
+singular values fall from those of the d - k normals to those of the k tangents; with the largest gap after the i-th
+value, k = d - i. The first gap is skipped, and a gap there must be, so it can return neither 0 nor d.
+
+*Ritz.* J has the eigenvalue 1 along a flat piece and 0 across it. With probes Z and Q an orthonormal basis of J Z, the
+eigenvalues of Q' J Q approach the largest of J; those above 1/2 are counted. Two products for each probe, whatever d.
+
+Both keep d x d, or d x probes, numbers for each point, never all the scores. Sources: Stanczuk et al.,
+arXiv:2212.12611, with centring and the first gap left out (derived here); Ritz: derived here.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from diffusion.denoise.denoiser import AbstractDenoiser
+from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
+
+from ..field import LocalField, local_field
+from .pointwise import Dimension
+
+
+def normal_bundle(
+    key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_draws: Whole | None = None
+) -> Dimension:
+    """d minus the place of the largest gap between singular values of scores; a count, without standard error (NaN).
+
+    Args:
+      x, t: clean data and noise times, as of `local_field`.
+      num_draws: K, scores for each point; default 2 d, below which singular values merge.
+
+    Raises:
+      ValueError: as `local_field`; if d < 3, which has no second gap; or if `num_draws` is below 2 d.
+    """
+    field = local_field(denoiser, x, t)
+    d = field.points.shape[1]
+    draws = as_whole("num_draws", 2 * d if num_draws is None else num_draws, 2)
+    if d < 3 or draws < 2 * d:
+        raise ValueError(f"d = {d}, num_draws = {draws}: give data of three numbers or more, and at least 2 d draws")
+    return _counted(field, _normal_bundle(as_key(key), field, draws), {})
+
+
+def ritz(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_probes: Whole | None = None) -> Dimension:
+    """How many eigenvalues of the Jacobian of the mean are above 1/2; a count, without standard error (NaN).
+
+    Args:
+      x, t: clean data and noise times, as of `local_field`.
+      num_probes: q; 2 k + 10 are enough for dimension k; default min(d, 64).
+
+    Flag "more probes needed": half of the eigenvalues or more are above 1/2 and q < d, so the count is a lower bound.
+
+    Raises:
+      ValueError: as `local_field`; or if there are more probes than numbers of a datum.
+    """
+    field = local_field(denoiser, x, t)
+    d = field.points.shape[1]
+    probes = as_whole("num_probes", min(d, 64) if num_probes is None else num_probes, 1)
+    if probes > d:
+        raise ValueError(f"num_probes = {probes}, more than the {d} numbers of a datum: give {d} at most")
+    count = _ritz(as_key(key), field, probes)
+    flags = {"more probes needed": jnp.logical_and(2 * count + 10 > probes, probes < d)}
+    return _counted(field, count, flags)
+
+
+@eqx.filter_jit
+def _normal_bundle(key: Key[Array, ""], field: LocalField, num_draws: int) -> Int[Array, " points"]:
+    points, s = field.points, field.noise
+    count, d = points.shape
+
+    def add(state, key: Key[Array, ""]):
+        total, gram = state
+        score = s * field.score(points + s * jax.random.normal(key, points.shape, points.dtype))
+        return (total + score, gram + score[:, :, None] * score[:, None]), None
+
+    start = jnp.zeros_like(points), jnp.zeros((count, d, d), points.dtype)
+    (total, gram), _ = jax.lax.scan(add, start, jax.random.split(key, num_draws))
+    covariance = gram - total[:, :, None] * total[:, None] / num_draws
+    singular = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(covariance)[:, ::-1], 0))  # descending
+    gaps = singular[:, 1:-1] - singular[:, 2:]  # after the second value, the third, ..
+    return d - 2 - jnp.argmax(gaps, 1).astype(jnp.int32)
+
+
+@eqx.filter_jit
+def _ritz(key: Key[Array, ""], field: LocalField, num_probes: int) -> Int[Array, " points"]:
+    count, d = field.points.shape
+    probes = jax.random.normal(key, (num_probes, count, d), field.points.dtype)
+    basis, _ = jnp.linalg.qr(jnp.moveaxis(field.over_draws(field.jacobian_times, probes), 0, 2))  # (points, d, q)
+    image = field.over_draws(field.jacobian_times, jnp.moveaxis(basis, 2, 0))  # (q, points, d)
+    small = jnp.einsum("ndq,pnd->nqp", basis, image)
+    values = jnp.linalg.eigvalsh((small + jnp.swapaxes(small, 1, 2)) / 2)
+    return jnp.sum(values > 0.5, 1, dtype=jnp.int32)
+
+
+def _counted(field: LocalField, count: Int[Array, " points"], flags: dict[str, Array]) -> Dimension:
+    value: Float[Array, " points"] = count.astype(field.points.dtype)
+    marked = {name: marks.reshape(field.batch) for name, marks in flags.items()}
+    return Dimension(value.reshape(field.batch), jnp.full(field.batch, jnp.nan, value.dtype), marked)

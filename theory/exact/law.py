@@ -1,0 +1,58 @@
+"""The exact denoisers of laws whose smoothed density is known: spheres, linear subspaces, unions, one's own."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from diffusion import VectorProcess
+from diffusion.denoise.denoiser import AbstractVectorDenoiser
+from hierarchical import AbstractNoisedLaw, Sphere
+
+
+class AbstractLawDenoiser(AbstractVectorDenoiser):
+    """The score of a smoothed law; t > 0."""
+
+    law: eqx.AbstractVar[Any]
+    """An `AbstractNoisedLaw`."""
+
+    def score_batch(self, x_t, t):
+        def score(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
+            return self.law.noised(alpha, sigma).score(x)
+
+        return jax.vmap(score)(x_t, self.process.path.alpha(t), self.process.path.sigma(t))
+
+
+class LawDenoiser(AbstractLawDenoiser):
+    """Mean, by Tweedie's formula, and score under any law of vectors of d numbers; t > 0."""
+
+    law: AbstractNoisedLaw
+    num_dimensions: int = eqx.field(static=True)
+    """d, numbers of a datum."""
+    process: VectorProcess = VectorProcess()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.num_dimensions,)
+
+    def denoise_batch(self, x_t, t):
+        alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
+        return (x_t + sigma[:, None] ** 2 * self.score_batch(x_t, t)) / alpha[:, None]
+
+
+class SphereDenoiser(AbstractLawDenoiser):
+    """Mean and score under the uniform law on a sphere, both in closed form; t > 0."""
+
+    law: Sphere
+    process: VectorProcess = VectorProcess()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.law.ambient_dimension,)
+
+    def denoise_batch(self, x_t, t):
+        def mean(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
+            return self.law.noised(alpha, sigma).mean(x) / alpha
+
+        return jax.vmap(mean)(x_t, self.process.path.alpha(t), self.process.path.sigma(t))
