@@ -6,6 +6,7 @@ asked for, else of JAX's default. What is wrong raises ValueError where values a
 are not, a symbol outside the alphabet becomes `NO_SYMBOL`, which nothing reads as data.
 """
 
+import functools
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -74,13 +75,13 @@ def mark_symbols(x: Any, largest: int) -> Int[Array, "*shape"]:
 
     They are compared in their own dtype: a limit that this dtype cannot hold excludes nothing.
     """
-    x = x if isinstance(x, jax.Array) else jnp.asarray(np.asarray(x))
+    x = x if isinstance(x, jax.Array) else np.asarray(x)  # NumPy's 64 bits are not JAX's by default
     if not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(f"a string holds integers, got {x.dtype}")
     limits = jnp.iinfo(x.dtype)
-    inside = jnp.ones(x.shape, bool) if limits.min == 0 else x >= 0
+    inside = np.ones(x.shape, bool) if limits.min == 0 else x >= 0
     if largest < limits.max:
-        inside &= x <= largest
+        inside = inside & (x <= largest)
     return jnp.where(inside, x.astype(jnp.int32), NO_SYMBOL)
 
 
@@ -105,9 +106,10 @@ def as_numbers(x: Any, dtype: Any = None) -> Float[Array, "*shape"]:
 
 
 def as_widest(*arrays: Any) -> list[Float[Array, "..."]]:
-    """Several arrays of numbers as floats, `as_numbers`, in the widest of their dtypes."""
+    """Several arrays of numbers as floats, `as_numbers`, in a dtype that holds all of them."""
     floats = [as_numbers(x) for x in arrays]
-    dtype = max((x.dtype for x in floats), key=lambda dtype: jnp.finfo(dtype).bits)
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = functools.reduce(jnp.promote_types, [x.dtype for x in floats])
     return [x.astype(dtype) for x in floats]
 
 

@@ -20,3 +20,8 @@ def log_where_positive(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]
     """ln of non-negative values, `-inf` at 0, and the gradient 0 instead of NaN there."""
     positive = values > 0
     return jnp.where(positive, jnp.log(jnp.where(positive, values, 1.0)), -jnp.inf)
+
+
+def entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """-p ln p of probabilities; 0 at p = 0, where its slope is taken as 0."""
+    return -p * finite(log_where_positive(p))

@@ -15,6 +15,7 @@ class Listed:
         trees = (
             enumeration.filtered(rules, probs, filter_level) if filter_level else enumeration.derivations(rules, probs)
         )
+        trees = [(weight, levels) for weight, levels in trees if weight > 0]
         self.rules, self.probs, self.filter_level = rules, probs, filter_level
         self.log_prior = np.log([weight for weight, _ in trees])
         self.levels = [np.array([levels[level] for _, levels in trees], int) for level in range(len(rules) + 1)]

@@ -14,7 +14,8 @@ Evidence is of three kinds, each with any batch axes before its own two, or none
   stands for a missing site (`hard_evidence` writes them for strings);
 - `NoisedStrings`, whose log-likelihoods need not be written out;
 - log-likelihoods of the nodes of several levels, a dict {level: (..., nodes, symbols)}, 0 the root's level, `depth`
-  that of the leaves; levels left out have no evidence, and batch axes are broadcast.
+  that of the leaves; levels left out have no evidence, and batch axes are broadcast. With evidence of other levels than
+  the leaves, "logarithmic" answers.
 
 There are three formulations, and `formulation` chooses, for the device and the size; the answer does not depend on it,
 beyond rounding. Where a function takes `formulation`, one can be named: "logarithmic", "segments" (fast on a CPU) or
@@ -24,7 +25,6 @@ leaves, and let "logarithmic" answer where they are not precise.
 
 import functools
 import math
-import operator
 from collections.abc import Callable
 
 import equinox as eqx
@@ -141,19 +141,20 @@ def most_likely(rhm: RandomHierarchyModel, evidence: GivenEvidence) -> MostLikel
     return MostLikely(_marked(derivation), log_prob)
 
 
-def top_k(rhm: RandomHierarchyModel, evidence: GivenEvidence, k: int) -> MostLikely:
+def top_k(rhm: RandomHierarchyModel, evidence: GivenEvidence, k: Whole) -> MostLikely:
     """The k most likely trees given the evidence, in decreasing order: levels (..., k, nodes), log_prob (..., k).
 
-    Equally likely trees come in the order of their rules, the root's first and then child by child. Where fewer than k
-    are possible, the rest is marked as `most_likely` marks the impossible. Cost grows with k^2.
+    Equally likely trees come in the order of the root's symbol and rule; of the same rule, that one first whose first
+    child's subtree is more likely by itself, and so on child by child, where subtrees too are equal in the order of
+    their rules. Where fewer than k are possible, the rest is marked as `most_likely` marks the impossible. Cost grows
+    with k^2.
 
     Raises:
-      ValueError: if k < 1 or the grammar is filtered; and as `log_evidence`.
+      ValueError: if k is no whole number of 1 or more, or the grammar is filtered; and as `log_evidence`.
     """
-    if operator.index(k) < 1:
-        raise ValueError(f"k = {k}: give 1 or more")
+    k = as_whole("k", k, 1)
     _refuse_filtered(rhm)
-    derivation, log_prob = answered(None, _with_option(ranked.top_k, "k", operator.index(k)), rhm, evidence)
+    derivation, log_prob = answered(None, _with_option(ranked.top_k, "k", k), rhm, evidence)
     return MostLikely(_marked(derivation), log_prob)
 
 
@@ -166,7 +167,7 @@ def _with_option(function: Callable, name: str, value: int) -> Callable:
 def posterior_entropy(
     rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulation: str | None = None
 ) -> Float[Array, "*batch"]:
-    """Entropy of the tree given the evidence, nats: ln p(y) - E ln p(tree, y).
+    """Entropy of the tree given the evidence, nats: of the class, and of every choice of a rule below it.
 
     Without evidence, `rhm.entropy`. `-inf`, ln of no tree, where the evidence is impossible. Arguments and errors as in
     `log_evidence`.
@@ -178,8 +179,8 @@ def rule_counts(rhm: RandomHierarchyModel, evidence: GivenEvidence, *, formulati
     """How often each rule is used given the evidence, its posterior mean: (..., parents, synonyms) per level of rules.
 
     The counts of a level sum to its nodes, to 0 above the level at which a grammar is filtered, and to 0 where the
-    evidence is impossible. They are the gradient of `log_evidence` with respect to `rule_log_probs`. Arguments and
-    errors as in `log_evidence`.
+    evidence is impossible. Of a grammar that is not filtered they are the gradient of `log_evidence` with respect to
+    `rule_log_probs`. Arguments and errors as in `log_evidence`.
     """
     return answered(sweep.rule_counts, logarithmic.rule_counts, rhm, evidence, formulation=formulation)
 

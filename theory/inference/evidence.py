@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from diffusion.noise.process import AbstractTokenProcess, over_batch, per_datum
 from hierarchical import RandomHierarchyModel
-from hierarchical.arguments import NO_SYMBOL, Given, as_numbers, as_whole, as_widest, mark_symbols
+from hierarchical.arguments import NO_SYMBOL, Given, Whole, as_numbers, as_whole, as_widest, mark_symbols
 
 from .fast.compiler import in_memory
 from .fast.segments import Segment, transposed_tile
@@ -140,16 +140,29 @@ def as_evidence(evidence: GivenEvidence, rhm: RandomHierarchyModel) -> AnyEviden
         return evidence
     if not isinstance(evidence, Mapping):
         return checked_evidence(evidence, rhm)
-    present = [level for level, nodes in enumerate(rhm.num_nodes) if nodes]
-    unknown = [level for level in evidence if level not in present]
-    if unknown:
-        raise ValueError(f"evidence of level {unknown[0]!r}: this grammar has nodes at the levels {present}")
-    given = dict(zip(evidence, as_widest(*evidence.values()), strict=True)) if evidence else {}
+    given = _by_level(evidence, rhm)
     dtype = next(iter(given.values())).dtype if given else jnp.result_type(float)
     given.setdefault(rhm.depth, jnp.zeros((rhm.num_leaves, rhm.num_symbols), dtype))
     batch = _common_axes(given, rhm)
     full = {level: jnp.broadcast_to(array, (*batch, *array.shape[-2:])) for level, array in given.items()}
+    if len(full) == 1:
+        return full[rhm.depth]
     return TreeEvidence(tuple(full.get(level) for level in range(rhm.depth)), full[rhm.depth])
+
+
+def _by_level(evidence: Mapping[int, Given], rhm: RandomHierarchyModel) -> dict[int, Float[Array, "..."]]:
+    """The arrays as floats of one dtype; levels that the grammar does not have are refused."""
+    present, floats = [level for level, nodes in enumerate(rhm.num_nodes) if nodes], []
+    for level, array in evidence.items():
+        if isinstance(level, bool | np.bool_) or not isinstance(level, Whole) or level not in present:
+            raise ValueError(f"evidence of level {level!r}: this grammar has nodes at the levels {present}")
+        if isinstance(array, NoisedStrings):
+            raise ValueError(f"evidence of level {level}: give log-likelihoods, process.log_likelihood(x_t, t)")
+        try:
+            floats.append(as_numbers(array))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"evidence of level {level}: {error}") from error
+    return dict(zip(map(int, evidence), as_widest(*floats), strict=True)) if floats else {}
 
 
 def _common_axes(given: Mapping[int, Float[Array, "..."]], rhm: RandomHierarchyModel) -> tuple[int, ...]:

@@ -85,7 +85,13 @@ class Operation(eqx.Module):
         return cutting_here() if self.formulation is None else CUTTINGS.get(self.formulation)
 
 
-operation_of = functools.cache(Operation)  # making one takes longer than looking it up
+def _operation(safe: Callable, fast: Callable | None, formulation: str | None) -> Operation:
+    if not (formulation is None or (isinstance(formulation, str) and formulation in FORMULATIONS)):
+        raise ValueError(f"formulation = {formulation!r}: give one of {', '.join(FORMULATIONS)}, or none")
+    return _made_once(safe, fast, formulation)
+
+
+_made_once = functools.cache(Operation)  # making one takes longer than looking it up
 
 
 def answered(
@@ -105,7 +111,7 @@ def answered(
       ValueError: as in `as_evidence`, or if the evidence holds NaN or +inf, inside a program a RuntimeError; or if the
         formulation is unknown, or does not serve.
     """
-    operation = operation_of(safe, fast, formulation)
+    operation = _operation(safe, fast, formulation)
     arguments = (*key, rhm, as_evidence(evidence, rhm))
     _check(operation, arguments)
     return _by_programs(operation, arguments) if _are_known(arguments) else _inside(operation, arguments)
@@ -113,8 +119,6 @@ def answered(
 
 def _check(operation: Operation, arguments: tuple) -> None:
     name = operation.formulation
-    if name not in (None, *FORMULATIONS):
-        raise ValueError(f"formulation = {name!r}: give one of {', '.join(FORMULATIONS)}, or none")
     if name in CUTTINGS and operation.cutting(arguments) is None:
         raise ValueError(
             f"formulation = {name!r} needs a grammar without a filter, of one branching number and levels of similar "
@@ -129,7 +133,7 @@ def evidence_with_slope(
     given = as_evidence(evidence, rhm)
     if _are_known((rhm, given)) or rhm.filter_level or isinstance(given, TreeEvidence):
         return answered(sweep.log_evidence, logarithmic.log_evidence, rhm, evidence, formulation=formulation)
-    operation = operation_of(logarithmic.log_evidence, sweep.log_evidence, formulation)
+    operation = _operation(logarithmic.log_evidence, sweep.log_evidence, formulation)
     _check(operation, (rhm, given))
     return _sloped(operation, (rhm, given))
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from hierarchical import Derivation, RandomHierarchyModel
 
-from ..logspace import finite, log_sum
+from ..logspace import entr, finite, log_sum, log_where_positive
 from .evidence import TreeEvidence
 from .messages import AbstractLayer, IndependentLayer, ProductionLayer, split_children
 
@@ -74,7 +74,7 @@ def marginals(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> BatchLevelT
 def local_marginals(rhm: RandomHierarchyModel, evidence: BatchEvidence, level: int) -> BatchLevelTables:
     """Posterior of every node from a level on by the evidence below its ancestor there: each a root with a prior."""
     up, top = _upward(rhm, evidence), sum(nodes > 0 for nodes in rhm.num_nodes[:level])
-    prior = jnp.log(_prior(rhm, level)).astype(evidence.dtype).T[..., None]  # (symbols, nodes, 1)
+    prior = log_where_positive(_prior(rhm, level)).astype(evidence.dtype).T[..., None]  # (symbols, nodes, 1)
     tables = _downward(up, up.messages[top] + prior, top)
     return tuple(jnp.transpose(table, (2, 1, 0)) for table in tables)
 
@@ -122,18 +122,14 @@ def rule_counts(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> tuple[Flo
 
 
 def posterior_entropy(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> Float[Array, " batch"]:
-    """ln p(y) - E ln p(tree, y), nats; -inf where the evidence is impossible."""
+    """Entropy of the root and of every choice below it, nats, so nothing cancels; -inf: impossible evidence."""
     up = _upward(rhm, evidence)
     tables = _downward(up, up.messages[0])
-    expected = jnp.full(len(evidence), -math.log(rhm.num_classes), evidence.dtype)
-    for own, posterior in zip(up.evidence, tables, strict=True):
-        if own is not None:
-            expected += jnp.sum(jnp.where(posterior > 0, posterior * finite(own), 0), (0, 1))
+    total = jnp.sum(entr(tables[0]), (0, 1))
     for layer, below, posterior, child in zip(up.layers, up.below, tables, up.messages[1:], strict=False):
-        law = layer.expected_log_law(_lanes(posterior), _lanes(below), _children(child, layer.branching))
-        expected += jnp.sum(law.reshape(-1, len(evidence)), 0)
-    value = up.log_evidence
-    return jnp.where(value > -jnp.inf, jnp.maximum(value - expected, 0), -jnp.inf)
+        of_lanes = layer.entropy(_lanes(posterior), _lanes(below), _children(child, layer.branching))
+        total += jnp.sum(of_lanes.reshape(-1, len(evidence)), 0)
+    return jnp.where(up.log_evidence > -jnp.inf, total, -jnp.inf)
 
 
 def most_likely(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> tuple[Derivation, Float[Array, " batch"]]:
@@ -166,7 +162,7 @@ def by_level(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> tuple[list[A
 
 def _layers(rhm: RandomHierarchyModel, dtype) -> Sequence[AbstractLayer]:
     """The layers between levels that have nodes, top first, in the precision of the evidence."""
-    top = [IndependentLayer(jnp.log(rhm.filtered_transition).astype(dtype))] if rhm.filter_level else []
+    top = [IndependentLayer(log_where_positive(rhm.filtered_transition).astype(dtype))] if rhm.filter_level else []
     return top + [
         ProductionLayer(rhm.rules[level].transpose(1, 0, 2), rhm.log_prob_of_rules(level).astype(dtype).T)
         for level in range(rhm.filter_level, rhm.depth)

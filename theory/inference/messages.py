@@ -60,8 +60,8 @@ class AbstractLayer(eqx.Module):
         """Symbols of the children given those of the parents and the evidence below."""
 
     @abc.abstractmethod
-    def expected_log_law(self, posterior: Message, message: Message, children: Children) -> Float[Array, " lanes"]:
-        """Posterior mean of ln p(children | parent) at every parent, nats; arguments as of `down`."""
+    def entropy(self, posterior: Message, message: Message, children: Children) -> Float[Array, " lanes"]:
+        """Entropy of the children given their parent and the evidence, its posterior mean, nats; as of `down`."""
 
     @abc.abstractmethod
     def best(self, children: Children) -> tuple[Message, Int[Array, "branching symbols lanes"]]:
@@ -141,14 +141,15 @@ class ProductionLayer(AbstractLayer):
 
         return jax.lax.scan(joint, None, (self.rules, self.log_probs))[1]
 
-    def expected_log_law(self, posterior, message, children):
+    def entropy(self, posterior, message, children):
         normaliser = finite(message)
 
         def add(total, slot):
-            joint = posterior * jnp.exp(log_weight(slot, children) - normaliser)
-            return total + jnp.sum(jnp.where(joint > 0, joint * slot[1][:, None], 0), 0), None
+            return total + _surprise(log_weight(slot, children) - normaliser), None
 
-        return jax.lax.scan(add, jnp.zeros(children.shape[2:], children.dtype), (self.rules, self.log_probs))[0]
+        slots = self.rules, self.log_probs
+        of_symbol, _ = jax.lax.scan(add, jnp.zeros_like(posterior), slots)
+        return jnp.sum(posterior * of_symbol, 0)
 
     def best(self, children):
         def better(best, slot):
@@ -192,14 +193,18 @@ class IndependentLayer(AbstractLayer):
         weights = self.log_law[:, parents] + children.transpose(0, 2, 1)  # (branching, lanes, child symbols)
         return jax.random.categorical(key, weights).astype(parents.dtype)
 
-    def expected_log_law(self, posterior, message, children):
-        conditional = jnp.exp(self._joint(children) - finite(self._each(children))[:, :, None])
-        terms = jnp.where(conditional > 0, conditional * finite(self.log_law)[..., None], 0)
-        return jnp.einsum("ap,jaxp->p", posterior, terms)
+    def entropy(self, posterior, message, children):
+        surprise = _surprise(self._joint(children) - finite(self._each(children))[:, :, None])
+        return jnp.einsum("ap,jaxp->p", posterior, surprise)
 
     def best(self, children):
         joint = self._joint(children)
         return jnp.sum(jnp.max(joint, 2), 0), jnp.argmax(joint, 2).astype(jnp.int32)
+
+
+def _surprise(log_prob: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """-p ln p, 0 at p = 0, as its slope is."""
+    return -jnp.exp(log_prob) * finite(log_prob)
 
 
 def log_weight(slot: tuple[Array, Array], children: Children) -> Message:

@@ -70,7 +70,11 @@ def drawn(shape, seed):
     rng = np.random.default_rng(seed)
     rhm = RandomHierarchyModel(**SHAPES[shape], key=jax.random.key(seed))
     probs = [rng.dirichlet(np.ones(table.shape[1]), table.shape[0]) for table in rhm.rules]
-    log_probs = tuple(jnp.log(table) for table in probs)
+    if seed == 3:  # a rule that is never used
+        probs[-1][0, 0] = 0
+        probs[-1][0] /= probs[-1][0].sum()
+    with np.errstate(divide="ignore"):
+        log_probs = tuple(jnp.asarray(np.log(table)) for table in probs)
     rhm = eqx.tree_at(lambda r: r.rule_log_probs, rhm, log_probs, is_leaf=lambda leaf: leaf is None)
     trees = Listed([np.asarray(table) for table in rhm.rules], probs, rhm.filter_level)
     return rhm, trees, given(rhm, trees, rng)
@@ -174,16 +178,35 @@ def test_without_evidence_there_is_the_prior(shape):
         same(theory.local_marginals(rhm, {}, level), trees.marginals(none)[level:], atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["log_evidence", "posterior_entropy"])
+@pytest.mark.parametrize("name", ["log_evidence", "posterior_entropy", "local_marginals"])
 @pytest.mark.parametrize("shape", ["per-level", "filtered-1"])
 def test_slopes_are_those_of_finite_differences(name, shape):
+    """By evidence, and by the rules' probabilities, one of which is 0."""
     rhm, _, evidence = drawn(shape, 3)
     some, step = {level: table[1] for level, table in present(evidence).items()}, 1e-5
     direction = {level: np.cos(np.arange(table.size)).reshape(table.shape) for level, table in some.items()}
+    level = (2,) if name == "local_marginals" else ()
 
     @jax.jit
-    def along(x):
-        return getattr(theory, name)(rhm, {level: table + x * direction[level] for level, table in some.items()})
+    def along(x, y):
+        given = {level: table + x * direction[level] for level, table in some.items()}
+        rules = tuple(jax.nn.log_softmax(table + y * jnp.sin(jnp.arange(table.size)).reshape(table.shape))
+                      for table in rhm.rule_log_probs)  # fmt: skip
+        moved = eqx.tree_at(lambda r: r.rule_log_probs, rhm, rules)
+        found = getattr(theory, name)(moved, given, *level)
+        return jnp.sum(found[-1][..., 0]) if level else found
 
-    want = (along(step) - along(-step)) / (2 * step)
-    np.testing.assert_allclose(jax.jit(jax.grad(along))(0.0), want, rtol=1e-7)
+    want = [(along(step, 0.0) - along(-step, 0.0)) / (2 * step), (along(0.0, step) - along(0.0, -step)) / (2 * step)]
+    np.testing.assert_allclose(jax.jit(jax.grad(along, (0, 1)))(0.0, 0.0), want, rtol=1e-7, atol=1e-9)
+
+
+def test_the_entropy_does_not_depend_on_the_size_of_the_evidence():
+    """Log-densities without a normaliser, in single precision, by every formulation."""
+    rhm = RandomHierarchyModel(4, 2, 2, 5, key=jax.random.key(0))
+    soft = np.random.default_rng(0).normal(size=(6, 32, 4)).astype(np.float32).round(3)
+    want = theory.posterior_entropy(rhm, soft.astype(np.float64))
+    for formulation in ("logarithmic", "segments", "levels"):
+        found = theory.posterior_entropy(rhm, soft - np.float32(1024), formulation=formulation)
+        np.testing.assert_allclose(found, want, rtol=1e-4)
+    sharp = theory.posterior_entropy(rhm, 1000 * soft)
+    np.testing.assert_allclose(sharp, theory.posterior_entropy(rhm, 1000 * soft.astype(np.float64)), atol=1e-5)

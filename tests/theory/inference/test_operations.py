@@ -36,8 +36,23 @@ def test_trees_that_do_not_exist_are_marked():
     np.testing.assert_allclose(equal.log_prob[:-1], -rhm.entropy, rtol=1e-12)
     assert equal.log_prob[-1] == -np.inf
     np.testing.assert_array_equal(equal.derivation.leaves[:-1], [levels[-1] for _, levels in data])
-    with pytest.raises(ValueError, match="k = 0: give 1 or more"):
-        top_k(rhm, shown, 0)
+    for k in (0, True):
+        with pytest.raises(ValueError, match=f"k = {k}: give a whole number, 1 or above"):
+            top_k(rhm, shown, k)
+
+
+def test_equal_trees_are_ordered_by_their_first_children():
+    """Ties of unequal parts: at the same rule of the root, the tree with the more likely first child comes first."""
+    rhm = RandomHierarchyModel(2, 2, 2, 2, key=jax.random.key(0))
+    unequal = [jnp.log(jnp.array([[0.5, 0.5]] * 2)), jnp.log(jnp.array([[0.3, 0.7]] * 2))]
+    rhm = RandomHierarchyModel.from_rules(rhm.rules, unequal)
+    got = top_k(rhm, np.zeros((4, 2)), 16)
+    fifth, sixth = (np.asarray(got.derivation.leaves[rank]).reshape(2, 2) for rank in (4, 5))
+    assert got.log_prob[4] == got.log_prob[5]
+    tables = [np.asarray(table) for table in rhm.rules]
+    parents = np.asarray(got.derivation.levels[1][4])
+    np.testing.assert_array_equal(fifth[0], tables[1][parents[0], 1])
+    np.testing.assert_array_equal(sixth[0], tables[1][parents[0], 0])
 
 
 def with_other_probabilities(rhm):
@@ -119,6 +134,8 @@ def test_evidence_of_levels_is_refused_by_name_where_it_does_not_fit():
         ({0: np.zeros((2, 1, 3)), 2: np.zeros((3, 4, 3))}, r"batch axes of the evidence of levels differ: {0: \(2,\)"),
         ({0: np.zeros((0, 1, 3))}, r"the batch \(0,\) is empty"),
         ({0: np.full((1, 3), np.nan)}, "the evidence holds NaN"),
+        ({True: np.zeros((2, 3))}, "evidence of level True: this grammar"),
+        ({0: np.zeros((1, 3), complex)}, "evidence of level 0: .* is of complex128"),
     ):
         with pytest.raises(ValueError, match=message):
             log_evidence(rhm, wrong)
@@ -141,3 +158,4 @@ def test_evidence_of_levels_inside_programs():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, want)
     alone = marginals(rhm, {2: leaves})
     jax.tree.map(np.testing.assert_array_equal, alone, marginals(rhm, leaves))
+    assert log_evidence(rhm, {0: np.zeros((1, 3), np.float16), 2: jnp.full((4, 4), -1e6, jnp.bfloat16)}) < -1e6

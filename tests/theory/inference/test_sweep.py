@@ -127,7 +127,7 @@ def test_a_formulation_that_is_unknown_or_does_not_serve_is_refused():
     given = jnp.zeros((2, rhm.num_leaves, 4))
     with pytest.raises(ValueError, match="formulation = 'fast': give one of logarithmic, segments, levels"):
         marginals(rhm, given, formulation="fast")
-    for grammar_, evidence in ((filtered, jnp.zeros((4, 3))), (rhm, {rhm.depth: given})):
+    for grammar_, evidence in ((filtered, jnp.zeros((4, 3))), (rhm, {0: np.zeros((1, 4)), rhm.depth: given})):
         with pytest.raises(ValueError, match="formulation = 'levels' needs a grammar without a filter"):
             marginals(grammar_, evidence, formulation="levels")
 

@@ -1,11 +1,12 @@
-r"""How often each rule is used, from the messages and posteriors of the fast formulation.
+r"""How often each rule is used, and how uncertain its choice is, from messages and posteriors of the fast formulation.
 
 At a node with posterior P and children's messages u_j, rule (a -> x_1 .. x_s) has the posterior probability
 
     n(a, k) = P(a) w_k / sum_k' w_k',        w_k = p(k|a) u_1(x_1) ... u_s(x_s),                                  (1)
 
 and the counts of a level are the sums over its nodes. An error of a message enters (1) as it enters P(a), so where the
-guard accepts the posteriors it accepts the counts. This is one more walk over the nodes, in any order.
+guard accepts the posteriors it accepts the counts. The entropy of the choice is sum_a P(a) sum_k -q ln q, q = w_k over
+their sum. Both are one more walk over the nodes, in any order.
 """
 
 import math
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from hierarchical import RandomHierarchyModel
 
+from ...logspace import entr
 from .contraction import padded_rules
 from .segments import Segment, part
 
@@ -32,8 +34,8 @@ def segment_counts(
 
     def step(node, counts):
         children = part(messages, s * node + 1, s)  # (s, v, lanes)
-        used = _at_a_node(rules[level[node]], weights[level[node]], children, posteriors[node])
-        return counts.at[level[node]].add(used)
+        shares = _shares(rules[level[node]], weights[level[node]], children)
+        return counts.at[level[node]].add(posteriors[node][:, None] * shares)
 
     counts = jnp.zeros((*weights.shape, cut.lanes), messages.dtype)
     counts = jax.lax.fori_loop(0, len(level), step, counts)
@@ -42,14 +44,30 @@ def segment_counts(
     return [table[:, :v, :m] for table, (v, m) in zip(by_datum, sizes, strict=True)]  # without rules that pad
 
 
-def _at_a_node(
-    rules: Int[Array, "v m s"],
-    weights: Float[Array, "v m"],
-    children: Float[Array, "s v lanes"],
-    posterior: Float[Array, "v lanes"],
+def segment_entropy(
+    rhm: RandomHierarchyModel,
+    cut: Segment,
+    messages: Float[Array, "nodes v lanes"],
+    posteriors: Float[Array, "nodes v lanes"],
+) -> Float[Array, " batch"]:
+    """The sum, over the nodes of a segment that have children, of the entropy of the choice of a rule, nats."""
+    s, level = cut.branching, cut.level_of_inner_nodes - cut.top
+    rules, weights = (x[cut.top : cut.bottom] for x in padded_rules(rhm, messages.dtype))
+
+    def step(node, total):
+        children = part(messages, s * node + 1, s)  # (s, v, lanes)
+        of_symbol = jnp.sum(entr(_shares(rules[level[node]], weights[level[node]], children)), 1)
+        return total + jnp.sum(posteriors[node] * of_symbol, 0)
+
+    total = jax.lax.fori_loop(0, len(level), step, jnp.zeros(cut.lanes, messages.dtype))
+    return jnp.sum(total.reshape(cut.batch, cut.roots), 1)
+
+
+def _shares(
+    rules: Int[Array, "v m s"], weights: Float[Array, "v m"], children: Float[Array, "s v lanes"]
 ) -> Float[Array, "v m lanes"]:
-    """Equation (1)."""
+    """w_k over their sum, equation (1); 0 where all are 0."""
     rows = [children[j].at[rules[..., j].reshape(-1)].get(mode="promise_in_bounds") for j in range(len(children))]
     products = math.prod(rows, start=weights.reshape(-1, 1)).reshape(*weights.shape, -1)  # (v, m, lanes)
-    total = jnp.sum(products, 1)
-    return products * jnp.where(total > 0, posterior / total, 0)[:, None]
+    total = jnp.sum(products, 1, keepdims=True)
+    return jnp.where(total > 0, products / total, 0)

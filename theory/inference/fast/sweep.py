@@ -18,7 +18,6 @@ Large batches are computed a piece at a time (`in_pieces`). Every function retur
 whether all of its piece is precise (the guard of `contraction`); where it is not, the caller takes `logarithmic`.
 """
 
-import math
 from itertools import chain
 
 import jax
@@ -27,12 +26,13 @@ from jaxtyping import Array, Bool, Float, Key
 
 from hierarchical import Derivation, RandomHierarchyModel
 
-from ..evidence import Evidence, written_out
-from .counts import segment_counts
+from ...logspace import entr
+from ..evidence import Evidence
+from .counts import segment_counts, segment_entropy
 from .downward import BatchLevelTables, downward, level_table, level_tables
 from .draws import drawn_levels
 from .segments import SEGMENTS, Cutting, data_at_once, in_pieces, segments
-from .upward import Upward, upward
+from .upward import upward
 
 Reliable = Bool[Array, " batch"]
 RuleCounts = tuple[Float[Array, "batch _parents _synonyms"], ...]
@@ -92,7 +92,7 @@ def leaves_and_counts(
     """Posterior of the leaves, and how often each rule is used: the slope of `log_evidence`."""
 
     def piece(_, rows):
-        _, answer, reliable = _leaves_and_counts(rhm, rows, cutting)
+        answer, reliable = _leaves_and_counts(rhm, rows, cutting)
         return answer, _of_all(reliable, rows)
 
     return in_pieces(piece, data_at_once(rhm, cutting), evidence)
@@ -104,7 +104,7 @@ def rule_counts(
     """How often each rule is used."""
 
     def piece(_, rows):
-        _, (_, counts), reliable = _leaves_and_counts(rhm, rows, cutting)
+        (_, counts), reliable = _leaves_and_counts(rhm, rows, cutting)
         return counts, _of_all(reliable, rows)
 
     return in_pieces(piece, data_at_once(rhm, cutting), evidence)
@@ -113,28 +113,29 @@ def rule_counts(
 def posterior_entropy(
     rhm: RandomHierarchyModel, evidence: Evidence, cutting: Cutting = SEGMENTS
 ) -> tuple[Float[Array, " batch"], Reliable]:
-    """ln p(y) - E ln p(tree, y), nats, the mean by the posterior of the leaves and the counts of rules."""
+    """Entropy of the root and of every choice of a rule below it, nats."""
 
     def piece(_, rows):
-        up, (leaves, counts), reliable = _leaves_and_counts(rhm, rows, cutting)
-        expected = jnp.sum(jnp.where(leaves > 0, leaves * written_out(rows), 0), (1, 2)) - math.log(rhm.num_classes)
-        for level, used in enumerate(counts):
-            log_probs = rhm.log_prob_of_rules(level).astype(used.dtype)
-            expected += jnp.sum(jnp.where(used > 0, used * log_probs[None], 0), (1, 2))
-        return jnp.maximum(up.log_evidence - expected, 0), _of_all(reliable, rows)
+        cuts = segments(rhm, len(rows), cutting)
+        up = upward(rhm, rows, cuts)
+        tables, reliable = downward(rhm, up, cuts, cavity=False)
+        of_segments = zip(cuts, up.messages, tables, strict=True)
+        choices = [segment_entropy(rhm, cut, messages.table, table) for cut, messages, table in of_segments]
+        root = jnp.sum(entr(tables[0][0]), 0)  # of (symbols, lanes), the lanes of the top being the data
+        return root + sum(choices), _of_all(reliable, rows)
 
     return in_pieces(piece, data_at_once(rhm, cutting), evidence)
 
 
 def _leaves_and_counts(
     rhm: RandomHierarchyModel, evidence: Evidence, cutting: Cutting
-) -> tuple[Upward, tuple[Float[Array, "batch leaves v"], RuleCounts], Bool[Array, ""]]:
+) -> tuple[tuple[Float[Array, "batch leaves v"], RuleCounts], Bool[Array, ""]]:
     cuts = segments(rhm, len(evidence), cutting)
     up = upward(rhm, evidence, cuts)
     tables, reliable = downward(rhm, up, cuts, cavity=False)
     of_segments = zip(cuts, up.messages, tables, strict=True)
     counts = [segment_counts(rhm, cut, messages.table, table) for cut, messages, table in of_segments]
-    return up, (level_table(rhm, cuts[-1], tables[-1], rhm.depth), tuple(chain.from_iterable(counts))), reliable
+    return (level_table(rhm, cuts[-1], tables[-1], rhm.depth), tuple(chain.from_iterable(counts))), reliable
 
 
 def _of_all(reliable: Bool[Array, ""], data: Evidence) -> Reliable:
