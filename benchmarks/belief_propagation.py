@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.harness import Case, arguments, compare, show
 from hierarchical import RandomHierarchyModel
 from theory import marginals
-from theory.inference.formulation import FORMULATIONS
+from theory.inference.operation import FORMULATIONS
 
 SIZES = {"S": (8, 4, 2, 4), "M": (16, 8, 2, 8), "Q": (24, 6, 4, 5), "Lg": (32, 8, 2, 10)}
 BATCH = 64

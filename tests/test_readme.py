@@ -49,6 +49,14 @@ def test_the_page_on_own_models_runs():
         _run_with_torch(blocks[2], blocks[3], names)
 
 
+def test_the_page_on_dimension_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "dimension.md").read_text(), re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "dimension.md", "exec"), {})
+    assert printed.getvalue() == "[10. 10. 10. 10.]\n"
+
+
 def test_the_page_on_inference_runs():
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "inference.md").read_text(), re.DOTALL)
     exec(compile(code, "inference.md", "exec"), names := {})

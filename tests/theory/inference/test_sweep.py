@@ -18,7 +18,8 @@ from theory.inference import logarithmic
 from theory.inference.evidence import written_out
 from theory.inference.fast import sweep
 from theory.inference.fast.segments import LEVELS, SEGMENTS, data_at_once, in_pieces, pays, segments, serves
-from theory.inference.formulation import Operation, _guarded, _program
+from theory.inference.formulation import _program
+from theory.inference.operation import Operation, guarded
 
 SIZES = {
     "binary": dict(num_symbols=4, num_synonyms=2, branching=2, depth=7),  # six data make three segments of it
@@ -46,7 +47,7 @@ def fast(function, rhm, evidence, cutting=SEGMENTS):
     """The very program that the public functions run, so that it is compiled once for both."""
     how = eqx.filter_jit if isinstance(evidence, NoisedStrings) else jax.jit
     operation = Operation(getattr(logarithmic, function.__name__), function, None)
-    return _program(_guarded, how)(operation, cutting, (rhm, evidence))
+    return _program(guarded, how)(operation, cutting, (rhm, evidence))
 
 
 def suits(rhm, batch, dtype=jnp.float32):

@@ -10,8 +10,9 @@ from diffusion import UniformNoise
 from hierarchical import RandomHierarchyModel
 from tests.grammars import enumerated
 from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample, rule_counts
-from theory.inference import formulation, logarithmic
+from theory.inference import logarithmic, transforms
 from theory.inference.fast import segments
+from theory.inference.operation import Operation
 
 only_fast = pytest.mark.parametrize("formulated", ["fast"], indirect=True)  # where the safe one adds nothing
 RHM = RandomHierarchyModel(3, 2, 2, 2, key=jax.random.key(0), zipf_exponent=(1.0, 0.5))
@@ -205,9 +206,9 @@ def test_a_search_for_nan_finds_none(formulated):
 
 
 def test_pieces_of_the_safe_answer_cover_every_batch():
-    operation = formulation.Operation(logarithmic.log_evidence, None, None)
+    operation = Operation(logarithmic.log_evidence, None, None)
     for batch in (1, 9):
         given = evidence(shape=(batch,))
-        answer, allowed = formulation._in_few_pieces(operation, (RHM, given))
+        answer, allowed = transforms._in_few_pieces(operation, (RHM, given))
         assert allowed
         same(answer, known("log_evidence", given))
