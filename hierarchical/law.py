@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 
-from .arguments import AnyKey, Given, Whole, as_key, as_whole
+from .arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole
 
 Shape = Whole | Sequence[Whole]
 """How many draws, as a user says it: a number, or the lengths of an array of them."""
@@ -64,6 +64,19 @@ class AbstractNoisedLaw(AbstractLaw):
     @abc.abstractmethod
     def laplacian(self, x: Given) -> Float[Array, "*batch"]:
         """The trace of that Hessian."""
+
+
+def one_noise(alpha: Given, sigma: Given, dtype: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """alpha and sigma of equation (1) as floats.
+
+    Raises:
+      ValueError: if one of them is several numbers.
+    """
+    alpha, sigma = (as_numbers(number, dtype) for number in (alpha, sigma))
+    for name, number in (("alpha", alpha), ("sigma", sigma)):
+        if number.shape != ():
+            raise ValueError(f"{name} has shape {number.shape}: give one number, or vmap over several")
+    return alpha, sigma
 
 
 def sample_each(draw: Callable[[Key[Array, ""]], Sample], key: AnyKey, shape: Shape) -> Sample:

@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from ..arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole
-from ..law import AbstractNoisedLaw, Sample, Shape, sample_each
+from ..law import AbstractNoisedLaw, Sample, Shape, one_noise, sample_each
 
 Point = Float[Array, " d"]
 
@@ -25,6 +25,8 @@ Point = Float[Array, " d"]
 class AbstractEmbedded(AbstractNoisedLaw):
     """A law on a set whose smoothed density is known; a subclass writes `_point`, `_log_density` and `_mean`."""
 
+    axes: eqx.AbstractVar[Float[Array, "d _span"]]
+    """Orthonormal columns whose span holds the set, up to its centre."""
     scale: eqx.AbstractVar[Float[Array, ""]]
     """alpha: by how much the set is shrunk."""
     noise: eqx.AbstractVar[Float[Array, ""]]
@@ -36,9 +38,9 @@ class AbstractEmbedded(AbstractNoisedLaw):
         """k, of the set."""
 
     @property
-    @abc.abstractmethod
     def ambient_dimension(self) -> int:
         """d, numbers of a datum."""
+        return self.axes.shape[0]
 
     @abc.abstractmethod
     def _point(self, key: Key[Array, ""]) -> tuple[Point, Any]:
@@ -58,10 +60,7 @@ class AbstractEmbedded(AbstractNoisedLaw):
         Raises:
           ValueError: if one of them is several numbers.
         """
-        alpha, sigma = (as_numbers(number, self.noise.dtype) for number in (alpha, sigma))
-        for name, number in (("alpha", alpha), ("sigma", sigma)):
-            if number.shape != ():
-                raise ValueError(f"{name} has shape {number.shape}: give one number, or vmap over several")
+        alpha, sigma = one_noise(alpha, sigma, self.noise.dtype)
         parts = alpha * self.scale, jnp.hypot(alpha * self.noise, sigma)
         return eqx.tree_at(lambda law: (law.scale, law.noise), self, parts)
 

@@ -44,10 +44,6 @@ class LinearSubspace(AbstractEmbedded):
     def dimension(self) -> int:
         return self.axes.shape[1]
 
-    @property
-    def ambient_dimension(self) -> int:
-        return self.axes.shape[0]
-
     def _point(self, key):
         along = self.spreads * jax.random.normal(key, self.spreads.shape, self.spreads.dtype)
         return self.centre + self.axes @ along, along

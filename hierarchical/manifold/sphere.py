@@ -48,10 +48,6 @@ class Sphere(AbstractEmbedded):
         return self.axes.shape[1] - 1
 
     @property
-    def ambient_dimension(self) -> int:
-        return self.axes.shape[0]
-
-    @property
     def _order(self) -> float:
         return self.axes.shape[1] / 2 - 1
 
@@ -82,9 +78,9 @@ class Sphere(AbstractEmbedded):
     def laplacian(self, x):
         def trace(x):
             shrunk, kappa, _ = self._at(x)
-            ratio, share = bessel_ratio(self._order, kappa)
-            signal = (shrunk / self.noise) ** 2
-            along = self.dimension * signal * share + signal * (1 - ratio**2 - self.dimension * share)
+            ratio, _ = bessel_ratio(self._order, kappa)
+            # k tangents and the radius together: what is taken from the radius is that of the tangents
+            along = (shrunk / self.noise) ** 2 * (1 - ratio**2)
             return (along - self.ambient_dimension) / self.noise**2
 
         return self._over_batch(trace, "(d)->()", x)

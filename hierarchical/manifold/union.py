@@ -56,23 +56,22 @@ class Union(AbstractNoisedLaw):
         return jax.nn.logsumexp(self._log_terms(x), -1)
 
     def score(self, x: Given) -> Float[Array, "*batch d"]:
-        return self._mean_of(x, self._scores(x))
+        return _mean(self.component_posterior(x), self._scores(x))
 
     def hessian_vector(self, x: Given, v: Given) -> Float[Array, "*batch d"]:
         """Equation (1)."""
-        scores = self._scores(x)
+        posterior, scores = self.component_posterior(x), self._scores(x)
         v = as_numbers(v, scores.dtype)
         along = jnp.sum(scores * v[..., None, :], -1, keepdims=True)  # (..., laws, 1)
         curved = jnp.stack([law.hessian_vector(x, v) for law in self.laws], -2) + scores * along
-        score = self._mean_of(x, scores)
-        return self._mean_of(x, curved) - score * jnp.sum(score * v, -1, keepdims=True)
+        score = _mean(posterior, scores)
+        return _mean(posterior, curved) - score * jnp.sum(score * v, -1, keepdims=True)
 
     def laplacian(self, x: Given) -> Float[Array, "*batch"]:
         """The trace of equation (1)."""
-        scores = self._scores(x)
+        posterior, scores = self.component_posterior(x), self._scores(x)
         traces = jnp.stack([law.laplacian(x) for law in self.laws], -1) + jnp.sum(scores**2, -1)
-        score = self._mean_of(x, scores)
-        return jnp.sum(self.component_posterior(x) * traces, -1) - jnp.sum(score**2, -1)
+        return jnp.sum(posterior * traces, -1) - jnp.sum(_mean(posterior, scores) ** 2, -1)
 
     def _log_terms(self, x: Given) -> Float[Array, "*batch laws"]:
         terms = jnp.stack([law.log_prob(x) for law in self.laws], -1)
@@ -81,5 +80,6 @@ class Union(AbstractNoisedLaw):
     def _scores(self, x: Given) -> Float[Array, "*batch laws d"]:
         return jnp.stack([law.score(x) for law in self.laws], -2)
 
-    def _mean_of(self, x: Given, values: Float[Array, "*batch laws d"]) -> Float[Array, "*batch d"]:
-        return jnp.sum(self.component_posterior(x)[..., None] * values, -2)
+
+def _mean(posterior: Float[Array, "*batch laws"], values: Float[Array, "*batch laws d"]) -> Float[Array, "*batch d"]:
+    return jnp.sum(posterior[..., None] * values, -2)

@@ -26,7 +26,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from ..arguments import AnyKey, Given, as_key, as_numbers
-from ..law import AbstractNoisedLaw, Sample, Shape, sample_each
+from ..law import AbstractNoisedLaw, Sample, Shape, one_noise, sample_each
 from .differences import Terms, log_terms
 
 
@@ -94,10 +94,7 @@ class GaussianMixture(AbstractNoisedLaw):
         Raises:
           ValueError: if one of them is several numbers.
         """
-        alpha, sigma = (as_numbers(n, self.means.dtype) for n in (alpha, sigma))
-        for name, number in (("alpha", alpha), ("sigma", sigma)):
-            if number.shape != ():
-                raise ValueError(f"{name} has shape {number.shape}: give one number, or vmap over several")
+        alpha, sigma = one_noise(alpha, sigma, self.means.dtype)
         parts = (alpha * self.means, alpha**2 * self.variances + sigma**2)
         return eqx.tree_at(lambda mixture: (mixture.means, mixture.variances), self, parts)
 

@@ -1,6 +1,7 @@
-"""Denoisers that are known exactly: grammars, Markov chains, Gaussian mixtures, and finite training sets.
+"""Denoisers that are known exactly: grammars, Markov chains, Gaussian mixtures, manifolds, and finite training sets.
 
-All are joint denoisers: they draw whole data from p(x_0 | x_t), so forward-backward undoes all noise in one exact draw.
+All but those of manifolds are joint denoisers: they draw whole data from p(x_0 | x_t), so forward-backward undoes all
+noise in one exact draw.
 """
 
 from .empirical import AbstractEmpiricalDenoiser as AbstractEmpiricalDenoiser

@@ -1,6 +1,6 @@
 """The exact denoisers of laws whose smoothed density is known: spheres, linear subspaces, unions, one's own."""
 
-from typing import Any
+import abc
 
 import equinox as eqx
 import jax
@@ -12,14 +12,15 @@ from hierarchical import AbstractNoisedLaw, Sphere
 
 
 class AbstractLawDenoiser(AbstractVectorDenoiser):
-    """The score of a smoothed law; t > 0."""
+    """The score of a smoothed law in closed form, so that no mean is subtracted from x_t; t > 0."""
 
-    law: eqx.AbstractVar[Any]
-    """An `AbstractNoisedLaw`."""
+    @abc.abstractmethod
+    def noised_law(self, alpha: Float[Array, ""], sigma: Float[Array, ""]) -> AbstractNoisedLaw:
+        """The law of alpha x_0 + sigma z."""
 
     def score_batch(self, x_t, t):
         def score(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
-            return self.law.noised(alpha, sigma).score(x)
+            return self.noised_law(alpha, sigma).score(x)
 
         return jax.vmap(score)(x_t, self.process.path.alpha(t), self.process.path.sigma(t))
 
@@ -36,6 +37,9 @@ class LawDenoiser(AbstractLawDenoiser):
     def shape(self) -> tuple[int, ...]:
         return (self.num_dimensions,)
 
+    def noised_law(self, alpha, sigma):
+        return self.law.noised(alpha, sigma)
+
     def denoise_batch(self, x_t, t):
         alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
         return (x_t + sigma[:, None] ** 2 * self.score_batch(x_t, t)) / alpha[:, None]
@@ -51,8 +55,11 @@ class SphereDenoiser(AbstractLawDenoiser):
     def shape(self) -> tuple[int, ...]:
         return (self.law.ambient_dimension,)
 
+    def noised_law(self, alpha, sigma):
+        return self.law.noised(alpha, sigma)
+
     def denoise_batch(self, x_t, t):
         def mean(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
-            return self.law.noised(alpha, sigma).mean(x) / alpha
+            return self.noised_law(alpha, sigma).mean(x) / alpha
 
         return jax.vmap(mean)(x_t, self.process.path.alpha(t), self.process.path.sigma(t))

@@ -3,11 +3,13 @@
 import jax
 
 from diffusion import VectorProcess
-from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractVectorDenoiser
+from diffusion.denoise.denoiser import AbstractJointDenoiser
 from hierarchical import GaussianMixture
 
+from .law import AbstractLawDenoiser
 
-class MixtureDenoiser(AbstractVectorDenoiser, AbstractJointDenoiser):
+
+class MixtureDenoiser(AbstractLawDenoiser, AbstractJointDenoiser):
     """Mean and score under a Gaussian mixture, for vectors of d numbers; exact draws from the posterior."""
 
     mixture: GaussianMixture
@@ -17,14 +19,12 @@ class MixtureDenoiser(AbstractVectorDenoiser, AbstractJointDenoiser):
     def shape(self) -> tuple[int, ...]:
         return (self.mixture.dimension,)
 
+    def noised_law(self, alpha, sigma):
+        return self.mixture.noised(alpha, sigma)
+
     def denoise_batch(self, x_t, t):
         alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
         return self.mixture.posterior_mean(x_t, alpha, sigma)
-
-    def score_batch(self, x_t, t):
-        """In closed form, so that no mean is subtracted from x_t."""
-        alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)
-        return jax.vmap(lambda x, a, s: self.mixture.noised(a, s).score(x))(x_t, alpha, sigma)
 
     def draw_batch(self, key, x_t, t):
         alpha, sigma = self.process.path.alpha(t), self.process.path.sigma(t)

@@ -43,7 +43,7 @@ def answered(
       ValueError: as in `as_evidence`, or if the evidence holds NaN or +inf, inside a program a RuntimeError; or if the
         formulation is unknown, or does not serve.
     """
-    operation = operation_of(safe, fast, formulation)
+    operation = operation_of(fast, safe, formulation)
     arguments = (*key, rhm, as_evidence(evidence, rhm))
     _check(operation, arguments)
     return _by_programs(operation, arguments) if _are_known(arguments) else inside(operation, arguments)
@@ -61,11 +61,11 @@ def _check(operation: Operation, arguments: tuple) -> None:
 def evidence_with_slope(
     rhm: RandomHierarchyModel, evidence: GivenEvidence, formulation: str | None
 ) -> Float[Array, "*batch"]:
-    """ln p(y) with the slope of equation (1); of a filtered grammar and of inner nodes, with that of the safe one."""
+    """ln p(y) with the slope of `transforms` (1); of a filtered grammar or inner nodes, that of the safe one."""
     given = as_evidence(evidence, rhm)
     if _are_known((rhm, given)) or rhm.filter_level or isinstance(given, TreeEvidence):
-        return answered(sweep.log_evidence, logarithmic.log_evidence, rhm, evidence, formulation=formulation)
-    operation = operation_of(logarithmic.log_evidence, sweep.log_evidence, formulation)
+        return answered(sweep.log_evidence, logarithmic.log_evidence, rhm, given, formulation=formulation)
+    operation = operation_of(sweep.log_evidence, logarithmic.log_evidence, formulation)
     _check(operation, (rhm, given))
     return sloped(operation, (rhm, given))
 

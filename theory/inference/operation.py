@@ -40,7 +40,7 @@ class Operation(eqx.Module):
         return cutting_here() if self.formulation is None else CUTTINGS.get(self.formulation)
 
 
-def operation_of(safe: Callable, fast: Callable | None, formulation: str | None) -> Operation:
+def operation_of(fast: Callable | None, safe: Callable, formulation: str | None) -> Operation:
     """The operation, made once: that takes longer than looking it up.
 
     Raises:

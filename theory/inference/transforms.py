@@ -72,13 +72,13 @@ def sloped(operation: Operation, arguments: tuple) -> Float[Array, "*batch"]:
         rules, sites = tangents[0][0].rule_log_probs, tangents[0][1]
         slope = jnp.zeros(evidence.shape[:-2], evidence.dtype)
         if _changes(rules):
-            both = operation_of(logarithmic.leaves_and_counts, sweep.leaves_and_counts, operation.formulation)
+            both = operation_of(sweep.leaves_and_counts, logarithmic.leaves_and_counts, operation.formulation)
             posterior, counts = inside(both, (rhm, evidence))
             for used, of_table in zip(counts, rules, strict=True):
                 if _changes(of_table):
                     slope += jnp.einsum("...pk,pk->...", used, of_table.astype(used.dtype))
         else:
-            posteriors = operation_of(logarithmic.marginals, sweep.marginals, operation.formulation)
+            posteriors = operation_of(sweep.marginals, logarithmic.marginals, operation.formulation)
             posterior = inside(posteriors, (rhm, evidence))[-1]
         if _changes(sites):
             fixed = primals[1][1], static[1]
@@ -180,7 +180,7 @@ def _raising(answer: Any, wrong: Bool[Array, ""]) -> Any:
 
 
 def _in_few_pieces(operation: Operation, arguments: tuple) -> tuple[Any, Bool[Array, ""]]:
-    """`_safe` in the layout of its axes. A draw is not cut: it is the same as in a direct call."""
+    """`safe` in the layout of its axes. A draw is not cut: it is the same as in a direct call."""
     *key, rhm, evidence = arguments
     rows = rows_of(evidence)
 

@@ -17,7 +17,7 @@ Sources: (1) Kamkari et al., FLIPD (NeurIPS 2024); (2) Yeats et al., arXiv:2510.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
@@ -45,7 +45,7 @@ def flipd(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_pr
     field = local_field(denoiser, x, t)
     count = None if num_probes is None else as_whole("num_probes", num_probes, 2)
     value, stderr = _flipd(as_key(key), field, count)
-    return _over_batch(field, value, stderr)
+    return over_batch(field, value, stderr)
 
 
 def dsm(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_draws: Whole = 64) -> Dimension:
@@ -60,17 +60,17 @@ def dsm(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_draw
     norms, traces = _antithetic(as_key(key), field, draws)
     gap, estimate = mean_estimate(norms - traces), mean_estimate(norms)
     flags = {"score error suspected": gap.value > 3 * gap.stderr}
-    return _over_batch(field, estimate.value, estimate.stderr, flags)
+    return over_batch(field, estimate.value, estimate.stderr, flags)
 
 
 def trace(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_draws: Whole = 64) -> Dimension:
     """Equation (3) at each point: 2 `num_draws` scores, no derivative.
 
-    Its standard deviation is (2 k / num_draws)^(1/2) or less. Arguments and errors as of `dsm`.
+    On a flat piece its standard deviation is (2 k / num_draws)^(1/2). Arguments and errors as of `dsm`.
     """
     field, draws = local_field(denoiser, x, t), as_whole("num_draws", num_draws, 2)
     estimate = mean_estimate(_antithetic(as_key(key), field, draws)[1])
-    return _over_batch(field, estimate.value, estimate.stderr)
+    return over_batch(field, estimate.value, estimate.stderr)
 
 
 @eqx.filter_jit
@@ -83,8 +83,11 @@ def _flipd(key: Key[Array, ""], field: LocalField, num_probes: int | None) -> tu
 
     squared = field.noise[:, 0] ** 2 * jnp.sum(score**2, 1)
     if num_probes is None:
-        axes = jnp.broadcast_to(jnp.eye(d, dtype=score.dtype)[:, None], (d, points, d))
-        return jnp.sum(field.over_draws(along, axes), 0) + squared, jnp.zeros(points, score.dtype)
+
+        def along_axis(i: Int[Array, ""]) -> Float[Array, " points"]:
+            return along(jnp.broadcast_to(jax.nn.one_hot(i, d, dtype=score.dtype), (points, d)))
+
+        return jnp.sum(field.over_draws(along_axis, jnp.arange(d)), 0) + squared, jnp.zeros(points, score.dtype)
 
     def probed(key: Key[Array, ""]) -> Float[Array, " points"]:
         return along(jax.random.rademacher(key, (points, d), score.dtype))
@@ -109,7 +112,7 @@ def _antithetic(
     return field.over_draws(terms, jax.random.split(key, num_draws))
 
 
-def _over_batch(field: LocalField, value: Array, stderr: Array, flags: dict[str, Array] | None = None) -> Dimension:
-    """One number for each point, in the axes that were given."""
+def over_batch(field: LocalField, value: Array, stderr: Array, flags: dict[str, Array] | None = None) -> Dimension:
+    """One estimate for each point, in the axes that were given."""
     marked = {name: marks.reshape(field.batch) for name, marks in (flags or {}).items()}
     return Dimension(value.reshape(field.batch), stderr.reshape(field.batch), marked)

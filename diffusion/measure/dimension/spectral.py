@@ -14,13 +14,13 @@ arXiv:2212.12611, with centring and the first gap left out (derived here); Ritz:
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Int, Key
 
 from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
 
 from ..field import LocalField, local_field
-from .pointwise import Dimension
+from .pointwise import Dimension, over_batch
 
 
 def normal_bundle(
@@ -40,7 +40,7 @@ def normal_bundle(
     draws = as_whole("num_draws", 2 * d if num_draws is None else num_draws, 2)
     if d < 3 or draws < 2 * d:
         raise ValueError(f"d = {d}, num_draws = {draws}: give data of three numbers or more, and at least 2 d draws")
-    return _counted(field, _normal_bundle(as_key(key), field, draws), {})
+    return _counted(field, _normal_bundle(as_key(key), field, draws))
 
 
 def ritz(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_probes: Whole | None = None) -> Dimension:
@@ -50,7 +50,7 @@ def ritz(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_pro
       x, t: clean data and noise times, as of `local_field`.
       num_probes: q; 2 k + 10 are enough for dimension k; default min(d, 64).
 
-    Flag "more probes needed": half of the eigenvalues or more are above 1/2 and q < d, so the count is a lower bound.
+    Flag "more probes needed": the count k is one for which 2 k + 10 probes, or d, would be wanted, and there are fewer.
 
     Raises:
       ValueError: as `local_field`; or if there are more probes than numbers of a datum.
@@ -94,7 +94,6 @@ def _ritz(key: Key[Array, ""], field: LocalField, num_probes: int) -> Int[Array,
     return jnp.sum(values > 0.5, 1, dtype=jnp.int32)
 
 
-def _counted(field: LocalField, count: Int[Array, " points"], flags: dict[str, Array]) -> Dimension:
-    value: Float[Array, " points"] = count.astype(field.points.dtype)
-    marked = {name: marks.reshape(field.batch) for name, marks in flags.items()}
-    return Dimension(value.reshape(field.batch), jnp.full(field.batch, jnp.nan, value.dtype), marked)
+def _counted(field: LocalField, count: Int[Array, " points"], flags: dict[str, Array] | None = None) -> Dimension:
+    value = count.astype(field.points.dtype)
+    return over_batch(field, value, jnp.full_like(value, jnp.nan), flags)
