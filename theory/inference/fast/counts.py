@@ -34,8 +34,9 @@ def segment_counts(
 
     def step(node, counts):
         children = part(messages, s * node + 1, s)  # (s, v, lanes)
-        shares = _shares(rules[level[node]], weights[level[node]], children)
-        return counts.at[level[node]].add(posteriors[node][:, None] * shares)
+        products, total = _products(rules[level[node]], weights[level[node]], children)
+        share = jnp.where(total > 0, posteriors[node] / total, 0)
+        return counts.at[level[node]].add(products * share[:, None])
 
     counts = jnp.zeros((*weights.shape, cut.lanes), messages.dtype)
     counts = jax.lax.fori_loop(0, len(level), step, counts)
@@ -56,18 +57,18 @@ def segment_entropy(
 
     def step(node, total):
         children = part(messages, s * node + 1, s)  # (s, v, lanes)
-        of_symbol = jnp.sum(entr(_shares(rules[level[node]], weights[level[node]], children)), 1)
+        products, total = _products(rules[level[node]], weights[level[node]], children)
+        of_symbol = jnp.sum(entr(jnp.where(total[:, None] > 0, products / total[:, None], 0)), 1)
         return total + jnp.sum(posteriors[node] * of_symbol, 0)
 
     total = jax.lax.fori_loop(0, len(level), step, jnp.zeros(cut.lanes, messages.dtype))
     return jnp.sum(total.reshape(cut.batch, cut.roots), 1)
 
 
-def _shares(
+def _products(
     rules: Int[Array, "v m s"], weights: Float[Array, "v m"], children: Float[Array, "s v lanes"]
-) -> Float[Array, "v m lanes"]:
-    """w_k over their sum, equation (1); 0 where all are 0."""
+) -> tuple[Float[Array, "v m lanes"], Float[Array, "v lanes"]]:
+    """w_k of equation (1), and their sums."""
     rows = [children[j].at[rules[..., j].reshape(-1)].get(mode="promise_in_bounds") for j in range(len(children))]
     products = math.prod(rows, start=weights.reshape(-1, 1)).reshape(*weights.shape, -1)  # (v, m, lanes)
-    total = jnp.sum(products, 1, keepdims=True)
-    return jnp.where(total > 0, products / total, 0)
+    return products, jnp.sum(products, 1)
