@@ -55,14 +55,14 @@ def segment_entropy(
     s, level = cut.branching, cut.level_of_inner_nodes - cut.top
     rules, weights = (x[cut.top : cut.bottom] for x in padded_rules(rhm, messages.dtype))
 
-    def step(node, total):
+    def step(node, entropy):
         children = part(messages, s * node + 1, s)  # (s, v, lanes)
         products, total = _products(rules[level[node]], weights[level[node]], children)
         of_symbol = jnp.sum(entr(jnp.where(total[:, None] > 0, products / total[:, None], 0)), 1)
-        return total + jnp.sum(posteriors[node] * of_symbol, 0)
+        return entropy + jnp.sum(posteriors[node] * of_symbol, 0)
 
-    total = jax.lax.fori_loop(0, len(level), step, jnp.zeros(cut.lanes, messages.dtype))
-    return jnp.sum(total.reshape(cut.batch, cut.roots), 1)
+    entropy = jax.lax.fori_loop(0, len(level), step, jnp.zeros(cut.lanes, messages.dtype))
+    return jnp.sum(entropy.reshape(cut.batch, cut.roots), 1)
 
 
 def _products(
