@@ -1,6 +1,6 @@
 r"""Correlated changes of a hierarchy, predicted: exactly on a given tree, and by annealed mean field.
 
-Both give the sums S(r) over pairs of leaves at tree distance r = s^l - 1 that `diffusion.measure.correlation` measures,
+Both give the sums S(r) over pairs of leaves at tree distance r = s^l - 1 that `diffusion.measure.changes` measures,
 so that chi, C(r) and xi are the same functions of either.
 
 **Exact.** Given evidence, the regenerated string is a draw from the posterior. Let u_i be 1 if leaf i comes back, else

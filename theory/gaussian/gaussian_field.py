@@ -57,7 +57,7 @@ def change_spectrum(spectrum: Spectrum, alpha: Grid, sigma: Grid) -> Float[Array
 
 
 def change_sums(spectrum: Spectrum, alpha: Grid, sigma: Grid) -> Float[Array, "*grid distances"]:
-    """S(r) of `diffusion.measure.correlation` on a `RingGeometry`: pairs at distance r times C(r) of equation (2).
+    """S(r) of `diffusion.measure.changes` on a `RingGeometry`: pairs at distance r times C(r) of equation (2).
 
     Raises:
       ValueError: as in `change_spectrum`, or unless S_k = S_(d-k), as for a real field; NaN for the latter inside jit.

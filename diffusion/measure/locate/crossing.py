@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from hierarchical.arguments import AnyKey, Given, as_key, as_numbers, as_widest
 
-from .estimate import Estimate, as_rows, independent_rows, resampled_means, spread_of_resamples
+from ..estimate import Estimate, as_rows, independent_rows, resampled_means, spread_of_resamples
 
 _POINTS, _DEGREE = 6, 3
 _STEPS = 8  # of Newton's method, for the fit and for its root

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Int
 
 from hierarchical.arguments import AnyKey, Given, as_key
 
-from .correlation import susceptibility
+from ..changes.correlation import susceptibility
+from ..estimate import Estimate, as_rows, bootstrap
 from .crossing import increasing_times
-from .estimate import Estimate, as_rows, bootstrap
 
 
 class Peak(eqx.Module):

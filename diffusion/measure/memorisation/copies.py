@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from hierarchical.arguments import Given, as_widest
 
-from ..noise.process import batch_axes
+from ...noise.process import batch_axes
 
 
 def is_copy(generated: Given, data: Given, ratio: float = 1 / 3) -> Bool[Array, "*batch"]:
