@@ -123,7 +123,8 @@ class EmpiricalVectorDenoiser(AbstractEmpiricalDenoiser, AbstractVectorDenoiser)
             block = jax.lax.dynamic_slice_in_dim(points, start, size)
             is_new = start + jnp.arange(size) >= number * size
             exponents = jnp.where(is_new[None], self._exponents(x_t, t, block), -jnp.inf)
-            now = jnp.maximum(largest, jnp.max(exponents, 1))
+            # the shift cancels in the mean; the derivative of a maximum is 0 / 0 where XLA computes exponents twice
+            now = jnp.maximum(largest, jax.lax.stop_gradient(jnp.max(exponents, 1)))
             weights, shrink = jnp.exp(exponents - now[:, None]), jnp.exp(largest - now)
             added = jnp.matmul(weights, block, precision="highest")
             return now, total * shrink + jnp.sum(weights, 1), mean * shrink[:, None] + added
