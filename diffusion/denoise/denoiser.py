@@ -50,6 +50,11 @@ class AbstractDenoiser(eqx.Module):
         """The largest noise time that it knows, where generation begins."""
         return self.process.max_time
 
+    @property
+    def min_time(self) -> float:
+        """The smallest noise time that it knows: 0, but of a network, where its training begins."""
+        return 0.0
+
     def __call__(self, x_t: Given, t: Given) -> Float[Array, "..."]:
         """What is known of x_0.
 

@@ -38,6 +38,8 @@ class AbstractNetworkDenoiser(AbstractDenoiser):
     """What `shape` gives."""
     trained_up_to: eqx.AbstractVar[float | None]
     """The largest noise time that it was trained at; None: that of the process."""
+    trained_from: eqx.AbstractVar[float]
+    """The smallest; 0 before training."""
 
     @property
     def shape(self) -> Shape:
@@ -46,6 +48,10 @@ class AbstractNetworkDenoiser(AbstractDenoiser):
     @property
     def max_time(self) -> float:
         return self.process.max_time if self.trained_up_to is None else self.trained_up_to
+
+    @property
+    def min_time(self) -> float:
+        return self.trained_from
 
     @abc.abstractmethod
     def loss(self, x0: BatchData, x_t: BatchCorrupted, t: Times) -> Float[Array, " batch"]:
@@ -63,6 +69,7 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
     """Whether the output at a site is independent of that site, as `TreeUNet`'s is. A network that sees the site must
     be trained on the sum (1); a blind one can be trained on its cavity at every site, see `loss.py`."""
     trained_up_to: float | None = eqx.field(static=True, default=None)
+    trained_from: float = eqx.field(static=True, default=0.0)
 
     def cavity_batch(self, x_t: BatchCorrupted, t: Times) -> LogProbs:
         """The network's own output, normalised."""
@@ -99,6 +106,7 @@ class VectorNetworkDenoiser(AbstractNetworkDenoiser, AbstractVectorDenoiser):
     parametrisation: AbstractParametrisation = Preconditioned()
     weighting: AbstractWeighting = OutputWeight()
     trained_up_to: float | None = eqx.field(static=True, default=None)
+    trained_from: float = eqx.field(static=True, default=0.0)
 
     def denoise_batch(self, x_t, t):
         skip, scale, entry = (beside(f, x_t) for f in self.parametrisation.factors(self.process.path, t))

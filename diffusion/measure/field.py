@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Shaped
 from hierarchical.arguments import Given
 
 from ..denoise.denoiser import AbstractDenoiser, AbstractVectorDenoiser
+from ..noise.gaussian import log_ratio, time_of_log_ratio
 
 ROWS_AT_ONCE = 4096  # points that the denoiser sees together, draws of all points among them
 Points = Float[Array, "points d"]
@@ -48,6 +49,11 @@ class LocalField(eqx.Module):
         alpha = self._alpha[:, None]
         x_t = (alpha * y).reshape(len(y), *self.denoiser.shape)
         return alpha * self.denoiser.score_batch(x_t, self.t).reshape(y.shape)
+
+    def quieter(self, halvings: int) -> "LocalField":
+        """The field around the same points at a noise whose variance s^2 is halved so many times."""
+        t = time_of_log_ratio(log_ratio(self.t) + halvings * math.log(2) / 2)
+        return LocalField(self.denoiser, self.points, t, self.batch)
 
     def jacobian_times(self, v: Points) -> Points:
         """J v at each point."""

@@ -59,7 +59,8 @@ def train(
       FolderError: if `folder` belongs to another run or is damaged.
     """
     schedule = schedule or default_schedule(denoiser.process)
-    denoiser = dataclasses.replace(denoiser, trained_up_to=float(schedule(jnp.ones(()))))
+    first, last = (float(schedule(jnp.full((), u))) for u in (0.0, 1.0))
+    denoiser = dataclasses.replace(denoiser, trained_from=first, trained_up_to=last)
     source = _checked(data, denoiser, config.batch_size)
     loss = _DenoisingLoss(denoiser, source, schedule, config.batch_size)
 

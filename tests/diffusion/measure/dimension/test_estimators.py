@@ -37,6 +37,21 @@ def test_flipd_of_a_sphere_is_the_closed_form_and_its_extrapolation(fifty):
     np.testing.assert_allclose((8 * values[2] - 6 * values[1] + values[0]) / 3, 50.01, atol=0.005)
 
 
+def test_extrapolation_takes_curvature_away(fifty):
+    """Errors of -50 * 49 s^2 of moments of draws become of order s^4, and those of the draws hardly grow."""
+    denoiser, x = fifty
+    once, twice = (dimension.flipd(KEY, denoiser, x, time_of(0.1), extrapolate=j) for j in (1, 2))
+    np.testing.assert_allclose(once.value, 49.96, atol=0.005)
+    np.testing.assert_allclose(twice.value, 50.01, atol=0.005)
+    assert not once.flags["curvature-limited"].any() and (once.stderr == 0).all()
+    plain = dimension.trace(KEY, denoiser, x, time_of(0.04))
+    for estimator in (dimension.trace, dimension.dsm):
+        found = estimator(KEY, denoiser, x, time_of(0.04), extrapolate=2)
+        assert (np.abs(found.value - 50) < 4 * found.stderr).all() and (found.stderr < 1.2 * plain.stderr).all()
+    far = dimension.trace(KEY, denoiser, x, time_of(0.15), extrapolate=1)
+    assert far.flags["curvature-limited"].all()
+
+
 def test_probes_and_draws_agree_with_exact_traces(fifty):
     denoiser, x = fifty
     s = 0.02
