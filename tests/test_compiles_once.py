@@ -29,6 +29,7 @@ from diffusion.measure import (
     level_retention,
     locate_transition,
     log_density,
+    memorisation,
 )
 from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, sample_strings
 from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample, top_k
@@ -100,6 +101,24 @@ CALLS = {
         EmpiricalDenoiser((DATA + n) % 3, NOISE), (DATA + n) % 3, n / 10, np.arange(6)
     ),
     "connected_sums_within": lambda n: connected_sums_within((DATA + n) % 3, np.arange(4) // (n + 1)),
+    "p_laplace": lambda n: memorisation.p_laplace(
+        jax.random.key(n), MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10, p=float(n), radius=n
+    ),
+    "p_laplacian": lambda n: memorisation.p_laplacian(
+        jax.random.key(n), MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10, p=float(n)
+    ),
+    "detect": lambda n: memorisation.detect(
+        jax.random.key(n), MixtureDenoiser(MIXTURE), np.eye(2) * n, np.ones((3, 2)) * n, n / 10, data=np.eye(2) * n
+    ),
+    "split_scale": lambda n: memorisation.split_scale(
+        jax.random.key(n), MixtureDenoiser(MIXTURE), np.eye(2) * n, np.ones((3, 2)) * n, np.array([0.1, 0.2]) * n
+    ),
+    "coordinate_collapse": lambda n: memorisation.coordinate_collapse(
+        jax.random.key(n), EmpiricalDenoiser((DATA + n) % 3, NOISE), GrammarDenoiser(grammar(n), NOISE), DATA, n / 10
+    ),
+    "collapse in arrays": lambda n: memorisation.coordinate_collapse(
+        jax.random.key(n), MixtureDenoiser(MIXTURE), EmpiricalDenoiser(np.eye(2) * n, ARRAYS), np.ones(2) * n, n / 10
+    ),
     "is_copy": lambda n: is_copy(np.ones((5, 2)) * n, np.eye(2) * n),
     "bootstrap": lambda n: bootstrap(jax.random.key(n), np.ones((5, 2), np.float32) * n, lambda mean: n * mean),
     "locate_transition": lambda n: locate_transition(

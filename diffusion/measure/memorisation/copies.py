@@ -34,19 +34,30 @@ def is_copy(generated: Given, data: Given, ratio: float = 1 / 3) -> Bool[Array, 
       ValueError: if there are fewer than two training points, the shapes of a datum differ, a number is known and not
         finite, or `ratio` is not in (0, 1].
     """
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio = {ratio}: give a ratio in (0, 1]")
+    nearest, second = nearest_two(generated, data)
+    return nearest < ratio * second
+
+
+def nearest_two(generated: Given, data: Given) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    """Distances to the nearest and to the second nearest of the training points; NaN where numbers are not finite.
+
+    Arguments and errors as of `is_copy`.
+    """
     given, points = as_widest(generated, data)
     _refuse_infinite(generated=given, data=points)
-    if points.ndim < 1 or len(points) < 2 or not 0 < ratio <= 1:
-        count = len(points) if points.ndim else 0
-        raise ValueError(f"{count} training points, ratio = {ratio}: give at least 2, and a ratio in (0, 1]")
+    count = len(points) if points.ndim else 0
+    if count < 2:
+        raise ValueError(f"{count} training points: give at least 2")
     datum = points.shape[1:]
     batch = batch_axes(given, datum, "generated")
     rows = given.reshape(*batch, 1, math.prod(datum))
     against = points.reshape(*(1,) * len(batch), len(points), math.prod(datum))
-    distances = jnp.linalg.norm(rows - against, axis=-1)
-    nearest = -jax.lax.top_k(-distances, 2)[0]
+    nearest = -jax.lax.top_k(-jnp.linalg.norm(rows - against, axis=-1), 2)[0]
     known = jnp.all(jnp.isfinite(rows), (-2, -1)) & jnp.all(jnp.isfinite(points))
-    return known & (nearest[..., 0] < ratio * nearest[..., 1])
+    nearest = jnp.where(known[..., None], nearest, jnp.nan)
+    return nearest[..., 0], nearest[..., 1]
 
 
 def _refuse_infinite(**arrays: Float[Array, "..."]) -> None:

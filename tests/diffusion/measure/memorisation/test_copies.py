@@ -24,10 +24,12 @@ def test_a_training_point_is_a_copy_and_the_middle_of_two_is_not():
     assert bool(is_copy(data[0], data)) and not bool(is_copy(data[:2].mean(0), data))
 
 
-@pytest.mark.parametrize(("points", "ratio"), [(1, 0.3), (3, 0.0), (3, 1.5), (3, float("nan"))])
-def test_impossible_arguments_are_refused(points, ratio):
-    with pytest.raises(ValueError, match=rf"{points} training points, ratio = {ratio}: give at least 2, and a ratio"):
-        is_copy(jnp.zeros((2, 3)), jnp.zeros((points, 3)), ratio)
+@pytest.mark.parametrize("ratio", [0.0, 1.5, float("nan")])
+def test_impossible_arguments_are_refused(ratio):
+    with pytest.raises(ValueError, match=rf"ratio = {ratio}: give a ratio in"):
+        is_copy(jnp.zeros((2, 3)), jnp.zeros((3, 3)), ratio)
+    with pytest.raises(ValueError, match="1 training points: give at least 2"):
+        is_copy(jnp.zeros((2, 3)), jnp.zeros((1, 3)))
 
 
 def test_images_of_bytes_and_lists_are_compared_as_numbers():
