@@ -34,6 +34,7 @@ from .networks.embeddings import TokenEmbedding as TokenEmbedding
 from .networks.mlp import VectorMLP as VectorMLP
 from .networks.transformer import Transformer as Transformer
 from .networks.tree_unet import TreeUNet as TreeUNet
+from .networks.whitened_mlp import WhitenedMLP as WhitenedMLP
 from .noise.gaussian import AbstractPath as AbstractPath
 from .noise.gaussian import GaussianProcess as GaussianProcess
 from .noise.gaussian import VarianceExploding as VarianceExploding

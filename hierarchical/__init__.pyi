@@ -1,5 +1,6 @@
 """The laws of the data: grammars, Markov chains, Gaussian mixtures, real text as tokens, and real images."""
 
+from .files.points import load_points as load_points
 from .grammar.derivation import Derivation as Derivation
 from .grammar.hierarchy import RandomHierarchyModel as RandomHierarchyModel
 from .grammar.markov import MarkovChain as MarkovChain

@@ -31,6 +31,7 @@ from ..networks.embeddings import BeliefEmbedding, TokenEmbedding
 from ..networks.mlp import VectorMLP
 from ..networks.transformer import Transformer
 from ..networks.tree_unet import TreeUNet
+from ..networks.whitened_mlp import WhitenedMLP
 from ..noise.gaussian import GaussianProcess, VarianceExploding, VariancePreserving, VectorProcess
 from ..noise.strings import EpsilonBelief, Masking, UniformNoise
 
@@ -39,6 +40,7 @@ NETWORKS: dict[type, tuple[str, ...]] = {
     Transformer: ("embedding", "num_sites", "num_symbols", "width", "num_layers", "num_heads", "reach"),
     ConvUNet: ("channels", "width", "levels", "patch"),
     VectorMLP: ("dimension", "width", "num_blocks"),
+    WhitenedMLP: ("dimension", "span", "data_std", "width", "num_blocks"),
     BeliefEmbedding: ("process", "width"),
     TokenEmbedding: ("process", "width"),
 }

@@ -1,4 +1,4 @@
-"""Networks of our own: a U-Net in the shape of the tree, a transformer, a convolutional U-Net, a dense network.
+"""Networks of our own: a U-Net in the shape of the tree, a transformer, a convolutional U-Net, two dense networks.
 
 They map (x_t, t) to an output and know nothing of denoisers. The arguments of a constructor are attributes of the same
 name, from which `diffusion.save` describes a network.

@@ -17,6 +17,7 @@ from .pointwise import flipd as flipd
 from .pointwise import trace as trace
 from .spectral import normal_bundle as normal_bundle
 from .spectral import ritz as ritz
+from .spectral import spectrum as spectrum
 
 if TYPE_CHECKING:
     from .scikit import DiffusionDimension as DiffusionDimension

@@ -14,7 +14,7 @@ arXiv:2212.12611, with centring and the first gap left out (derived here); Ritz:
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
@@ -55,14 +55,28 @@ def ritz(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_pro
     Raises:
       ValueError: as `local_field`; or if there are more probes than numbers of a datum.
     """
+    field, probes = _probed(denoiser, x, t, num_probes)
+    count = jnp.sum(_ritz(as_key(key), field, probes) > 0.5, 1, dtype=jnp.int32)
+    flags = {"more probes needed": jnp.logical_and(2 * count + 10 > probes, probes < field.points.shape[1])}
+    return _counted(field, count, flags)
+
+
+def spectrum(
+    key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_probes: Whole | None = None
+) -> Float[Array, "*batch probes"]:
+    """The Ritz values that `ritz` counts, descending: near 1 along the piece, near 0 across it. Arguments as there."""
+    field, probes = _probed(denoiser, x, t, num_probes)
+    values = _ritz(as_key(key), field, probes)
+    return values.reshape(*field.batch, probes)
+
+
+def _probed(denoiser: AbstractDenoiser, x: Given, t: Given, num_probes: Whole | None) -> tuple[LocalField, int]:
     field = local_field(denoiser, x, t)
     d = field.points.shape[1]
     probes = as_whole("num_probes", min(d, 64) if num_probes is None else num_probes, 1)
     if probes > d:
         raise ValueError(f"num_probes = {probes}, more than the {d} numbers of a datum: give {d} at most")
-    count = _ritz(as_key(key), field, probes)
-    flags = {"more probes needed": jnp.logical_and(2 * count + 10 > probes, probes < d)}
-    return _counted(field, count, flags)
+    return field, probes
 
 
 @eqx.filter_jit
@@ -84,14 +98,13 @@ def _normal_bundle(key: Key[Array, ""], field: LocalField, num_draws: int) -> In
 
 
 @eqx.filter_jit
-def _ritz(key: Key[Array, ""], field: LocalField, num_probes: int) -> Int[Array, " points"]:
+def _ritz(key: Key[Array, ""], field: LocalField, num_probes: int) -> Float[Array, "points probes"]:
     count, d = field.points.shape
     probes = jax.random.normal(key, (num_probes, count, d), field.points.dtype)
     basis, _ = jnp.linalg.qr(jnp.moveaxis(field.over_draws(field.jacobian_times, probes), 0, 2))  # (points, d, q)
     image = field.over_draws(field.jacobian_times, jnp.moveaxis(basis, 2, 0))  # (q, points, d)
     small = jnp.einsum("ndq,pnd->nqp", basis, image)
-    values = jnp.linalg.eigvalsh((small + jnp.swapaxes(small, 1, 2)) / 2)
-    return jnp.sum(values > 0.5, 1, dtype=jnp.int32)
+    return jnp.linalg.eigvalsh((small + jnp.swapaxes(small, 1, 2)) / 2)[:, ::-1]
 
 
 def _counted(field: LocalField, count: Int[Array, " points"], flags: dict[str, Array] | None = None) -> Dimension:
