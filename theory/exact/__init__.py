@@ -4,6 +4,7 @@ All but those of manifolds are joint denoisers: they draw whole data from p(x_0 
 noise in one exact draw.
 """
 
+from .blended import BlendedDenoiser as BlendedDenoiser
 from .empirical import AbstractEmpiricalDenoiser as AbstractEmpiricalDenoiser
 from .empirical import EmpiricalDenoiser as EmpiricalDenoiser
 from .empirical import seed_log_weights as seed_log_weights

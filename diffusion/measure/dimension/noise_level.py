@@ -103,7 +103,7 @@ def automatic(
 
     Raises:
       ValueError: as `local_field`; if the data are a single point, or all equal, and `between` is not given; or it is
-        no range of positive times with three levels or more.
+        no range of positive times over which s grows by 4.
     """
     field = local_field(denoiser, x, 1.0)
     times = _levels(_range(denoiser, np.asarray(field.points)) if between is None else tuple(between))
@@ -127,8 +127,8 @@ def _levels(between: tuple[float, ...]) -> Levels:
         raise ValueError(f"between = {between}: give two positive noise times, the smaller first")
     first, last = (float(-log_ratio(jnp.asarray(t))) for t in between)  # ln s
     count = math.floor(2 * (last - first) / math.log(2)) + 1
-    if count < 4:
-        raise ValueError(f"between = {between}: the noise s must grow by 3 or more, from {math.exp(first):.3g}")
+    if count < 5:
+        raise ValueError(f"between = {between}: the noise s must grow by 4 or more, from {math.exp(first):.3g}")
     return np.asarray(time_of_log_ratio(jnp.arange(count, dtype=float) * (math.log(2) / 2) - last), float)
 
 
@@ -144,7 +144,7 @@ def _curve(key: Array, field: LocalField, times: Levels, num_draws: int) -> _Cur
     means = [mean_estimate(jnp.asarray(level.mean(-1))) for level in terms]
     value, error = (np.array([float(getattr(m, part)) for m in means]) for part in ("value", "stderr"))
     steps = np.diff(value) / (-math.log(2) / 2)
-    before, after = np.append(np.inf, steps), np.append(steps, 0)  # the largest noise is none to choose
+    before, after = np.append(np.inf, steps), np.append(steps, np.inf)  # a plateau has two sides
     slope = np.where(np.abs(before) > np.abs(after), before, after)
     return _Curve(terms, plain[:-1].mean(1), value, error, gaps[:-1].mean((1, 2)), slope)
 

@@ -25,7 +25,7 @@ def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
     for number, name in enumerate(names):
         row, column = divmod(number, 4)
         _curve(panels[2 * row][column], dataset, findings, name)
-        _spectrum(panels[2 * row + 1][column], dataset, name)
+        _spectrum(panels[2 * row + 1][column], dataset, findings, name)
     for number in range(len(names), sum(map(len, panels)) // 2):
         row, column = divmod(number, 4)
         panels[2 * row][column].set_axis_off()
@@ -51,12 +51,14 @@ def _curve(axis: Axes, dataset: xr.Dataset, findings: Findings, name: str) -> No
     axis.set(xscale="log", xlabel="noise $s$", ylabel="dimension", title=name)
 
 
-def _spectrum(axis: Axes, dataset: xr.Dataset, name: str) -> None:
+def _spectrum(axis: Axes, dataset: xr.Dataset, findings: Findings, name: str) -> None:
     for kind in kinds(dataset, name):
         values = dataset.spectrum.sel(set=name, denoiser=kind)
         axis.plot(values.place, values, color=COLORS[kind], marker=curves.MARKERS[kind], markersize=1.8, linewidth=0.6)
     axis.axhline(0.5, color="0.6", linewidth=0.6, linestyle=":")
-    axis.set(xlabel="place", ylabel="eigenvalue of $J$", ylim=(-0.1, 1.2))
+    counts = [found.value for found in findings.select("dimension", name) if found.name.endswith("ritz")]
+    shown = max(10, int(1.5 * max(counts)))
+    axis.set(xlabel="place", ylabel="eigenvalue of $J$", ylim=(-0.1, 1.2), xlim=(0, min(shown, dataset.sizes["place"])))
 
 
 def _bars(axis: Axes, dataset: xr.Dataset) -> None:

@@ -100,7 +100,7 @@ def test_wrong_input_is_refused_by_name():
     for refused, message in (
         (lambda: dimension.automatic(KEY, denoiser, x[:1]), "1 points of spread 0.0: give several"),
         (lambda: dimension.automatic(KEY, denoiser, jnp.zeros((5, 12))), "5 points of spread 0.0"),
-        (lambda: dimension.automatic(KEY, denoiser, x, (0.1, 0.11)), "must grow by 3 or more"),
+        (lambda: dimension.automatic(KEY, denoiser, x, (0.1, 0.11)), "must grow by 4 or more"),
         (lambda: dimension.automatic(KEY, denoiser, x, (0.2, 0.1)), "give two positive noise times"),
         (lambda: dimension.automatic(KEY, denoiser, x * jnp.nan), "spread nan"),
         (lambda: dimension.curve(KEY, denoiser, x, 0.1), "give a row of noise times"),

@@ -4,15 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from diffusion import VarianceExploding, VectorProcess
-from diffusion.denoise.denoiser import AbstractVectorDenoiser
 from diffusion.measure import dimension
 from diffusion.measure.memorisation import auc, detect, p_laplace, split_scale, true_positive_rate
 from hierarchical import GaussianMixture
-from theory.exact import EmpiricalDenoiser, MixtureDenoiser
+from theory.exact import BlendedDenoiser, EmpiricalDenoiser, MixtureDenoiser
 
 KEY = np.array([0, 0], np.uint32)  # an old-style key may be used again
 PROCESS = VectorProcess(VarianceExploding())
@@ -22,28 +20,12 @@ def time_of(noise):
     return float(np.log1p(noise**2) / 2)
 
 
-class Blend(AbstractVectorDenoiser):
-    """Memorises to the part `share`: score = (1 - share) of the law + share of the training set."""
-
-    law: MixtureDenoiser
-    empirical: AbstractVectorDenoiser
-    share: Float[Array, ""]
-    process: VectorProcess = PROCESS
-
-    @property
-    def shape(self):
-        return self.law.shape
-
-    def denoise_batch(self, x_t, t):
-        return (1 - self.share) * self.law.denoise_batch(x_t, t) + self.share * self.empirical.denoise_batch(x_t, t)
-
-
 def benchmark(seed, share, d=64, k=16, n=100, spread=2.0):
     """Members and others of a Gaussian of standard deviation `spread` along k of d axes; n of each."""
     mixture = GaussianMixture(np.ones(1), np.zeros((1, d)), spread**2 * (np.arange(d) < k)[None])
     members, others = mixture.sample(jax.random.key(seed), (2, n)).x
     law, empirical = MixtureDenoiser(mixture, PROCESS), EmpiricalDenoiser(members, PROCESS)
-    return Blend(law, empirical, jnp.asarray(share, float)), members, others
+    return BlendedDenoiser(law, empirical, jnp.asarray(share, float)), members, others
 
 
 @pytest.mark.parametrize(("n", "m"), [(50, 70), (200, 300)])
