@@ -1,5 +1,7 @@
 """The laws of the data: grammars, Markov chains, Gaussian mixtures, real text as tokens, and real images."""
 
+from .grammar.broken_rules import Broken as Broken
+from .grammar.broken_rules import BrokenRules as BrokenRules
 from .grammar.derivation import Derivation as Derivation
 from .grammar.hierarchy import RandomHierarchyModel as RandomHierarchyModel
 from .grammar.markov import MarkovChain as MarkovChain
