@@ -15,9 +15,15 @@ every order; the spread between orders tells by how much a trained one contradic
                      ln [ prod_j p(x_{A_j}) / p(x_A | x_B) ]                                                       (2)
 
 (2) compares two explanations of a block: its parts were drawn independently, or the block as the rest of the string
-makes likely. It asks for no rules, only for which sites a node of the tree has below it: if a rule is broken at a node
-whose children are the parts, their symbols are nearly independent of each other and of the rest, and the mean over the
-nodes of a level of the ratio, `logsumexp` of its logarithm, is close to the optimal test of a rule broken there.
+makes likely. It asks for no rules, only for which sites a node of the tree has below it. If a rule is broken at a node
+whose children are the parts, their symbols are independent of the rest, and of each other but for one thing: they are
+no tuple that a rule gives. With f the share of all tuples that one does, prod_j p(x_{A_j}) averages over all tuples,
+p(x_A) over those of rules, and what is left for the others is
+
+    [ prod_j p(x_{A_j}) - f p(x_A) ] / (1 - f)      in place of the product in (2);                               (3)
+
+with it the mean over nodes of the ratio, `logsumexp` of its logarithm, is the optimal test of a rule broken at their
+level where all symbols of node and parts are equally likely, and otherwise close to it. Derived here.
 """
 
 import equinox as eqx
@@ -35,9 +41,19 @@ from ..noise.strings import Masking
 Sites = Bool[np.ndarray, "rows sites"]
 
 
+class Costs(eqx.Module):
+    """What tokens cost, and what they should: nats."""
+
+    nats: Float[np.ndarray, "*batch orders"]
+    """Equation (1); `inf` where the denoiser excludes a token."""
+    expected: Float[np.ndarray, "*batch orders"]
+    """The sum, over the same terms, of the entropy of what the denoiser says of the token. On data of the denoiser's
+    own law the mean of `nats - expected` is 0, whatever is masked: how many tokens are visible no longer matters."""
+
+
 def visible_costs(
     key: AnyKey, denoiser: AbstractDenoiser, x_t: Given, num_orders: Whole = 1, batch_size: Whole = 1024
-) -> Float[np.ndarray, "*batch orders"]:
+) -> Costs:
     """-ln p of the visible tokens of each string, nats, in random orders of its sites; 0 where none is visible.
 
     The mean over orders bounds -ln of the mean probability from above. Costs as many calls as there are visible tokens.
@@ -55,7 +71,7 @@ def visible_costs(
     orders = as_whole("num_orders", num_orders, 1)
     repeated = np.repeat(rows, orders, 0)
     costs = _costs(key, denoiser, repeated, np.ones(repeated.shape, bool), np.zeros(repeated.shape, bool), batch_size)
-    return costs.reshape(*batch, orders)
+    return Costs(*(part.reshape(*batch, orders) for part in costs))
 
 
 def site_costs(denoiser: AbstractDenoiser, x_t: Given, batch_size: Whole = 1024) -> Float[np.ndarray, "*batch sites"]:
@@ -67,23 +83,34 @@ def site_costs(denoiser: AbstractDenoiser, x_t: Given, batch_size: Whole = 1024)
     sites = rows.shape[1]
     one = np.tile(np.eye(sites, dtype=bool), (len(rows), 1))  # (rows * sites, sites)
     any_key = jax.random.key(0)  # one site has one order
-    costs = _costs(any_key, denoiser, np.repeat(rows, sites, 0), one, ~one, batch_size)
+    costs, _ = _costs(any_key, denoiser, np.repeat(rows, sites, 0), one, ~one, batch_size)
     visible = rows < denoiser.process.num_symbols
     return np.where(visible, costs.reshape(rows.shape), np.nan).reshape(*batch, sites)
 
 
 def cut_log_ratios(
-    key: AnyKey, denoiser: AbstractDenoiser, x_t: Given, block: Whole, part: Whole, batch_size: Whole = 1024
+    key: AnyKey,
+    denoiser: AbstractDenoiser,
+    x_t: Given,
+    block: Whole,
+    part: Whole,
+    used: float = 0.0,
+    batch_size: Whole = 1024,
 ) -> Float[np.ndarray, "*batch blocks"]:
-    """Equation (2) of each block of `block` neighbouring sites, cut into parts of `part` sites, nats.
+    """Equation (2) of each block of `block` neighbouring sites, cut into parts of `part` sites, nats; (3) if f > 0.
 
     In a tree of s children a node of level l of `depth` has a block of s^(depth - l) sites, and parts of s^(depth - l -
-    1). Each block is asked about twice, in one random order of its sites each. Under an exact denoiser a string that is
-    impossible outside a block makes the block impossible too, `inf`, and NaN where a part is impossible by itself.
-    Other arguments and errors as of `visible_costs`.
+    1). Each block is asked about twice, for (3) three times, in one random order of its sites each. Under an exact
+    denoiser a string that is impossible outside a block makes the block impossible too, `inf`, and NaN where a part is
+    impossible by itself. Other arguments and errors as of `visible_costs`.
+
+    Args:
+      used: f of equation (3), the share of tuples of parts that a rule gives, n m / v^s in a grammar; from 0 to below
+        1. The result is `-inf` where (3) is not positive: what the parts say is said by a rule.
 
     Raises:
-      ValueError: also if the string is not a whole number of blocks, or the block not one of two or more parts.
+      ValueError: also if the string is not a whole number of blocks, the block not one of two or more parts, or the
+        share is out of range.
     """
     rows, batch = _checked(denoiser, x_t)
     sites, block, part = rows.shape[1], as_whole("block", block, 1), as_whole("part", part, 1)
@@ -91,13 +118,26 @@ def cut_log_ratios(
         raise ValueError(
             f"blocks of {block} sites and parts of {part} in {sites} sites: each must divide the one above"
         )
-    whole_key, part_key = jax.random.split(as_key(key))
+    if not 0 <= used < 1:
+        raise ValueError(f"used = {used}: give the share of tuples that a rule gives, from 0 to below 1")
+    whole_key, part_key, alone_key = jax.random.split(as_key(key), 3)
     whole, parts = (_consecutive(sites, size) for size in (block, part))
-    together = _of_sets(whole_key, denoiser, rows, whole, ~whole, batch_size)
-    apart = _of_sets(part_key, denoiser, rows, parts, np.zeros_like(parts), batch_size)
+    together = -_of_sets(whole_key, denoiser, rows, whole, ~whole, batch_size)
+    apart = -_of_sets(part_key, denoiser, rows, parts, np.zeros_like(parts), batch_size)
+    apart = apart.reshape(len(rows), sites // block, block // part).sum(2)
+    if used:
+        apart = _without(apart, -_of_sets(alone_key, denoiser, rows, whole, np.zeros_like(whole), batch_size), used)
     with np.errstate(invalid="ignore"):  # inf - inf: NaN, as said
-        ratios = together - apart.reshape(len(rows), sites // block, block // part).sum(2)
-    return ratios.reshape(*batch, -1)
+        return (apart - together).reshape(*batch, -1)
+
+
+def _without(
+    apart: Float[np.ndarray, "rows blocks"], alone: Float[np.ndarray, "rows blocks"], used: float
+) -> Float[np.ndarray, "rows blocks"]:
+    """ln of equation (3), given ln of the product and ln p(x_A)."""
+    share = used * np.exp(alone - np.where(np.isinf(apart), 0, apart))
+    with np.errstate(divide="ignore"):
+        return apart + np.log(np.maximum(1 - share, 0)) - np.log(1 - used)
 
 
 def _consecutive(sites: int, size: int) -> Bool[np.ndarray, "sets sites"]:
@@ -116,7 +156,7 @@ def _of_sets(
     """Equation (1) of the same sets for every row."""
     repeated = np.repeat(rows, len(wanted), 0)
     asked, known = (np.tile(sets, (len(rows), 1)) for sets in (wanted, given))
-    return _costs(key, denoiser, repeated, asked, known, batch_size).reshape(len(rows), -1)
+    return _costs(key, denoiser, repeated, asked, known, batch_size)[0].reshape(len(rows), -1)
 
 
 def _checked(denoiser: AbstractDenoiser, x_t: Given) -> tuple[Int[np.ndarray, "rows sites"], tuple[int, ...]]:
@@ -135,8 +175,8 @@ def _costs(
     wanted: Sites,
     given: Sites,
     batch_size: Whole,
-) -> Float[np.ndarray, " rows"]:
-    """Equation (1) of each row, nats; batches of equal size compile once."""
+) -> Float[np.ndarray, "2 rows"]:
+    """Equation (1) of each row and what is expected of it, nats; batches of equal size compile once."""
     size, total = as_whole("batch_size", batch_size, 1), len(rows)
     visible = rows < denoiser.process.num_symbols
     wanted, given = wanted & visible, given & visible
@@ -151,7 +191,7 @@ def _costs(
         jax.random.split(as_key(key), number), batches(rows), batches(wanted), batches(given), strict=True
     ):
         costs.append(np.asarray(_batch_costs(k, denoiser, jnp.asarray(x), jnp.asarray(a), jnp.asarray(b), steps)))
-    return np.concatenate(costs)[:total]
+    return np.concatenate(costs, 1)[:, :total]
 
 
 @eqx.filter_jit
@@ -162,7 +202,7 @@ def _batch_costs(
     wanted: Bool[Array, "batch sites"],
     given: Bool[Array, "batch sites"],
     steps: int,
-) -> Float[Array, " batch"]:
+) -> Float[Array, "2 batch"]:
     draws = jnp.where(wanted, jax.random.uniform(key, x.shape, jnp.float32), 2)
     rank = jnp.argsort(jnp.argsort(draws, -1), -1)  # of the wanted sites 0, 1, ..
     mask, row = jnp.int32(denoiser.process.num_symbols), jnp.arange(len(x))
@@ -171,10 +211,11 @@ def _batch_costs(
         seen = given | (wanted & (rank < k))
         asked = wanted & (rank == k)
         t = 1 - jnp.mean(seen, -1, dtype=jnp.result_type(float))
-        site = jnp.argmax(asked, -1)
-        log_probs = denoiser(jnp.where(seen, x, mask), t)
-        nats = -log_probs[row, site, jnp.where(jnp.any(asked, -1), x[row, site], 0)]
-        return total + jnp.where(jnp.any(asked, -1), nats, 0), None
+        site, is_asked = jnp.argmax(asked, -1), jnp.any(asked, -1)
+        log_probs = denoiser(jnp.where(seen, x, mask), t)[row, site]  # (batch, v)
+        nats = -log_probs[row, jnp.where(is_asked, x[row, site], 0)]
+        expected = jnp.sum(jax.scipy.special.entr(jnp.exp(log_probs)), -1)
+        return total + jnp.where(is_asked[None], jnp.stack([nats, expected]), 0), None
 
-    start = jnp.zeros(len(x), jnp.result_type(float))
+    start = jnp.zeros((2, len(x)), jnp.result_type(float))
     return jax.lax.scan(cost, start, jnp.arange(steps))[0]

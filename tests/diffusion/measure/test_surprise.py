@@ -8,7 +8,9 @@ from flax import nnx
 
 from diffusion import Masking, TreeUNet, UniformNoise, from_flax, from_function
 from diffusion.measure import cut_log_ratios, site_costs, visible_costs
+from hierarchical import BrokenRules, RandomHierarchyModel
 from tests.grammars import enumerated
+from theory import broken_node_log_ratios, hard_evidence, log_evidence
 from theory.exact import GrammarDenoiser
 
 KEY = np.array([0, 0], np.uint32)  # an old-style key may be used again
@@ -28,13 +30,23 @@ def cost(x, sites=range(SITES)):
 
 
 def test_the_cost_of_what_is_visible_is_that_of_the_list_in_every_order():
-    found = visible_costs(jax.random.key(2), EXACT, X_T, num_orders=3, batch_size=7)
+    found = visible_costs(jax.random.key(2), EXACT, X_T, num_orders=3, batch_size=7).nats
     assert found.shape == (6, 2, 3) and (X_T == V).any() and (X_T < V).any()
     for n in np.ndindex(6, 2):
         np.testing.assert_allclose(found[n], np.full(3, cost(X_T[n])), rtol=0, atol=1e-10)
-    np.testing.assert_array_equal(visible_costs(KEY, EXACT, np.full(SITES, V)), [0.0])
+    np.testing.assert_array_equal(visible_costs(KEY, EXACT, np.full(SITES, V)).nats, [0.0])
     impossible = [0, 0, 0, 0] if not (STRINGS == 0).all(1).any() else [1, 1, 1, 1]
-    assert visible_costs(KEY, EXACT, impossible) == np.inf
+    assert visible_costs(KEY, EXACT, impossible).nats == np.inf
+
+
+def test_costs_of_the_denoisers_own_law_are_what_it_expects():
+    """Mean 0 at every number of visible tokens, in standard errors."""
+    x_t = Masking(V).corrupt(jax.random.key(5), RHM.sample(jax.random.key(6), 3000).x, 0.4)
+    found = visible_costs(jax.random.key(7), EXACT, x_t, batch_size=3000)
+    surplus, visible = (found.nats - found.expected)[:, 0], np.asarray(x_t < V).sum(1)
+    for number in range(1, SITES + 1):
+        some = surplus[visible == number]
+        assert len(some) > 50 and abs(some.mean()) < 4 * some.std() / len(some) ** 0.5
 
 
 def test_a_site_costs_what_the_others_say_of_it():
@@ -61,13 +73,28 @@ def test_a_block_is_weighed_against_its_parts(block, part):
             np.testing.assert_allclose(found[n][number], want, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_blocks_that_avoid_the_tuples_of_rules_are_the_optimal_test(level):
+    """Equation (3) against messages, in a grammar all of whose symbols are equally likely: a -> (a, a + 0 or 1)."""
+    table = np.array([[[a, (a + step) % V] for step in (0, 1)] for a in range(V)])
+    rhm = RandomHierarchyModel.from_rules([table, table])
+    broken, whole = (law.sample(jax.random.key(3), 15).x for law in (BrokenRules(rhm, level), rhm))
+    x_t = Masking(V).corrupt(jax.random.key(4), jnp.concatenate([broken, whole]), 0.4)
+    possible = x_t[np.isfinite(log_evidence(rhm, hard_evidence(x_t, V)))]
+    found = cut_log_ratios(KEY, GrammarDenoiser(rhm, Masking(V)), possible, 4 >> level, 2 >> level, used=2 / V)
+    want = broken_node_log_ratios(rhm, hard_evidence(possible, V), level)
+    assert len(possible) > 5 and np.isinf(want).any()
+    with np.errstate(divide="ignore"):  # -inf of one may be rounding of the other
+        np.testing.assert_allclose(np.exp(found), np.exp(want), rtol=1e-10, atol=1e-12)
+
+
 def test_a_broken_block_is_infinitely_unlikely_to_an_exact_denoiser():
     """Leaves 0 and 1 are of no rule: only their block is more likely apart, the other one no exact denoiser knows."""
     pairs = {tuple(pair) for pair in STRINGS[:, :2].tolist()}
     free = next((a, b) for a in range(V) for b in range(V) if (a, b) not in pairs)
     x = np.array([*free, *STRINGS[0, 2:]])
     ratios = cut_log_ratios(KEY, EXACT, x, 2, 1)
-    assert (ratios == np.inf).all() and visible_costs(KEY, EXACT, x) == np.inf
+    assert (ratios == np.inf).all() and visible_costs(KEY, EXACT, x).nats == np.inf
     ratios = cut_log_ratios(KEY, EXACT, [*free, V, V], 2, 1)
     np.testing.assert_array_equal(ratios, [np.inf, 0])  # where nothing is visible nothing is asked
 
@@ -81,7 +108,9 @@ def test_tokens_of_a_unigram_cost_their_log_probabilities():
     denoiser = from_function(logits, jnp.log(jnp.asarray(probabilities, jnp.float32)), Masking(V), SITES)
     costs = np.append(-np.log(probabilities), 0.0)[X_T]
     found = visible_costs(KEY, denoiser, X_T, 2)
-    np.testing.assert_allclose(found, np.repeat(costs.sum(-1, keepdims=True), 2, -1), rtol=1e-5)
+    np.testing.assert_allclose(found.nats, np.repeat(costs.sum(-1, keepdims=True), 2, -1), rtol=1e-5)
+    entropy = -(probabilities * np.log(probabilities)).sum() * (X_T < V).sum(-1, keepdims=True)
+    np.testing.assert_allclose(found.expected, np.repeat(entropy, 2, -1), rtol=1e-5)
     np.testing.assert_allclose(site_costs(denoiser, X_T.tolist()), np.where(X_T == V, np.nan, costs), rtol=1e-5)
     np.testing.assert_allclose(cut_log_ratios(KEY, denoiser, X_T, 2, 1), np.zeros((6, 2, 2)), atol=1e-5)
 
@@ -93,7 +122,7 @@ def test_a_blind_networks_site_costs_are_its_cavity():
     log_probs = denoiser.cavity(X_T, 0.5)
     want = -np.take_along_axis(np.asarray(log_probs), np.minimum(X_T, V - 1)[..., None], -1)[..., 0]
     np.testing.assert_allclose(site_costs(denoiser, X_T), np.where(X_T == V, np.nan, want), rtol=1e-5)
-    assert np.ptp(visible_costs(KEY, denoiser, X_T, 8), -1).max() > 1e-3
+    assert np.ptp(visible_costs(KEY, denoiser, X_T, 8).nats, -1).max() > 1e-3
 
 
 def test_what_does_not_fit_is_refused_by_name():
@@ -105,6 +134,7 @@ def test_what_does_not_fit_is_refused_by_name():
         (lambda: visible_costs(KEY, EXACT, X_T, 0), "num_orders = 0: give a whole number, 1 or above"),
         (lambda: site_costs(EXACT, X_T, batch_size=0), "batch_size = 0: give a whole number, 1 or above"),
         (lambda: cut_log_ratios(KEY, EXACT, X_T, 3, 1), "blocks of 3 sites and parts of 1 in 4 sites: each must"),
+        (lambda: cut_log_ratios(KEY, EXACT, X_T, 2, 1, used=1.0), "used = 1.0: give the share of tuples"),
         (lambda: cut_log_ratios(KEY, EXACT, X_T, 2, 2), "blocks of 2 sites and parts of 2 in 4 sites: each must"),
     ):
         with pytest.raises(ValueError, match=message):
