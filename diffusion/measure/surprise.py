@@ -23,7 +23,8 @@ p(x_A) over those of rules, and what is left for the others is
     [ prod_j p(x_{A_j}) - f p(x_A) ] / (1 - f)      in place of the product in (2);                               (3)
 
 with it the mean over nodes of the ratio, `logsumexp` of its logarithm, is the optimal test of a rule broken at their
-level where all symbols of node and parts are equally likely, and otherwise close to it. Derived here.
+level if all symbols of node and parts are equally likely. In a random grammar they are not, and a denoiser of data
+weighs parts by how often data have them: docs/anomalies.md says what this costs. Derived here.
 """
 
 import equinox as eqx

@@ -25,6 +25,7 @@ information of what is below the children: how badly they go together. Without a
 import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -86,7 +87,7 @@ def surprises(rhm: RandomHierarchyModel, evidence: GivenEvidence) -> NodeValues:
 
 
 @functools.cache
-def _ratios_at(level: int):
+def _ratios_at(level: int) -> Callable:
     """One function for each level, so that a second call compiles nothing."""
     return functools.partial(_node_log_ratios, level=level)
 
@@ -114,9 +115,9 @@ def _of_free_tuples(
 def _surprises(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> NodeValues:
     logs = []
     for level, up in enumerate(logarithmic.upward_messages(rhm, evidence)):
-        nodes = up.shape[1]
-        law = log_where_positive(logarithmic.prior(rhm, level)).astype(up.dtype) if nodes else jnp.zeros((0, 1))
-        logs.append(log_sum(up + law[None], 2) if nodes else jnp.zeros((len(up), 0), up.dtype))
+        if up.shape[1]:
+            up += log_where_positive(logarithmic.prior(rhm, level)).astype(up.dtype)[None]
+        logs.append(log_sum(up, 2))  # (batch, nodes), without nodes where filtering removes them
     present = [level for level, nodes in enumerate(rhm.num_nodes) if nodes]
     terms = [*logs[:-1], -logs[-1]]
     for level, below in itertools.pairwise(present):
