@@ -15,16 +15,13 @@ every order; the spread between orders tells by how much a trained one contradic
                      ln [ prod_j p(x_{A_j}) / p(x_A | x_B) ]                                                       (2)
 
 (2) compares two explanations of a block: its parts were drawn independently, or the block as the rest of the string
-makes likely. It asks for no rules, only for which sites a node of the tree has below it. If a rule is broken at a node
-whose children are the parts, their symbols are independent of the rest, and of each other but for one thing: they are
-no tuple that a rule gives. With f the share of all tuples that one does, prod_j p(x_{A_j}) averages over all tuples,
-p(x_A) over those of rules, and what is left for the others is
+makes likely. It asks for no rules, only for which sites a node of the tree has below it: if a rule is broken at a node
+whose children are the parts, their symbols are independent of the rest, and nearly so of each other. The `logsumexp`
+over nodes is a test of a rule broken at their level. It is not the optimal one: a denoiser of data weighs parts by how
+often data have them.
 
-    [ prod_j p(x_{A_j}) - f p(x_A) ] / (1 - f)      in place of the product in (2);                               (3)
-
-with it the mean over nodes of the ratio, `logsumexp` of its logarithm, is the optimal test of a rule broken at their
-level if all symbols of node and parts are equally likely. In a random grammar they are not, and a denoiser of data
-weighs parts by how often data have them: docs/anomalies.md says what this costs. Derived here.
+Where examples of the anomaly can be had, a second denoiser is trained on them, and the difference of `visible_costs`
+under both is the logarithm of the likelihood ratio, which is optimal. docs/anomalies.md compares all of these.
 """
 
 import equinox as eqx
@@ -95,23 +92,17 @@ def cut_log_ratios(
     x_t: Given,
     block: Whole,
     part: Whole,
-    used: float = 0.0,
     batch_size: Whole = 1024,
 ) -> Float[np.ndarray, "*batch blocks"]:
-    """Equation (2) of each block of `block` neighbouring sites, cut into parts of `part` sites, nats; (3) if f > 0.
+    """Equation (2) of each block of `block` neighbouring sites, cut into parts of `part` sites, nats.
 
     In a tree of s children a node of level l of `depth` has a block of s^(depth - l) sites, and parts of s^(depth - l -
-    1). Each block is asked about twice, for (3) three times, in one random order of its sites each. Under an exact
-    denoiser a string that is impossible outside a block makes the block impossible too, `inf`, and NaN where a part is
-    impossible by itself. Other arguments and errors as of `visible_costs`.
-
-    Args:
-      used: f of equation (3), the share of tuples of parts that a rule gives, n m / v^s in a grammar; from 0 to below
-        1. The result is `-inf` where (3) is not positive: what the parts say is said by a rule.
+    1). Each block is asked about twice, in one random order of its sites each. Under an exact denoiser a string that is
+    impossible outside a block makes the block impossible too, `inf`, and NaN where a part is impossible by itself.
+    Other arguments and errors as of `visible_costs`.
 
     Raises:
-      ValueError: also if the string is not a whole number of blocks, the block not one of two or more parts, or the
-        share is out of range.
+      ValueError: also if the string is not a whole number of blocks, or the block not one of two or more parts.
     """
     rows, batch = _checked(denoiser, x_t)
     sites, block, part = rows.shape[1], as_whole("block", block, 1), as_whole("part", part, 1)
@@ -119,26 +110,13 @@ def cut_log_ratios(
         raise ValueError(
             f"blocks of {block} sites and parts of {part} in {sites} sites: each must divide the one above"
         )
-    if not 0 <= used < 1:
-        raise ValueError(f"used = {used}: give the share of tuples that a rule gives, from 0 to below 1")
-    whole_key, part_key, alone_key = jax.random.split(as_key(key), 3)
+    whole_key, part_key = jax.random.split(as_key(key))
     whole, parts = (_consecutive(sites, size) for size in (block, part))
-    together = -_of_sets(whole_key, denoiser, rows, whole, ~whole, batch_size)
-    apart = -_of_sets(part_key, denoiser, rows, parts, np.zeros_like(parts), batch_size)
-    apart = apart.reshape(len(rows), sites // block, block // part).sum(2)
-    if used:
-        apart = _without(apart, -_of_sets(alone_key, denoiser, rows, whole, np.zeros_like(whole), batch_size), used)
+    together = _of_sets(whole_key, denoiser, rows, whole, ~whole, batch_size)
+    apart = _of_sets(part_key, denoiser, rows, parts, np.zeros_like(parts), batch_size)
     with np.errstate(invalid="ignore"):  # inf - inf: NaN, as said
-        return (apart - together).reshape(*batch, -1)
-
-
-def _without(
-    apart: Float[np.ndarray, "rows blocks"], alone: Float[np.ndarray, "rows blocks"], used: float
-) -> Float[np.ndarray, "rows blocks"]:
-    """ln of equation (3), given ln of the product and ln p(x_A)."""
-    share = used * np.exp(alone - np.where(np.isinf(apart), 0, apart))
-    with np.errstate(divide="ignore"):
-        return apart + np.log(np.maximum(1 - share, 0)) - np.log(1 - used)
+        ratios = together - apart.reshape(len(rows), sites // block, block // part).sum(2)
+    return ratios.reshape(*batch, -1)
 
 
 def _consecutive(sites: int, size: int) -> Bool[np.ndarray, "sets sites"]:

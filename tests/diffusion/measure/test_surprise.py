@@ -8,9 +8,7 @@ from flax import nnx
 
 from diffusion import Masking, TreeUNet, UniformNoise, from_flax, from_function
 from diffusion.measure import cut_log_ratios, site_costs, visible_costs
-from hierarchical import BrokenRules, RandomHierarchyModel
 from tests.grammars import enumerated
-from theory import broken_node_log_ratios, hard_evidence, log_evidence
 from theory.exact import GrammarDenoiser
 
 KEY = np.array([0, 0], np.uint32)  # an old-style key may be used again
@@ -73,21 +71,6 @@ def test_a_block_is_weighed_against_its_parts(block, part):
             np.testing.assert_allclose(found[n][number], want, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("level", [0, 1])
-def test_blocks_that_avoid_the_tuples_of_rules_are_the_optimal_test(level):
-    """Equation (3) against messages, in a grammar all of whose symbols are equally likely: a -> (a, a + 0 or 1)."""
-    table = np.array([[[a, (a + step) % V] for step in (0, 1)] for a in range(V)])
-    rhm = RandomHierarchyModel.from_rules([table, table])
-    broken, whole = (law.sample(jax.random.key(3), 15).x for law in (BrokenRules(rhm, level), rhm))
-    x_t = Masking(V).corrupt(jax.random.key(4), jnp.concatenate([broken, whole]), 0.4)
-    possible = x_t[np.isfinite(log_evidence(rhm, hard_evidence(x_t, V)))]
-    found = cut_log_ratios(KEY, GrammarDenoiser(rhm, Masking(V)), possible, 4 >> level, 2 >> level, used=2 / V)
-    want = broken_node_log_ratios(rhm, hard_evidence(possible, V), level)
-    assert len(possible) > 5 and np.isinf(want).any()
-    with np.errstate(divide="ignore"):  # -inf of one may be rounding of the other
-        np.testing.assert_allclose(np.exp(found), np.exp(want), rtol=1e-10, atol=1e-12)
-
-
 def test_a_broken_block_is_infinitely_unlikely_to_an_exact_denoiser():
     """Leaves 0 and 1 are of no rule: only their block is more likely apart, the other one no exact denoiser knows."""
     pairs = {tuple(pair) for pair in STRINGS[:, :2].tolist()}
@@ -134,7 +117,6 @@ def test_what_does_not_fit_is_refused_by_name():
         (lambda: visible_costs(KEY, EXACT, X_T, 0), "num_orders = 0: give a whole number, 1 or above"),
         (lambda: site_costs(EXACT, X_T, batch_size=0), "batch_size = 0: give a whole number, 1 or above"),
         (lambda: cut_log_ratios(KEY, EXACT, X_T, 3, 1), "blocks of 3 sites and parts of 1 in 4 sites: each must"),
-        (lambda: cut_log_ratios(KEY, EXACT, X_T, 2, 1, used=1.0), "used = 1.0: give the share of tuples"),
         (lambda: cut_log_ratios(KEY, EXACT, X_T, 2, 2), "blocks of 2 sites and parts of 2 in 4 sites: each must"),
     ):
         with pytest.raises(ValueError, match=message):
