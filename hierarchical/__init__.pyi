@@ -1,6 +1,8 @@
 """The laws of the data: grammars, Markov chains, Gaussian mixtures, real text as tokens, and real images."""
 
 from .files.points import load_points as load_points
+from .grammar.broken_rules import Broken as Broken
+from .grammar.broken_rules import BrokenRules as BrokenRules
 from .grammar.derivation import Derivation as Derivation
 from .grammar.hierarchy import RandomHierarchyModel as RandomHierarchyModel
 from .grammar.markov import MarkovChain as MarkovChain
@@ -27,6 +29,12 @@ from .manifold.generated import squares as squares
 from .manifold.generated import uneven_sphere as uneven_sphere
 from .manifold.linear import LinearSubspace as LinearSubspace
 from .manifold.sphere import Sphere as Sphere
+from .manifold.strata import Place as Place
+from .manifold.strata import Strata as Strata
+from .manifold.strata import affine_mixture as affine_mixture
+from .manifold.strata import lollipop as lollipop
+from .manifold.strata import sinusoidal_mixture as sinusoidal_mixture
+from .manifold.strata import string_in_doughnut as string_in_doughnut
 from .manifold.union import Union as Union
 from .mixture.fit import fit_mixture as fit_mixture
 from .mixture.gaussian import GaussianMixture as GaussianMixture

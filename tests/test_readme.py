@@ -58,6 +58,13 @@ def test_the_page_on_dimension_runs():
     assert printed.getvalue() == "[10. 10. 10. 10.]\n"
 
 
+def test_the_page_on_anomalies_runs():
+    """Its first block; the second, which prints the table, takes half an hour."""
+    code, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "anomalies.md").read_text(), re.DOTALL)
+    exec(compile(code, "anomalies.md", "exec"), names := {})
+    assert not names["broken"].latent.tree.valid[0].any()
+
+
 def test_the_page_on_inference_runs():
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "inference.md").read_text(), re.DOTALL)
     exec(compile(code, "inference.md", "exec"), names := {})

@@ -10,7 +10,7 @@ class Derivation(eqx.Module):
     levels: tuple[Int[Array, "*batch _nodes"], ...]
     """Symbols of each level, root (1,) first; -1 where `parse` found no rule."""
     valid: tuple[Bool[Array, "*batch _nodes"], ...]
-    """Whether the subtree below each node is derived from one symbol; always true in a sample."""
+    """Whether the subtree below each node is derived from one symbol; always true in a sample of a grammar."""
 
     @property
     def leaves(self) -> Int[Array, "*batch leaves"]:

@@ -285,10 +285,11 @@ class RandomHierarchyModel(AbstractLaw):
         root_key, *keys = jax.random.split(key, self.depth + 1)
         levels = [jax.random.randint(root_key, (1,), 0, self.num_classes, jnp.int32)]
         for level, k in enumerate(keys):
-            levels.append(self._sample_children(level, levels, k))
+            levels.append(self.draw_children(level, levels, k))
         return Derivation(tuple(levels), tuple(jnp.ones(x.shape, bool) for x in levels))
 
-    def _sample_children(self, level: int, levels: list[Array], key: Key[Array, ""]) -> Int[Array, " children"]:
+    def draw_children(self, level: int, levels: list[Array], key: Key[Array, ""]) -> Int[Array, " children"]:
+        """Symbols of level + 1, given those of the levels up to `level`, root first."""
         if level < self.filter_level - 1:
             return jnp.zeros(0, jnp.int32)
         if level == self.filter_level - 1:

@@ -90,6 +90,24 @@ def _looked_up(table: Rules, tuples: Int[Array, "nodes branching"], num_symbols:
     return jnp.where(inside, inverse[jnp.where(inside, tuples @ place, 0)], -1)
 
 
+def free_tuples(table: Rules, num_symbols: int) -> Int[Array, "_free branching"]:
+    """The tuples that no rule of any parent gives, each once.
+
+    Raises:
+      ValueError: if there is none, or the v^s tuples are more than 2^16.
+    """
+    parents, synonyms, branching = table.shape
+    tuples, used = num_symbols**branching, parents * synonyms
+    if used >= tuples:
+        raise ValueError(f"all {tuples} tuples are given by a rule, none is free: lower num_synonyms")
+    if tuples > _LARGEST_TABLE:
+        raise ValueError(f"{num_symbols}^{branching} tuples are more than {_LARGEST_TABLE}, the most that are listed")
+    place = _place_values(branching, num_symbols)
+    is_free = jnp.ones(tuples, bool).at[table @ place].set(False)
+    codes = jnp.nonzero(is_free, size=tuples - used)[0].astype(jnp.int32)
+    return codes[:, None] // place[None] % num_symbols
+
+
 def as_table(level: int, table: Given) -> Int[Array, "..."] | Int32[np.ndarray, "..."]:
     """A given table as int32, of NumPy where it is known, so that it can be checked inside `jax.jit` too.
 

@@ -1,1 +1,1 @@
-"""Laws on sets of known dimension: spheres, linear subspaces, curves, unions of these, images of few parameters."""
+"""Laws on sets of known dimension: spheres, subspaces, curves, unions, strata, images of few parameters."""

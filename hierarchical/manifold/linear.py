@@ -6,6 +6,7 @@ eigenvalues of sigma^2 H + 1 are alpha^2 L^2 / (alpha^2 L^2 + sigma^2), and zero
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..arguments import AnyKey, Given, Whole, as_numbers, as_whole
@@ -22,14 +23,22 @@ class LinearSubspace(AbstractEmbedded):
     scale: Float[Array, ""]
     noise: Float[Array, ""]
 
-    def __init__(self, key: AnyKey, dimension: Whole, ambient_dimension: Whole, spreads: Given = 1.0):
-        """A subspace in a random direction, through the origin.
+    def __init__(
+        self,
+        key: AnyKey,
+        dimension: Whole,
+        ambient_dimension: Whole,
+        spreads: Given = 1.0,
+        centre: Given | None = None,
+    ):
+        """A subspace in a random direction.
 
         Args:
           spreads: one standard deviation for all axes, or one for each.
+          centre: mu, (d,), the mean of the data; by default the origin.
 
         Raises:
-          ValueError: if k > d, or a spread is not positive.
+          ValueError: if k > d, a spread is not positive, or the centre is not of d numbers.
         """
         k = as_whole("dimension", dimension, 1)
         self.axes = embedding(key, ambient_dimension, k)
@@ -37,7 +46,10 @@ class LinearSubspace(AbstractEmbedded):
         if given.shape not in ((), (k,)) or not bool(jnp.all(given > 0)):
             raise ValueError(f"spreads = {spreads}: give one positive number, or {k}")
         self.spreads = jnp.broadcast_to(given, (k,))
-        self.centre = jnp.zeros(self.axes.shape[0], self.axes.dtype)
+        d = self.axes.shape[0]
+        self.centre = as_numbers(np.zeros(d) if centre is None else centre, self.axes.dtype)
+        if self.centre.shape != (d,):
+            raise ValueError(f"centre has shape {self.centre.shape}: give the {d} numbers of a point of the space")
         self.scale, self.noise = jnp.ones((), self.axes.dtype), jnp.zeros((), self.axes.dtype)
 
     @property

@@ -29,10 +29,7 @@ class Union(AbstractNoisedLaw):
           ValueError: if there is no law, or there is not one weight, positive, for each.
         """
         self.laws = tuple(laws)
-        given = jnp.ones(len(self.laws)) if weights is None else as_numbers(weights)
-        if not self.laws or given.shape != (len(self.laws),) or not bool(jnp.all(given > 0)):
-            raise ValueError(f"weights = {weights} of {len(self.laws)} laws: give laws, and a positive weight for each")
-        self.weights = given / jnp.sum(given)
+        self.weights = as_weights(weights, len(self.laws), "laws")
 
     def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
         """Data, with the number of its law as `latent`; every law draws for every datum."""
@@ -83,3 +80,15 @@ class Union(AbstractNoisedLaw):
 
 def _mean(posterior: Float[Array, "*batch laws"], values: Float[Array, "*batch laws d"]) -> Float[Array, "*batch d"]:
     return jnp.sum(posterior[..., None] * values, -2)
+
+
+def as_weights(weights: Given | None, number: int, what: str) -> Float[Array, " number"]:
+    """Relative weights of the parts of a mixture as probabilities; all equal if none are given.
+
+    Raises:
+      ValueError: if there is no part, or not one positive weight for each.
+    """
+    given = jnp.ones(number) if weights is None else as_numbers(weights)
+    if not number or given.shape != (number,) or not bool(jnp.all(given > 0)):
+        raise ValueError(f"weights = {weights} of {number} {what}: give {what}, and a positive weight for each")
+    return given / jnp.sum(given)

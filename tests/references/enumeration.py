@@ -49,6 +49,29 @@ def filtered(rules, rule_probs, level):
     return todo
 
 
+def broken(rules, rule_probs, level, num_symbols, filter_level=0):
+    """All (probability, node, levels) of a grammar with the rule of one node of `level` broken.
+
+    The children that the node has in a derivation are replaced by each tuple that is nowhere in the table, all equally
+    likely, and the derivation goes on below.
+    """
+    tables, probs = rules[: level + 1], rule_probs[: level + 1]
+    whole = filtered(tables, probs, filter_level) if filter_level else derivations(tables, probs)
+    table = rules[level]
+    given = {tuple(x) for x in table.reshape(-1, table.shape[2]).tolist()}
+    free = [x for x in itertools.product(range(num_symbols), repeat=table.shape[2]) if x not in given]
+    todo = []
+    for weight, levels in whole:
+        for node, x in itertools.product(range(len(levels[level])), free):
+            start = node * table.shape[2]
+            children = (*levels[-1][:start], *x, *levels[-1][start + len(x) :])
+            todo.append((weight / len(levels[level]) / len(free), node, (*levels[:-1], children)))
+    for table, probs in zip(rules[level + 1 :], rule_probs[level + 1 :], strict=True):
+        todo = [(longer[0], node, longer[1]) for weight, node, levels in todo
+                for longer in _expand((weight, levels), table, probs)]  # fmt: skip
+    return todo
+
+
 def posterior(data, log_likelihoods):
     """ln p(y) and the normalised posterior weight of every derivation, in float64."""
     sites = np.arange(len(log_likelihoods))

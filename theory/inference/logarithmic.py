@@ -74,19 +74,20 @@ def marginals(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> BatchLevelT
 def local_marginals(rhm: RandomHierarchyModel, evidence: BatchEvidence, level: int) -> BatchLevelTables:
     """Posterior of every node from a level on by the evidence below its ancestor there: each a root with a prior."""
     up, top = _upward(rhm, evidence), sum(nodes > 0 for nodes in rhm.num_nodes[:level])
-    prior = log_where_positive(_prior(rhm, level)).astype(evidence.dtype).T[..., None]  # (symbols, nodes, 1)
-    tables = _downward(up, up.messages[top] + prior, top)
+    log_prior = log_where_positive(prior(rhm, level)).astype(evidence.dtype).T[..., None]  # (symbols, nodes, 1)
+    tables = _downward(up, up.messages[top] + log_prior, top)
     return tuple(jnp.transpose(table, (2, 1, 0)) for table in tables)
 
 
 def cavity_marginals(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> BatchLevelTables:
     """Cavity of every node, normalised, root first."""
-    up = _upward(rhm, evidence)
-    cavities = [jnp.zeros_like(up.messages[0])]
-    for layer, own, below in zip(up.layers, up.evidence, up.messages[1:], strict=False):
-        parent = _shifted(_with(cavities[-1], own))
-        cavities.append(_nodes(layer.cavity(_lanes(parent), _children(below, layer.branching)), below))
-    return _every_level(rhm, [_normalised(cavity) for cavity in cavities])
+    return _every_level(rhm, [_normalised(cavity) for cavity in _cavities(_upward(rhm, evidence))])
+
+
+def log_cavities(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> BatchLevelTables:
+    """ln of `cavity_marginals`, in which no probability is too small; -inf where it is 0."""
+    cavities = _cavities(_upward(rhm, evidence))
+    return _every_level(rhm, [cavity - finite(log_sum(cavity))[None] for cavity in cavities])
 
 
 def posterior_sample(key: Key[Array, ""], rhm: RandomHierarchyModel, evidence: BatchEvidence) -> Derivation:
@@ -180,6 +181,15 @@ def _upward(rhm: RandomHierarchyModel, evidence: BatchEvidence) -> Upward:
     return Upward(layers, [*inner, leaves], below, messages, shift)
 
 
+def _cavities(up: Upward) -> list[AnyLevel]:
+    """ln of the cavities up to a constant for each node, of the levels that have nodes."""
+    cavities = [jnp.zeros_like(up.messages[0])]
+    for layer, own, below in zip(up.layers, up.evidence, up.messages[1:], strict=False):
+        parent = _shifted(_with(cavities[-1], own))
+        cavities.append(_nodes(layer.cavity(_lanes(parent), _children(below, layer.branching)), below))
+    return cavities
+
+
 def _downward(up: Upward, top: LevelMessages, start: int = 0) -> list[AnyLevel]:
     """Posteriors of the levels that have nodes from number `start` on, whose log weights are `top`."""
     tables = [_normalised(top)]
@@ -189,7 +199,7 @@ def _downward(up: Upward, top: LevelMessages, start: int = 0) -> list[AnyLevel]:
     return tables
 
 
-def _prior(rhm: RandomHierarchyModel, level: int) -> Float[Array, "_nodes _symbols"]:
+def prior(rhm: RandomHierarchyModel, level: int) -> Float[Array, "_nodes _symbols"]:
     """The law of the symbol of every node of a level, without evidence."""
     law = jnp.full((1, rhm.num_classes), 1 / rhm.num_classes)
     if rhm.filter_level and level:

@@ -15,8 +15,8 @@ class Config:
     """Compare detectors of memorised data where it is known what was memorised."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: two minutes; default: digits of 8 x 8 pixels, ten minutes on two cores;
-    paper: digits of MNIST, a wider network, about an hour."""
+    """Starting point for all other options. quick: two minutes; default: digits of 8 x 8 pixels, ten minutes on two
+    cores; paper: digits of MNIST, a wider network, about an hour."""
     seed: int = 0
     """Decides the modes' network, which images are held out and planted, and every draw."""
     images: pathlib.Path = pathlib.Path("digits")
