@@ -2,7 +2,8 @@
 
 Each estimator takes (key, denoiser, x, t) and returns a `Dimension`, an estimate with flags: `pointwise` has those from
 moments of the score, `spectral` those from its singular values or the Jacobian's. `noise_level` chooses the time.
-`from_data` needs no denoiser, and `DiffusionDimension` is an estimator of scikit-learn, imported when it is used.
+`from_data` needs no denoiser, `of_strings` takes denoisers of strings, and `DiffusionDimension` is an estimator of
+scikit-learn, imported when it is used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from .pointwise import trace as trace
 from .spectral import normal_bundle as normal_bundle
 from .spectral import ritz as ritz
 from .spectral import spectrum as spectrum
+from .strings import of_strings as of_strings
 
 if TYPE_CHECKING:
     from .scikit import DiffusionDimension as DiffusionDimension
