@@ -26,10 +26,10 @@ from .inference.belief_propagation import posterior_sample as posterior_sample
 from .inference.belief_propagation import rule_counts as rule_counts
 from .inference.belief_propagation import top_k as top_k
 from .inference.belief_propagation import upward_messages as upward_messages
-from .inference.broken_rules import broken_node_log_ratios as broken_node_log_ratios
-from .inference.broken_rules import broken_rule_log_ratio as broken_rule_log_ratio
-from .inference.broken_rules import surprises as surprises
-from .inference.divergence import cross_entropy as cross_entropy
-from .inference.divergence import kl_divergence as kl_divergence
 from .inference.evidence import NoisedStrings as NoisedStrings
 from .inference.evidence import hard_evidence as hard_evidence
+from .inference.questions.broken_rules import broken_node_log_ratios as broken_node_log_ratios
+from .inference.questions.broken_rules import broken_rule_log_ratio as broken_rule_log_ratio
+from .inference.questions.broken_rules import surprises as surprises
+from .inference.questions.divergence import cross_entropy as cross_entropy
+from .inference.questions.divergence import kl_divergence as kl_divergence

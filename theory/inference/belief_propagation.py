@@ -35,10 +35,11 @@ from jaxtyping import Array, Float
 from hierarchical import Derivation, RandomHierarchyModel
 from hierarchical.arguments import NO_SYMBOL, AnyKey, Whole, as_key, as_whole
 
-from . import logarithmic, ranked
+from . import logarithmic
 from .evidence import GivenEvidence, as_evidence, in_full
 from .fast import sweep
 from .formulation import answered, evidence_with_slope
+from .questions import ranked
 
 LevelTables = tuple[Float[Array, "*batch _nodes _symbols"], ...]
 RuleCounts = tuple[Float[Array, "*batch _parents _synonyms"], ...]

@@ -6,7 +6,8 @@ over ln v. A masked denoiser tells it string by string, by the chain rule in a r
     k(x) = -ln p(x) / ln v,                                                                                        (1)
 
 whose mean over data is at least H / ln v, and equal to it for the exact denoiser of their law. In a random hierarchy
-all strings are equally likely, so (1) is the same for each: ln n / ln v + ((s^L - 1) / (s - 1)) ln m / ln v. Estimators that measure distances have no meaning here: neighbours in Hamming distance share no rule.
+all strings are equally likely, so (1) is the same for each: ln n / ln v + ((s^L - 1) / (s - 1)) ln m / ln v.
+Estimators that measure distances have no meaning here: neighbours in Hamming distance share no rule.
 """
 
 import math

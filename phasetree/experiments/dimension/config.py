@@ -8,7 +8,7 @@ from diffusion import TrainConfig
 from phasetree.experiments.checks import check_options
 from phasetree.experiments.dimension.sets import check_set
 
-TRAINING = TrainConfig(steps=3000, batch_size=256, ema_decay=0.998)
+TRAINING = TrainConfig(steps=5000, batch_size=256, ema_decay=0.998)
 
 
 @dataclasses.dataclass(frozen=True)

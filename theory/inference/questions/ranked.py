@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, Int
 
 from hierarchical import Derivation, RandomHierarchyModel
 
-from ..logspace import finite
-from .logarithmic import BatchEvidence, by_level
+from ...logspace import finite
+from ..logarithmic import BatchEvidence, by_level
 
 Values = Float[Array, "symbols lanes k"]
 

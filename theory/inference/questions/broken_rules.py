@@ -35,12 +35,12 @@ from hierarchical.arguments import Whole
 from hierarchical.grammar.broken_rules import check_broken_level
 from hierarchical.grammar.rules import free_tuples
 
-from ..logspace import finite, log_sum, log_where_positive
-from . import logarithmic
-from .evidence import GivenEvidence, TreeEvidence
-from .formulation import answered
-from .logarithmic import BatchEvidence
-from .messages import ProductionLayer, split_children
+from ...logspace import finite, log_sum, log_where_positive
+from .. import logarithmic
+from ..evidence import GivenEvidence, TreeEvidence
+from ..formulation import answered
+from ..logarithmic import BatchEvidence
+from ..messages import ProductionLayer, split_children
 
 NodeValues = tuple[Float[Array, "*batch _nodes"], ...]
 
