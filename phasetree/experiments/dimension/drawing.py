@@ -92,8 +92,8 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
     if rows:
         parts += [
             Table(("set", "truth", "denoiser", "noise s", *estimators), tuple(rows)),
-            f"Passes for a datum, and seconds for all {about.num_data} of a second call; those of trace are for all noise "
-            "levels, and of a first call, which compiles.",
+            f"Passes for a datum, and seconds for all {about.num_data} of a second call; those of trace are for all "
+            "noise levels, and of a first call, which compiles.",
             Table(("set", "denoiser", *estimators), tuple(taken)),
         ]
     methods = dataset.source.values.tolist()
