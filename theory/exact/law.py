@@ -22,7 +22,7 @@ class AbstractLawDenoiser(AbstractVectorDenoiser):
         def score(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
             return self.noised_law(alpha, sigma).score(x)
 
-        return jax.vmap(score)(x_t, self.process.path.alpha(t), self.process.path.sigma(t))
+        return jax.vmap(score)(x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
 
 
 class LawDenoiser(AbstractLawDenoiser):
@@ -62,4 +62,4 @@ class SphereDenoiser(AbstractLawDenoiser):
         def mean(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
             return self.noised_law(alpha, sigma).mean(x) / alpha
 
-        return jax.vmap(mean)(x_t, self.process.path.alpha(t), self.process.path.sigma(t))
+        return jax.vmap(mean)(x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)

@@ -1,5 +1,6 @@
 """Figure and report of the experiment `dimension`."""
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -38,8 +39,7 @@ def _curve(axis: Axes, dataset: xr.Dataset, findings: Findings, name: str) -> No
     for kind in kinds(dataset, name):
         part = dataset.sel(set=name, denoiser=kind)
         known = part.noise.notnull().values
-        value, error = (np.asarray(part[column].values[known]) for column in ("curve", "curve_stderr"))
-        estimate = Estimate(*(np.asarray(x) for x in (value, error)))  # pyright: ignore[reportArgumentType]
+        estimate = Estimate(*(jnp.asarray(part[column].values[known]) for column in ("curve", "curve_stderr")))
         style = {"color": COLORS[kind], "marker": curves.MARKERS[kind], "filled": kind != "exact"}
         curves.points(axis, part.noise.values[known], estimate, label=kind, size=2.5, **style)
         axis.axvline(findings["noise", name, kind].value, color=COLORS[kind], linewidth=0.5, linestyle=":")

@@ -1,7 +1,7 @@
 """The sets of the experiment `dimension`: data to train on, data to ask at, their dimension, the exact denoiser."""
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ AMBIENT = 100  # dimensions of the space of spheres and the line
 PROCESS = VectorProcess(VarianceExploding())
 PATTERN = r"(sphere|squares|blobs)-([1-9]\d{0,3})|line|union"
 SMALLEST = 50  # data of one's own
+Law = TypeVar("Law", Sphere, Union)
 
 
 class Case(NamedTuple):
@@ -58,9 +59,14 @@ def case_of(config: "Config", key: Key[Array, ""], name: str) -> Case:
     law, exact = _law(named_key(key, f"set-{name}", 0), name)
     rows_key, x_key = jax.random.split(named_key(key, f"data-{name}", 0))
     drawn = law.sample(x_key, config.num_data)
+    x = drawn.x.astype(jnp.float32)
     truth = np.where(drawn.latent == 0, 10.0, 30.0) if name == "union" else np.full(config.num_data, _number(name))
-    rows = np.asarray(law.sample(rows_key, max(config.num_points, 2 * drawn.x.shape[-1])).x)
-    return Case(Fresh(law), rows, drawn.x, truth, exact)
+    rows = np.asarray(law.sample(rows_key, max(config.num_points, 2 * x.shape[-1])).x, np.float32)
+    return Case(Fresh(law), rows, x, truth, exact)
+
+
+def _in_single_precision(law: Law) -> Law:
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), law)
 
 
 def _number(name: str) -> float:
@@ -70,11 +76,12 @@ def _number(name: str) -> float:
 def _law(key: Key[Array, ""], name: str) -> tuple[AbstractLaw, AbstractVectorDenoiser | None]:
     kind, _, number = name.partition("-")
     if kind == "sphere":
-        law = Sphere(key, int(number), AMBIENT)
+        law = _in_single_precision(Sphere(key, int(number), AMBIENT))
         return law, SphereDenoiser(law=law, process=PROCESS)
     if kind == "union":
         keys = jax.random.split(key)
-        law = Union([Sphere(k, dimension, AMBIENT) for k, dimension in zip(keys, (10, 30), strict=True)])
+        parts = [Sphere(k, dimension, AMBIENT) for k, dimension in zip(keys, (10, 30), strict=True)]
+        law = _in_single_precision(Union(parts))
         return law, LawDenoiser(law=law, num_dimensions=AMBIENT, process=PROCESS)
     if kind == "line":
         return line(AMBIENT), None

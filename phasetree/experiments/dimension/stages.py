@@ -5,6 +5,7 @@ exact-SET, trained-SET     estimators of a denoiser, at the noise level that is 
 train-SET                  the network
 """
 
+import functools
 import importlib
 import time
 import warnings
@@ -75,7 +76,8 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
         sets.append(xr.merge([*parts, results[f"data-{name}"]], compat="no_conflicts", join="outer"))
     names = xr.Variable("set", list(config.names))
     dataset = xr.concat(sets, names, join="outer", data_vars="all", fill_value=np.nan)
-    dataset.noise.attrs = {"long_name": "noise s", "units": "of the data"}
+    if kinds:
+        dataset.noise.attrs = {"long_name": "noise s", "units": "of the data"}
     return dataset
 
 
@@ -128,15 +130,16 @@ def measured(
     case, kind = case_of(config, key, name), "trained" if network else "exact"
     denoiser = inputs[network].model if network else case.exact
     assert denoiser is not None  # of sets with an exact stage
-    draws = named_key(key, f"{kind}-{name}", 0)
-    found, seconds = _timed(lambda: dimension.automatic(draws, denoiser, case.x, num_draws=config.num_draws))
+    same = functools.partial(jax.random.clone, named_key(key, f"{kind}-{name}", 0))  # draws of all estimators
+    found, seconds = _timed(lambda: dimension.automatic(same(), denoiser, case.x, num_draws=config.num_draws))
     inputs.advance(inputs.units / 2, f"dimension {float(jnp.mean(found.value)):.3g}")
     answers = [
-        *_asked(draws, denoiser, case, found.time, config.num_draws),
+        *_asked(same, denoiser, case, found.time, config.num_draws),
         Asked(found, 2 * config.num_draws * (len(found.times) + 1), seconds),
     ]
     noise = np.sqrt(np.expm1(2 * np.asarray(found.times, float)))  # of the exploding path
-    values = dimension.spectrum(draws, denoiser, case.x[:1], found.time, num_probes=_probes(case.x.shape[1], 256))[0]
+    places = _probes(case.x.shape[1], 256)
+    values = dimension.spectrum(same(), denoiser, case.x[:1], found.time, num_probes=places)[0]
     inputs.advance(inputs.units / 2)
     return xr.Dataset(
         {
@@ -157,19 +160,21 @@ def measured(
 
 
 def _asked(
-    key: Key[Array, ""], denoiser: AbstractVectorDenoiser, case: Case, t: Float[Array, ""], num_draws: int
+    same: Callable[[], Any], denoiser: AbstractVectorDenoiser, case: Case, t: Float[Array, ""], num_draws: int
 ) -> list[Asked]:
     """All estimators but the last, at one noise time."""
     x, d = case.x, case.x.shape[1]
     probes = _probes(d, PROBES)
-    while bool(jnp.any(dimension.ritz(key, denoiser, x, t, num_probes=probes).flags.get("more probes needed", False))):
+    while bool(
+        jnp.any(dimension.ritz(same(), denoiser, x, t, num_probes=probes).flags.get("more probes needed", False))
+    ):
         probes = _probes(d, 2 * probes)
     exact = None if d <= EXACT_TRACE else PROBES
     calls: list[tuple[Callable[[], Any], int]] = [
-        (lambda: dimension.normal_bundle(key, denoiser, x, t), 2 * d),
-        (lambda: dimension.ritz(key, denoiser, x, t, num_probes=probes), 2 * probes),
-        (lambda: dimension.flipd(key, denoiser, x, t, num_probes=exact, extrapolate=1), 2 * (1 + (exact or d))),
-        (lambda: dimension.dsm(key, denoiser, x, t, num_draws=num_draws, extrapolate=1), 4 * num_draws),
+        (lambda: dimension.normal_bundle(same(), denoiser, x, t), 2 * d),
+        (lambda: dimension.ritz(same(), denoiser, x, t, num_probes=probes), 2 * probes),
+        (lambda: dimension.flipd(same(), denoiser, x, t, num_probes=exact, extrapolate=1), 2 * (1 + (exact or d))),
+        (lambda: dimension.dsm(same(), denoiser, x, t, num_draws=num_draws, extrapolate=1), 4 * num_draws),
     ]
     answers = []
     for call, passes in calls:

@@ -38,13 +38,16 @@ class Config:
     """Pairs of directions of the flux of each datum."""
     num_repeats: int = 8
     """Draws of the law and its training set, for every share."""
+    modes_steps: int = 3000
+    """Training steps of the network of the three modes, of 512 data each."""
     width: int = 256
     """Width of the networks, units of a layer."""
     train: TrainConfig = TRAINING
     """How to train on the images."""
 
     def __post_init__(self):
-        check_options(self, num_train=20, num_planted=2, copies=2, num_pairs=2, num_repeats=2, width=1, side=1)
+        check_options(self, num_train=20, num_planted=2, copies=2, num_pairs=2, num_repeats=2, modes_steps=1)
+        check_options(self, width=1, side=1)
         check_positive(self, "noises")
         check_different("noises", self.noises)
         check_different("shares", self.shares)

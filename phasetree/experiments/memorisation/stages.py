@@ -46,7 +46,6 @@ CORNERS = np.array([(0.0, 0.0), (SIDE, 0.0), (SIDE / 2, SIDE * 3**0.5 / 2)])
 AMBIENT, SPAN, COUNT, SPREAD = 64, 16, 100, 2.0  # d, k, members and others, standard deviation of the mixed scores' law
 SHARE_NOISES = 0.1, 0.3, 0.6
 PROBED = 128  # numbers of an image above which FLIPD's trace is probed
-MODES_TRAINING = TrainConfig(steps=3000, batch_size=512)
 
 
 class Planted(NamedTuple):
@@ -99,10 +98,11 @@ def trained_on_modes(config: Config, key: Key[Array, ""], inputs: Inputs) -> Tra
     """The network of the three modes."""
     network = VectorMLP(2, config.width, rngs=nnx.Rngs(named_key(key, "modes", 0)))
     denoiser = from_flax(network, PROCESS, (2,), parametrisation=Preconditioned(SIDE / 2))
+    training = TrainConfig(steps=config.modes_steps, batch_size=512)
     result = train(
-        named_key(key, "train-modes", 0), denoiser, Fresh(modes()), MODES_TRAINING,
+        named_key(key, "train-modes", 0), denoiser, Fresh(modes()), training,
         schedule=LogSNRSchedule(_time(MODES_NOISE / 2), _time(2 * SIDE)), folder=inputs.folder,
-        report=inputs.training(MODES_TRAINING),
+        report=inputs.training(training),
     )  # fmt: skip
     return Training(result.denoiser, xr.Dataset({"loss": ("step", np.asarray(result.losses))}))
 
