@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
 
-from ..field import LocalField, local_field
+from ..field import ROWS_AT_ONCE, LocalField, local_field
 from .pointwise import Dimension, over_batch
 
 
@@ -84,13 +84,24 @@ def _normal_bundle(key: Key[Array, ""], field: LocalField, num_draws: int) -> In
     points, s = field.points, field.noise
     count, d = points.shape
 
-    def add(state, key: Key[Array, ""]):
+    size = min(num_draws, max(1, ROWS_AT_ONCE // max(1, count)))  # draws whose scores are kept together
+    missing = -num_draws % size
+    keys = jax.random.split(key, num_draws + missing)
+    counts = (jnp.arange(num_draws + missing) < num_draws).astype(points.dtype)
+
+    def one(key: Key[Array, ""]) -> Float[Array, "points d"]:
+        return s * field.score(points + s * jax.random.normal(key, points.shape, points.dtype))
+
+    def add(state, block):
         total, gram = state
-        score = s * field.score(points + s * jax.random.normal(key, points.shape, points.dtype))
-        return (total + score, gram + score[:, :, None] * score[:, None]), None
+        keys, counts = block
+        scores = field.over_draws(one, keys) * counts[:, None, None]  # (draws, points, d)
+        gram += jnp.einsum("rni,rnj->nij", scores, scores, precision="highest")
+        return (total + jnp.sum(scores, 0), gram), None
 
     start = jnp.zeros_like(points), jnp.zeros((count, d, d), points.dtype)
-    (total, gram), _ = jax.lax.scan(add, start, jax.random.split(key, num_draws))
+    blocks = keys.reshape(-1, size), counts.reshape(-1, size)
+    (total, gram), _ = jax.lax.scan(add, start, blocks)
     covariance = gram - total[:, :, None] * total[:, None] / num_draws
     singular = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(covariance)[:, ::-1], 0))  # descending
     gaps = singular[:, 1:-1] - singular[:, 2:]  # after the second value, the third, ..

@@ -52,7 +52,7 @@ def _auc(axis: Axes, dataset: xr.Dataset, findings: Findings, group: str, title:
     for detector, style in _styles(dataset):
         found = findings.curve("auc", group, detector)
         axis.errorbar(dataset.noise, np.asarray(found.value), np.asarray(found.stderr), **style)
-    axis.set(title=f"images {title}", xlabel="noise $s$", ylabel="AUC", xscale="log", ylim=(None, 1.03))
+    axis.set(title=f"images {title}", xlabel="noise $s$", ylabel="AUC", xscale="log", ylim=(0.4, 1.03))
     _ticks(axis, dataset)
     curves.threshold(axis, 0.5)
 
