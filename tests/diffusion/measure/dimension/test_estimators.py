@@ -79,6 +79,15 @@ def test_singular_values_count_a_sphere_exactly(k):
     assert few.flags["more probes needed"].all() and (few.value == 5).all()
 
 
+def test_a_sketch_counts_in_a_thousand_dimensions():
+    """60 products for a datum, where the normal bundle takes 2000 scores or more; `benchmarks.dimension` times both."""
+    denoiser, x = sphere(10, 1000)
+    found = dimension.ritz(KEY, denoiser, x, time_of(0.01), num_probes=30)
+    assert (found.value == 10).all() and not found.flags["more probes needed"].any()
+    values = dimension.spectrum(KEY, denoiser, x, time_of(0.01), num_probes=30)
+    assert values.shape == (3, 30) and (values[:, 9] > 0.99).all() and (values[:, 10] < 0.01).all()
+
+
 def test_a_flat_piece_has_its_dimension_whatever_the_path():
     law = LinearSubspace(KEY, 7, 20, spreads=3.0)
     x = law.sample(jax.random.key(2), (2, 2)).x

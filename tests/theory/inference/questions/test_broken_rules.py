@@ -209,7 +209,7 @@ def test_depth_and_single_precision_cost_no_finite_value():
     """2^8 leaves in float32 against float64, with evidence that is sharp."""
     rhm = RandomHierarchyModel(8, 3, 2, 8, key=jax.random.key(0))
     soft = 30 * np.random.default_rng(0).normal(size=(3, 256, 8))
-    for level in (0, 4, 7):
+    for level in (0, 7):
         want = broken_rule_log_ratio(rhm, soft, level)
         found = broken_rule_log_ratio(rhm, soft.astype(np.float32), level)
         assert found.dtype == jnp.float32 and np.isfinite(want).all()
