@@ -73,10 +73,11 @@ def _bars(axis: Axes, dataset: xr.Dataset) -> None:
 def tell(dataset: xr.Dataset, findings: Findings) -> Report:
     """Every estimator of every set, what it took, from data alone, and the closing sentence."""
     about = config_of(dataset)
+    source = about.file or about.images
     title = (
-        f"Means over {about.num_data} data of each set and their standard errors; noise chosen on the plateau of the "
-        f"trace; flipd, dsm and trace with curvature taken away; networks of width {about.width}, {about.train.steps} "
-        f"steps; data alone: {about.num_points} of them; seed {about.seed}."
+        f"{f'Own: {source}. ' if source else ''}Means over {about.num_data} data of each set and their standard errors; "
+        f"noise chosen on the plateau of the trace; flipd, dsm and trace with curvature taken away; networks of width "
+        f"{about.width}, {about.train.steps} steps; data alone: {about.num_points} of them; seed {about.seed}."
     )
     estimators = dataset.estimator.values.tolist() if "estimator" in dataset.dims else []
     rows, taken = [], []
