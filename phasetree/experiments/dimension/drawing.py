@@ -75,7 +75,7 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
     about = config_of(dataset)
     source = about.file or about.images
     title = (
-        f"{f'Own: {source}. ' if source else ''}Means over {about.num_data} data of each set and their standard errors; "
+        f"{f'Own: {source}. ' if source else ''}Means over {about.num_data} data of each set with standard errors; "
         f"noise chosen on the plateau of the trace; flipd, dsm and trace with curvature taken away; networks of width "
         f"{about.width}, {about.train.steps} steps; data alone: {about.num_points} of them; seed {about.seed}."
     )
