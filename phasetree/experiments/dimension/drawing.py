@@ -5,6 +5,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from diffusion.measure import Estimate
 from phasetree.drawing import curves
@@ -49,6 +50,7 @@ def _curve(axis: Axes, dataset: xr.Dataset, findings: Findings, name: str) -> No
         axis.axhline(truth, color=COLORS["theory"], linewidth=0.8, zorder=0, label="truth, mean")
         axis.set_ylim(0, max(1.6 * truth, truth + 1))
     axis.set(xscale="log", xlabel="noise $s$", ylabel="dimension", title=name)
+    axis.xaxis.set_minor_formatter(NullFormatter())  # else labels overlap where there is less than a decade
 
 
 def _spectrum(axis: Axes, dataset: xr.Dataset, findings: Findings, name: str) -> None:
