@@ -28,11 +28,12 @@ from .pointwise import Dimension
 REACH = 3.0  # effective number of data at the noise of each datum
 NEAREST = 64  # data that are looked at around each, beyond which weights vanish
 LEAST = 10  # different data
+POINTS = 2500  # around which the data are looked at
 GROWTH = 1.33  # from one dimension of the calibration to the next
 Rows = Float[np.ndarray, "n d"]
 
 
-def from_data(key: AnyKey, data: Given, *, num_points: Whole = 2500, neighbours: Whole | None = None) -> Dimension:
+def from_data(key: AnyKey, data: Given, *, num_points: Whole = POINTS, neighbours: Whole | None = None) -> Dimension:
     """The dimension of a data set, (n, ...) numbers, without a denoiser; not inside `jax.jit`.
 
     Args:
@@ -65,7 +66,10 @@ def from_data(key: AnyKey, data: Given, *, num_points: Whole = 2500, neighbours:
 
 def _different(data: Given) -> tuple[Rows, np.ndarray]:
     """The different rows, and the place of each datum among them."""
-    given = np.asarray(data, float)
+    given = np.asarray(data)
+    if not any(jnp.issubdtype(given.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise ValueError(f"data are of {given.dtype}: give real numbers")
+    given = given.astype(float)
     rows = given.reshape(len(given), -1) if given.ndim else given
     if given.ndim < 2 or not rows.size or not np.isfinite(rows).all():
         raise ValueError(f"data of shape {given.shape}: give (n, ...) finite numbers")

@@ -20,9 +20,12 @@ except ImportError as error:
     ) from error
 
 from diffusion.denoise.denoiser import AbstractDenoiser
+from hierarchical.arguments import as_whole
 
-from .from_data import LEAST, from_data
+from .from_data import LEAST, POINTS, from_data
 from .noise_level import automatic
+
+ASKED = 64  # data at which a denoiser is asked
 
 
 class DiffusionDimension(BaseEstimator):
@@ -30,7 +33,7 @@ class DiffusionDimension(BaseEstimator):
 
     Args:
       denoiser: of such rows, trained for example; None: X itself is all that is known, as of `from_data`.
-      num_points: around how many of the rows, drawn at random.
+      num_points: around how many of the rows, drawn at random; None: 2500, or 64 of which a denoiser is asked.
       neighbours: None, or of how many neighbours `dimension_pw_` is an average; without a denoiser.
       random_state: a whole number, None, or a `numpy.random.RandomState`.
 
@@ -44,7 +47,7 @@ class DiffusionDimension(BaseEstimator):
     def __init__(
         self,
         denoiser: Any = None,
-        num_points: Any = 2500,
+        num_points: Any = None,
         neighbours: Any = None,
         random_state: Any = None,
     ):  # scikit-learn's contract: nothing is checked before `fit`
@@ -69,7 +72,7 @@ class DiffusionDimension(BaseEstimator):
 
     def _from_data(self, key: Any, rows: np.ndarray) -> None:
         whole_key, local_key = jax.random.split(key)
-        found = from_data(whole_key, rows, num_points=self.num_points)
+        found = from_data(whole_key, rows, num_points=POINTS if self.num_points is None else self.num_points)
         self.dimension_, self.stderr_, self.reason_ = float(found.value), float(found.stderr), ""
         self.flags_ = {name: int(marks) for name, marks in found.flags.items()}
         if self.neighbours is not None:
@@ -77,7 +80,8 @@ class DiffusionDimension(BaseEstimator):
 
     def _from_denoiser(self, key: Any, rows: np.ndarray, denoiser: AbstractDenoiser) -> None:
         which_key, draws_key = jax.random.split(key)
-        chosen = np.asarray(jax.random.permutation(which_key, len(rows)))[: self.num_points]
+        count = ASKED if self.num_points is None else as_whole("num_points", self.num_points, 2)
+        chosen = np.asarray(jax.random.permutation(which_key, len(rows)))[:count]
         found = automatic(draws_key, denoiser, rows[chosen].reshape(-1, *denoiser.shape))
         self.dimension_, self.stderr_ = float(found.overall.value), float(found.overall.stderr)
         self.dimension_pw_, self.reason_ = np.asarray(found.value), found.reason

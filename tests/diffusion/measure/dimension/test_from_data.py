@@ -75,6 +75,8 @@ def test_wrong_input_is_refused_by_name():
         (np.tile(rows[:4], (8, 1)), "32 data, 4 of them different"),
         (np.where(rows > 1, np.nan, rows), "finite numbers"),
         (rows[:, 0], r"data of shape \(30,\)"),
+        (rows + 1j, "data are of complex128: give real numbers"),
+        ([["a", "b"]] * 20, "give real numbers"),
     ):
         with pytest.raises(ValueError, match=message):
             dimension.from_data(KEY, data)
