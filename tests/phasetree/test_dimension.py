@@ -65,6 +65,12 @@ def test_data_of_ones_own_need_no_truth_and_no_network(tmp_path):
     assert "From data alone: own" in result.report.closing
     found = result.findings["alone", "own", "from data"]
     assert abs(found.value - 1) < 0.3
+    np.savetxt(tmp_path / "single.csv", rows[:, :1], delimiter=",")
+    single = dataclasses.replace(TINY, file=tmp_path / "single.csv")
+    result = execute("dimension", experiment, single, tmp_path / "single")
+    assert abs(result.findings["alone", "own", "from data"].value - 1) < 0.3
+    assert not result.findings["dimension", "own", "unknown", "trained", "normal bundle"].resolved
+    assert 0.5 < result.findings["dimension", "own", "unknown", "trained", "ritz"].value <= 1
     few = dataclasses.replace(TINY, file=tmp_path / "few.csv", no_train=True)
     np.savetxt(tmp_path / "few.csv", rows[:20], delimiter=",")
     with pytest.raises(ValueError, match="holds 20 data: give at least 50"):

@@ -55,7 +55,7 @@ def _of_denoiser(part: xr.Dataset, name: str, kind: str) -> list[Finding]:
         rows = part.dimension.values[:, (truth == k) | np.isnan(k)]
         for estimator, values in zip(part.estimator.values.tolist(), rows, strict=True):
             values = values[~np.isnan(values)]
-            mean = mean_estimate(values)
+            mean = mean_estimate(values) if len(values) else _estimate(np.nan, np.nan)
             found.append(Finding(path("dimension", name, named(k), kind, estimator), mean, "measured", "dimensions"))
             if not np.isnan(k):
                 error = Estimate(mean.value - k, mean.stderr)
