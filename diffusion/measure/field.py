@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from hierarchical.arguments import Given
 
@@ -50,14 +50,46 @@ class LocalField(eqx.Module):
         x_t = (alpha * y).reshape(len(y), *self.denoiser.shape)
         return alpha * self.denoiser.score_batch(x_t, self.t).reshape(y.shape)
 
+    def at(self, t: Float[Array, " points"]) -> "LocalField":
+        """The field around the same points at other times."""
+        return LocalField(self.denoiser, self.points, t, self.batch)
+
     def quieter(self, halvings: int) -> "LocalField":
         """The field around the same points at a noise whose variance s^2 is halved so many times."""
-        t = time_of_log_ratio(log_ratio(self.t) + halvings * math.log(2) / 2)
-        return LocalField(self.denoiser, self.points, t, self.batch)
+        return self.at(time_of_log_ratio(log_ratio(self.t) + halvings * math.log(2) / 2))
+
+    def shift(self) -> Float[Array, " points"]:
+        """s^2 |score|^2 at the points: how far the mean is from each, in units of s, squared."""
+        return self.noise[:, 0] ** 2 * jnp.sum(self.score(self.points) ** 2, 1)
+
+    def hessian_times(self, v: Points) -> Points:
+        """The derivative of the score times v, at each point."""
+        return jax.jvp(self.score, (self.points,), (v,))[1]
 
     def jacobian_times(self, v: Points) -> Points:
         """J v at each point."""
-        return v + self.noise**2 * jax.jvp(self.score, (self.points,), (v,))[1]
+        return v + self.noise**2 * self.hessian_times(v)
+
+    def traces(
+        self, key: Key[Array, ""], num_probes: int | None, times: Callable[[Points], Points]
+    ) -> Float[Array, "draws points"]:
+        """v . A v for random signs v, whose mean is tr A; without probes one exact row, by all axes.
+
+        Args:
+          times: A, a linear map at each point.
+        """
+        shape, dtype = self.points.shape, self.points.dtype
+
+        def along(v: Points) -> Float[Array, " points"]:
+            return jnp.sum(v * times(v), 1)
+
+        def axis(i: Int[Array, ""]) -> Points:
+            return jnp.broadcast_to(jax.nn.one_hot(i, shape[1], dtype=dtype), shape)
+
+        if num_probes is None:
+            return jnp.sum(self.over_draws(lambda i: along(axis(i)), jnp.arange(shape[1])), 0)[None]
+        keys = jax.random.split(key, num_probes)
+        return self.over_draws(lambda k: along(jax.random.rademacher(k, shape, dtype)), keys)
 
     def over_draws(self, function: Callable[[Any], Any], draws: Shaped[Array, "draws ..."]) -> Any:
         """The function of each draw, or of the key of each: as many at a time as memory is set aside for."""

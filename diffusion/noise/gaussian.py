@@ -13,6 +13,7 @@ its exact reverse law; its variance lacks (alpha_s b / sigma_t^2)^2 Var(x_0 | x_
 """
 
 import abc
+import math
 from typing import ClassVar
 
 import equinox as eqx
@@ -156,6 +157,11 @@ def log_ratio(t: Float[Array, "*times"]) -> Float[Array, "*times"]:
 def time_of_log_ratio(ratio: Float[Array, "*times"]) -> Float[Array, "*times"]:
     """The inverse of `log_ratio`."""
     return jax.nn.softplus(-2 * ratio) / 2
+
+
+def time_of_noise(s: float) -> float:
+    """The time at which the noise beside data that are not shrunk, sigma / alpha, is s, on every path."""
+    return math.log1p(s**2) / 2
 
 
 def _bridge(

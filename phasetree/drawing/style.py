@@ -23,6 +23,9 @@ COLORS = {
     "baseline": "#CC79A7",
 }
 
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Of the same, for families of curves without a name above."""
+
 SETTINGS: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,

@@ -1,7 +1,5 @@
 """A network trained on any set of vectors for the local field that its dimension is read off."""
 
-import math
-
 import numpy as np
 import xarray as xr
 from flax import nnx
@@ -18,6 +16,7 @@ from diffusion import (
     from_flax,
     train,
 )
+from diffusion.noise.gaussian import time_of_noise
 from phasetree.experiment import Inputs, Training
 from phasetree.recipes.training import named_key
 
@@ -45,7 +44,7 @@ def network_on_vectors(
     network = WhitenedMLP.of_data(rows, width, least_std=0.1 * NOISES[0] * std, rngs=rngs)
     process, shape = VectorProcess(VarianceExploding()), (rows.shape[1],)
     denoiser = from_flax(network, process, shape, parametrisation=Preconditioned(network.data_std))
-    times = (math.log1p((share * network.data_std) ** 2) / 2 for share in NOISES)
+    times = (time_of_noise(share * network.data_std) for share in NOISES)
     result = train(
         named_key(key, f"train-{name}", 0),
         denoiser,

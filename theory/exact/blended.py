@@ -3,7 +3,7 @@
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from diffusion.denoise.denoiser import AbstractVectorDenoiser
+from diffusion.denoise.denoiser import AbstractDenoiser, AbstractVectorDenoiser
 from diffusion.noise.gaussian import VectorProcess
 from hierarchical.arguments import Given, as_numbers
 
@@ -17,8 +17,10 @@ class BlendedDenoiser(AbstractVectorDenoiser):
     """0: nothing is memorised; 1: everything."""
     process: VectorProcess
 
-    def __init__(self, law: AbstractVectorDenoiser, empirical: AbstractVectorDenoiser, share: Given):
-        """Raises ValueError if the two have not one shape and process, or `share` is known and not in [0, 1]."""
+    def __init__(self, law: AbstractDenoiser, empirical: AbstractDenoiser, share: Given):
+        """Raises ValueError if one is of strings, shapes or processes differ, or a known share is not in [0, 1]."""
+        if not (isinstance(law, AbstractVectorDenoiser) and isinstance(empirical, AbstractVectorDenoiser)):
+            raise ValueError(f"{type(law).__name__} and {type(empirical).__name__}: give denoisers of arrays")
         if law.shape != empirical.shape or law.process != empirical.process:
             raise ValueError(f"shapes {law.shape} and {empirical.shape}, or processes, differ: give two of the same")
         self.law, self.empirical, self.share, self.process = law, empirical, as_numbers(share), law.process

@@ -127,11 +127,12 @@ def _calibrated(
     return _interpolated(np.array(dimensions[1:]), np.array(known[1:]), np.array(spread), means, errors)
 
 
-def _interpolated(dimensions, known, spread, means, errors):
+def _interpolated(
+    dimensions: np.ndarray, known: np.ndarray, spread: np.ndarray, means: np.ndarray, errors: np.ndarray
+) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+    """k and its error at means of ln F, from those known at some dimensions; below k = 1, F is taken as k times F_1."""
     log_k = np.interp(means, known, np.log(dimensions))
-    value = np.where(
-        means < known[0], np.exp(means - known[0]), np.exp(log_k)
-    )  # below 1, F is taken as proportional to k
+    value = np.where(means < known[0], np.exp(means - known[0]), np.exp(log_k))
     slope = np.interp(means, known, np.gradient(np.log(dimensions), known))
     error = value * slope * np.hypot(errors, np.interp(means, known, spread))
     return jnp.asarray(value), jnp.asarray(error)

@@ -96,10 +96,10 @@ def automatic(
         smallest time that the denoiser was trained at, to the spread.
       num_draws: pairs of scores for each point and level.
 
-    Flags: "curvature-limited" as of `trace`; "memorised": at the smallest noise the value is below 1/2
-    and the mean stays at the datum, which is then a point, whatever the chosen level says; "below data resolution" as
-    of `flipd`; "score error suspected", "no plateau": at all points, if `dsm` minus `trace`, or the slope, is above a
-    quarter of 1 + k.
+    Flags: "memorised": at the smallest noise the value is below 1/2 and the mean stays at the datum, which is then a
+    point, whatever the chosen level says; "below data resolution" as of `flipd`; "curvature-limited": extrapolation
+    changes the value by more than a quarter of 1 + k, the mean over points; "score error suspected", "no plateau": at
+    all points, if `dsm` minus `trace`, or the slope, is above that.
 
     Raises:
       ValueError: as `local_field`; if the data are a single point, or all equal, and `between` is not given; or it is
@@ -122,7 +122,7 @@ def _range(denoiser: AbstractDenoiser, points: Float[np.ndarray, "points d"]) ->
 
 
 def _levels(between: tuple[float, ...]) -> Levels:
-    """Times of s_0 / 2^(j/2), from the last time down to about the first, or two below it."""
+    """Times of s_0 / 2^(j/2), from the last time down to the first or just above it."""
     if len(between) != 2 or not 0 < between[0] < between[1] < math.inf:
         raise ValueError(f"between = {between}: give two positive noise times, the smaller first")
     first, last = (float(-log_ratio(jnp.asarray(t))) for t in between)  # ln s
@@ -135,10 +135,9 @@ def _levels(between: tuple[float, ...]) -> Levels:
 def _curve(key: Array, field: LocalField, times: Levels, num_draws: int) -> _Curve:
     norms, traces = [], []
     for t in times:
-        at = eqx.tree_at(lambda f: f.t, field, jnp.full_like(field.t, t))
-        norm, trace = antithetic(jax.random.clone(key), at, num_draws)
-        norms.append(np.asarray(norm, float))
-        traces.append(np.asarray(trace, float))
+        drawn = antithetic(jax.random.clone(key), field.at(jnp.full_like(field.t, t)), num_draws)
+        norms.append(np.asarray(drawn[0], float))
+        traces.append(np.asarray(drawn[1], float))
     plain, gaps = np.stack(traces), np.stack(norms) - np.stack(traces)
     terms = 2 * plain[1:] - plain[:-1]  # the last level only extrapolates the one before
     means = [mean_estimate(jnp.asarray(level.mean(-1))) for level in terms]
@@ -150,7 +149,7 @@ def _curve(key: Array, field: LocalField, times: Levels, num_draws: int) -> _Cur
 
 
 def _chosen(field: LocalField, times: Levels, found: _Curve, best: int) -> Automatic:
-    at, below = (eqx.tree_at(lambda f: f.t, field, jnp.full_like(field.t, times[j])) for j in (best, -2))
+    at, below = (field.at(jnp.full_like(field.t, times[j])) for j in (best, -2))
     point = mean_estimate(jnp.asarray(found.terms[best], field.points.dtype))
     everywhere = jnp.ones(point.value.shape, bool)
     limit = CURVED * (1 + abs(found.value[best])) if np.isfinite(found.cost[best]) else math.inf
@@ -169,8 +168,7 @@ def _chosen(field: LocalField, times: Levels, found: _Curve, best: int) -> Autom
 
 @eqx.filter_jit
 def _shift(field: LocalField) -> Float[Array, " points"]:
-    """s^2 |score|^2 at the points: how far the mean is from each, in units of s, squared."""
-    return field.noise[:, 0] ** 2 * jnp.sum(field.score(field.points) ** 2, 1)
+    return field.shift()
 
 
 def _reason(found: _Curve, at: LocalField, best: int) -> str:

@@ -25,7 +25,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
@@ -144,24 +144,8 @@ def _levels(field: LocalField, halvings: int) -> list[LocalField]:
 @eqx.filter_jit
 def _flipd(key: Key[Array, ""], field: LocalField, num_probes: int | None) -> tuple[Terms, Float[Array, " points"]]:
     """Terms of (1) for each probe, and s^2 |score|^2."""
-    points, d = field.points.shape
-    dtype = field.points.dtype
-
-    def along(v: Float[Array, "points d"]) -> Float[Array, " points"]:
-        return jnp.sum(v * field.jacobian_times(v), 1)  # v . (1 + s^2 dscore) v
-
-    def axis(i: Int[Array, ""]) -> Float[Array, "points d"]:
-        return jnp.broadcast_to(jax.nn.one_hot(i, d, dtype=dtype), (points, d))
-
-    def signs(key: Key[Array, ""]) -> Float[Array, "points d"]:
-        return jax.random.rademacher(key, (points, d), dtype)
-
-    squared = field.noise[:, 0] ** 2 * jnp.sum(field.score(field.points) ** 2, 1)
-    if num_probes is None:
-        traces = jnp.sum(field.over_draws(lambda i: along(axis(i)), jnp.arange(d)), 0)[None]
-    else:
-        traces = field.over_draws(lambda k: along(signs(k)), jax.random.split(key, num_probes))
-    return traces + squared[None], squared
+    squared = field.shift()
+    return field.traces(key, num_probes, field.jacobian_times) + squared[None], squared
 
 
 @eqx.filter_jit

@@ -7,7 +7,8 @@ value, k = d - i. The first gap is skipped, and a gap there must be, so it can r
 *Ritz.* J has the eigenvalue 1 along a flat piece and 0 across it. With probes Z and Q an orthonormal basis of J Z, the
 eigenvalues of Q' J Q approach the largest of J; those above 1/2 are counted. Two products for each probe, whatever d.
 
-Both keep d x d, or d x probes, numbers for each point, never all the scores. Sources: Stanczuk et al.,
+Both keep d x d, or d x probes, numbers for each point, and as many scores as
+`field` sets memory aside for. Sources: Stanczuk et al.,
 arXiv:2212.12611, with centring and the first gap left out (derived here); Ritz: derived here.
 """
 
@@ -83,7 +84,6 @@ def _probed(denoiser: AbstractDenoiser, x: Given, t: Given, num_probes: Whole | 
 def _normal_bundle(key: Key[Array, ""], field: LocalField, num_draws: int) -> Int[Array, " points"]:
     points, s = field.points, field.noise
     count, d = points.shape
-
     size = min(num_draws, max(1, ROWS_AT_ONCE // max(1, count)))  # draws whose scores are kept together
     missing = -num_draws % size
     keys = jax.random.split(key, num_draws + missing)

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole
 
@@ -145,23 +145,13 @@ def _pointwise(key: Key[Array, ""], field: LocalField, p: Scalar, num_probes: in
 
 def _curvature(field: LocalField, v: Points) -> Float[Array, " points"]:
     """v' H v."""
-    return jnp.sum(v * jax.jvp(field.score, (field.points,), (v,))[1], 1)
+    return jnp.sum(v * field.hessian_times(v), 1)
 
 
 def _trace(key: Key[Array, ""], field: LocalField, num_probes: int | None) -> Estimate:
     """tr H."""
-    points, d = field.points.shape
-    dtype = field.points.dtype
-
-    def along_axis(i: Int[Array, ""]) -> Float[Array, " points"]:
-        return _curvature(field, jnp.broadcast_to(jax.nn.one_hot(i, d, dtype=dtype), (points, d)))
-
-    def probed(key: Key[Array, ""]) -> Float[Array, " points"]:
-        return _curvature(field, jax.random.rademacher(key, (points, d), dtype))
-
-    if num_probes is None:
-        return Estimate(jnp.sum(field.over_draws(along_axis, jnp.arange(d)), 0), jnp.zeros(points, dtype))
-    return mean_estimate(field.over_draws(probed, jax.random.split(key, num_probes)))
+    terms = field.traces(key, num_probes, field.hessian_times)
+    return Estimate(terms[0], jnp.zeros_like(terms[0])) if num_probes is None else mean_estimate(terms)
 
 
 def _power(p: Given, field: LocalField) -> Scalar:

@@ -41,7 +41,7 @@ class Asked(NamedTuple):
     passes: int
     """Calls of the denoiser, or derivatives, for each datum."""
     seconds: float
-    """Of a second call, so without compilation."""
+    """Of a second call, so without compilation, but for `automatic`, which is called once."""
 
 
 def plan(config: Config) -> list[Stage]:
@@ -140,7 +140,7 @@ def measured(
         Asked(found, 2 * config.num_draws * (len(found.times) + 1), seconds),
     ]
     noise = np.sqrt(np.expm1(2 * np.asarray(found.times, float)))  # of the exploding path
-    places = _probes(case.x.shape[1], 256)
+    places = min(case.x.shape[1], 256)
     values = dimension.spectrum(same(), denoiser, case.x[:1], found.time, num_probes=places)[0]
     inputs.advance(inputs.units / 2)
     return xr.Dataset(
@@ -166,11 +166,9 @@ def _asked(
 ) -> list[Asked]:
     """All estimators but the last, at one noise time."""
     x, d = case.x, case.x.shape[1]
-    probes = _probes(d, PROBES)
-    while bool(
-        jnp.any(dimension.ritz(same(), denoiser, x, t, num_probes=probes).flags.get("more probes needed", False))
-    ):
-        probes = _probes(d, 2 * probes)
+    probes = min(d, PROBES)
+    while dimension.ritz(same(), denoiser, x, t, num_probes=probes).flags["more probes needed"].any():
+        probes = min(d, 2 * probes)
     exact = None if d <= EXACT_TRACE else PROBES
     calls: list[tuple[Callable[[], Any], int]] = [
         (lambda: dimension.normal_bundle(same(), denoiser, x, t) if d > 2 else _unknown(len(x)), 2 * d),
@@ -190,10 +188,6 @@ def _unknown(count: int) -> Dimension:
     """Of the normal bundle, which needs three numbers of a datum."""
     nothing = jnp.full(count, jnp.nan)
     return Dimension(nothing, nothing, {})
-
-
-def _probes(d: int, wanted: int) -> int:
-    return min(d, wanted)
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:

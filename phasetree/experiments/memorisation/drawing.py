@@ -6,12 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from phasetree.drawing import curves
-from phasetree.drawing.style import in_style, new_page, with_error
+from phasetree.drawing.style import PALETTE, in_style, new_page, with_error
 from phasetree.experiment import Findings, Report, Table, config_of
 from phasetree.experiments.memorisation.analysis import best
 from phasetree.experiments.memorisation.stages import CORNERS, COUNT, PLACES
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito's
 SHAPES = ("o", "s", "^", "D", "v", "P")
 
 

@@ -6,7 +6,6 @@ train                                the network of the images
 images                               detectors on images
 """
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, Key
 
 from diffusion import (
+    AbstractDenoiser,
     Finite,
     Fresh,
     LogSNRSchedule,
@@ -31,6 +31,7 @@ from diffusion import (
 )
 from diffusion.measure import memorisation
 from diffusion.measure.memorisation import Detection
+from diffusion.noise.gaussian import time_of_noise
 from hierarchical import GaussianMixture, load_images
 from phasetree.experiment import Inputs, Stage, Training
 from phasetree.experiments.memorisation.config import Config
@@ -101,7 +102,7 @@ def trained_on_modes(config: Config, key: Key[Array, ""], inputs: Inputs) -> Tra
     training = TrainConfig(steps=config.modes_steps, batch_size=512)
     result = train(
         named_key(key, "train-modes", 0), denoiser, Fresh(modes()), training,
-        schedule=LogSNRSchedule(_time(MODES_NOISE / 2), _time(2 * SIDE)), folder=inputs.folder,
+        schedule=LogSNRSchedule(time_of_noise(MODES_NOISE / 2), time_of_noise(2 * SIDE)), folder=inputs.folder,
         report=inputs.training(training),
     )  # fmt: skip
     return Training(result.denoiser, xr.Dataset({"loss": ("step", np.asarray(result.losses))}))
@@ -114,7 +115,7 @@ def landscape(config: Config, key: Key[Array, ""], inputs: Inputs, *, network: s
     x, y = (np.linspace(-2.5, SIDE + 2.5, GRID), np.linspace(-2.5, SIDE + 2, GRID))
     grid = jnp.asarray(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2), jnp.float32)
     flux_key = named_key(key, "landscape", network is not None)
-    time = _time(MODES_NOISE)
+    time = time_of_noise(MODES_NOISE)
     found = memorisation.p_laplace(flux_key, denoiser, grid, time, radius=RADIUS, num_pairs=256)
     places = jnp.asarray(list(PLACES.values()), jnp.float32)
     at = memorisation.p_laplace(jax.random.fold_in(flux_key, 1), denoiser, places, time, radius=RADIUS, num_pairs=4096)
@@ -151,9 +152,20 @@ def shares(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     return xr.Dataset({"share_auc": (dims, np.stack(tables))}, coordinates)
 
 
-def _detected(config, key, exact, empirical, share, members, others, s) -> Detection:
+def _detected(
+    config: Config,
+    key: Key[Array, ""],
+    exact: AbstractDenoiser,
+    empirical: AbstractDenoiser,
+    share: float,
+    members: Float[Array, "n d"],
+    others: Float[Array, "n d"],
+    s: float,
+) -> Detection:
     blend = BlendedDenoiser(exact, empirical, share)
-    return memorisation.detect(jax.random.clone(key), blend, members, others, _time(s), num_pairs=config.num_pairs)
+    return memorisation.detect(
+        jax.random.clone(key), blend, members, others, time_of_noise(s), num_pairs=config.num_pairs
+    )
 
 
 def _rates(found: Detection) -> dict[str, float]:
@@ -188,7 +200,7 @@ def trained(config: Config, key: Key[Array, ""], inputs: Inputs) -> Training:
     denoiser = from_flax(network, PROCESS, (d,))
     result = train(
         named_key(key, "train", 0), denoiser, Finite(jnp.asarray(data.training)), config.train,
-        schedule=LogSNRSchedule(_time(min(config.noises) / 2), _time(20.0)), folder=inputs.folder,
+        schedule=LogSNRSchedule(time_of_noise(min(config.noises) / 2), time_of_noise(20.0)), folder=inputs.folder,
         report=inputs.training(config.train),
     )  # fmt: skip
     attributes = {"long_name": "training loss", "units": "squared error of a number of variance 1"}
@@ -206,7 +218,7 @@ def images(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
         for group in groups.values():
             detect_key = named_key(key, "detect", number)
             found = memorisation.detect(
-                detect_key, inputs["train"].model, group, data.others, _time(s), num_pairs=config.num_pairs,
+                detect_key, inputs["train"].model, group, data.others, time_of_noise(s), num_pairs=config.num_pairs,
                 num_probes=probes,
             )  # fmt: skip
             names = list(found.detectors)
@@ -218,11 +230,6 @@ def images(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     shape = (len(config.noises), len(groups), len(names))
     table = {name: (("noise", "group", "detector"), np.reshape(rows, shape)) for name, rows in values.items()}
     return xr.Dataset(table, {"noise": list(config.noises), "group": list(groups), "detector": names})
-
-
-def _time(s: float) -> float:
-    """The time at which the exploding path has noise s."""
-    return math.log1p(s**2) / 2
 
 
 def predicted_flux(place: Float[np.ndarray, "2"]) -> float:

@@ -30,7 +30,8 @@ def test_every_string_of_a_hierarchy_has_its_dimension(grammar):
 
 def test_a_string_that_no_rule_gives_is_excluded(grammar):
     x = np.asarray(grammar.sample(jax.random.key(1), 4).x)
-    wrong = next(y for s in range(8) for y in [np.concatenate([x[0, :-1], [s]])] if not grammar.parse(y).valid[0].all())
+    ends = np.concatenate([np.repeat(x[:1, :-1], 8, 0), np.arange(8)[:, None]], 1)  # every last symbol
+    wrong = ends[~np.asarray(grammar.parse(ends).valid[0]).all(-1)][0]
     found = dimension.of_strings(KEY, GrammarDenoiser(grammar, Masking(8)), np.stack([x[0], wrong]))
     assert found.flags["excluded"].tolist() == [False, True] and np.isnan(found.stderr[0])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from diffusion import VarianceExploding, VectorProcess
+from diffusion import Masking, VarianceExploding, VectorProcess
 from diffusion.measure import dimension
 from diffusion.measure.memorisation import auc, detect, p_laplace, split_scale, true_positive_rate
 from hierarchical import GaussianMixture
@@ -211,3 +211,18 @@ def test_wrong_input_is_refused_by_name():
     ):
         with pytest.raises(ValueError, match=message):
             refused()
+
+
+def test_a_blend_is_of_two_denoisers_of_one_kind():
+    blend, members, _ = benchmark(4, 0.5, d=4, k=2, n=6)
+    x_t = members[:2]
+    want = (blend.law(x_t, 0.1) + blend.empirical(x_t, 0.1)) / 2
+    np.testing.assert_allclose(blend(x_t, 0.1), want, rtol=1e-12)
+    shorter = EmpiricalDenoiser(members[:, :3], PROCESS)
+    for parts, message in (
+        ((blend.law, shorter, 0.5), "differ: give two of the same"),
+        ((blend.law, blend.empirical, 1.5), "share = 1.5: give one number from 0 to 1"),
+        ((blend.law, EmpiricalDenoiser(np.zeros((3, 4), int), Masking(2)), 0.5), "give denoisers of arrays"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            BlendedDenoiser(*parts)
