@@ -9,7 +9,7 @@ upper signs for mu-, lower for mu+. Knobs:
 
     beam spread      x_i = 1 + spread n_i,  n_i ~ N(0, 1): variance spread^2 of (E + E') / 2^(1/2) and (p_z + p_z') /
                      2^(1/2), .4 spread^2 of (E - E') / 2^(1/2), which momentum conservation forbids at spread 0;
-    radiation        one beam keeps x_1 = (1 + spread n_1) (1 - z), z of density beta z^(beta - 1): photons along the beam,
+    radiation        one beam keeps x_1 = (1 + spread n_1) (1 - z), z of density beta z^(beta - 1): photons along it,
                      beta = (2 alpha / pi) (ln(s / m_e^2) - 1), which is .1077 at s^(1/2) = 91.19 GeV.             (1)
 
 With radiation of one beam alone E + E' - p_z - p_z' = 2 x_2 stays fixed, so the linear rank is 5, with both knobs 6.

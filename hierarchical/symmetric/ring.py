@@ -76,7 +76,7 @@ class Ring(AbstractSymmetric):
         The error falls faster than any power of the number of points once neighbours are closer than the noise.
         """
         count = as_whole("num_angles", num_angles, 3)
-        nodes, weights = normal_rule(NUM_RADII)
+        nodes, weights = normal_rule(NUM_RADII if self.noise > 0 else 1)
         angle, normal = jnp.meshgrid(jnp.arange(count, dtype=float) * (2 * math.pi / count), nodes, indexing="ij")
         density = (1 + self.anisotropy * jnp.cos(2 * angle)) * weights[None]
         points = self.features(jnp.stack([angle, normal], -1).reshape(-1, 2))
