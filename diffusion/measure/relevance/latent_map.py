@@ -1,5 +1,7 @@
 """What a decoder makes of two latents: decoded features on a grid, all other latents at their mean over data."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -19,7 +21,7 @@ class LatentMap(eqx.Module):
 
 
 def latent_map(
-    autoencoder: Autoencoder, x: Given, first: Whole, second: Whole, sizes: Whole | tuple[Whole, Whole] = 16
+    autoencoder: Autoencoder, x: Given, first: Whole, second: Whole, sizes: Whole | Sequence[Whole] = 16
 ) -> LatentMap:
     """Decoded features on a grid that spans the means mu of data (..., d) along two latents.
 
@@ -36,7 +38,7 @@ def latent_map(
         raise ValueError(
             f"first = {first}, second = {second}: give two different latents, 0 .. {autoencoder.num_latents - 1}"
         )
-    lengths = sizes if isinstance(sizes, tuple) else (sizes, sizes)
+    lengths = [*sizes] if isinstance(sizes, Sequence) else [sizes, sizes]
     if len(lengths) != 2:
         raise ValueError(f"sizes = {sizes}: give one number, or two")
     rows, columns = (as_whole("sizes", length, 1) for length in lengths)
