@@ -41,6 +41,7 @@ from .mixture.gaussian import GaussianMixture as GaussianMixture
 from .mixture.gaussian import two_clusters as two_clusters
 from .mixture.tree import TreeMixture as TreeMixture
 from .mixture.tree import tree_mixture as tree_mixture
+from .mixture.tree_gaussian import TreeGaussian as TreeGaussian
 from .text.byte_pair import BytePairTokenizer as BytePairTokenizer
 from .text.byte_pair import TokenCorpus as TokenCorpus
 from .text.byte_pair import TokenWindows as TokenWindows
