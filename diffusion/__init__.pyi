@@ -27,6 +27,10 @@ from .folders.run_folder import FolderError as FolderError
 from .folders.run_folder import claim_folder as claim_folder
 from .folders.save import load as load
 from .folders.save import save as save
+from .latent.autoencoder import Autoencoder as Autoencoder
+from .latent.autoencoder import FreeEnergy as FreeEnergy
+from .latent.autoencoder import Latent as Latent
+from .latent.autoencoder import from_vae as from_vae
 from .measure.likelihood import log_density as log_density
 from .networks.conv_unet import ConvUNet as ConvUNet
 from .networks.embeddings import BeliefEmbedding as BeliefEmbedding
@@ -34,6 +38,9 @@ from .networks.embeddings import TokenEmbedding as TokenEmbedding
 from .networks.mlp import VectorMLP as VectorMLP
 from .networks.transformer import Transformer as Transformer
 from .networks.tree_unet import TreeUNet as TreeUNet
+from .networks.vae import AbstractVAE as AbstractVAE
+from .networks.vae import DenseVAE as DenseVAE
+from .networks.vae import LinearVAE as LinearVAE
 from .networks.whitened_mlp import WhitenedMLP as WhitenedMLP
 from .noise.gaussian import AbstractPath as AbstractPath
 from .noise.gaussian import GaussianProcess as GaussianProcess
@@ -63,11 +70,15 @@ from .sampling.samplers import AbstractSampler as AbstractSampler
 from .sampling.samplers import Ancestral as Ancestral
 from .sampling.samplers import OneShot as OneShot
 from .sampling.samplers import RandomOrder as RandomOrder
+from .training.autoencoder import TrainedAutoencoder as TrainedAutoencoder
+from .training.autoencoder import full_batch as full_batch
+from .training.autoencoder import train_autoencoder as train_autoencoder
 from .training.config import TrainConfig as TrainConfig
 from .training.descent import NonFiniteLossError as NonFiniteLossError
 from .training.descent import descend as descend
 from .training.sources import AbstractSource as AbstractSource
 from .training.sources import Finite as Finite
 from .training.sources import Fresh as Fresh
+from .training.sources import Whole as Whole
 from .training.train import Trained as Trained
 from .training.train import train as train

@@ -19,7 +19,7 @@ from ..denoise.network import AbstractNetworkDenoiser
 from ..noise.schedule import AbstractSchedule, default_schedule
 from .config import TrainConfig
 from .descent import descend
-from .sources import AbstractSource, Finite
+from .sources import AbstractSource, Finite, Whole, check_shape
 
 
 class Trained(eqx.Module):
@@ -91,11 +91,11 @@ def _checked(source: AbstractSource, denoiser: AbstractNetworkDenoiser, batch_si
     """The source, if its data are what the denoiser takes; a finite set is looked at whole, of another one batch.
 
     Raises:
-      ValueError: if a datum has another shape, or a symbol is outside the alphabet.
+      ValueError: if a datum has another shape, a symbol is outside the alphabet, or the data come in order.
     """
-    batch = jax.eval_shape(lambda: source.batch(jax.random.key(0), batch_size))
-    if batch.shape[1:] != denoiser.shape:
-        raise ValueError(f"data have shape {batch.shape[1:]}, the network takes {denoiser.shape}: make them agree")
+    if isinstance(source, Whole):
+        raise ValueError("Whole gives data in order, so that each would meet the same times always: give Finite(data)")
+    check_shape(source, batch_size, denoiser.shape)
     denoiser.process.clean(source.data if isinstance(source, Finite) else source.batch(jax.random.key(0), batch_size))
     return source
 
