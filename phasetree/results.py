@@ -14,7 +14,7 @@ import jax
 import xarray as xr
 from matplotlib.figure import Figure
 
-from diffusion import AbstractNetworkDenoiser, FolderError, load
+from diffusion import AbstractNetworkDenoiser, Autoencoder, FolderError, load
 from phasetree.findings import Findings
 from phasetree.report import Report
 from phasetree.runner.folder import NETWORKS, read_checked
@@ -49,8 +49,8 @@ def network_names(folder: str | os.PathLike) -> list[str]:
     return sorted(path.name for path in networks.glob("[!.]*"))  # hidden: what a killed run left
 
 
-def open_network(folder: str | os.PathLike, name: str | None = None) -> AbstractNetworkDenoiser:
-    """A trained denoiser of a run.
+def open_network(folder: str | os.PathLike, name: str | None = None) -> AbstractNetworkDenoiser | Autoencoder:
+    """A trained denoiser or autoencoder of a run.
 
     Args:
       folder: of the run.

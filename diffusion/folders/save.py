@@ -1,7 +1,7 @@
-"""Denoisers in folders.
+"""Denoisers and autoencoders in folders.
 
     FOLDER/
-      denoiser.json    sizes, noise process, parametrisation, weighting, and the shapes of all arrays (`description.py`)
+      denoiser.json    sizes, noise, parametrisation, weighting, and the shapes of all arrays (`description.py`)
       arrays/          parameters, and what a network keeps beside them, by Orbax (`stored.py`)
       checksums.json   of both
 
@@ -17,8 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..denoise.network import AbstractNetworkDenoiser
-from .description import describe, rebuilt
+from .description import Saved, describe, rebuilt
 from .run_folder import FolderError
 from .stored import read_arrays, verify, write_arrays
 
@@ -27,8 +26,8 @@ DESCRIPTION = "denoiser.json"
 AGAIN = "copy it again from where it was saved, or save the denoiser again"
 
 
-def save(denoiser: AbstractNetworkDenoiser, folder: str | os.PathLike) -> None:
-    """Write a denoiser to a new folder, whole or not at all.
+def save(denoiser: Saved, folder: str | os.PathLike) -> None:
+    """Write a denoiser or an autoencoder to a new folder, whole or not at all.
 
     Raises:
       ValueError: if the denoiser has no arrays, as one made by `from_host`.
@@ -45,12 +44,12 @@ def save(denoiser: AbstractNetworkDenoiser, folder: str | os.PathLike) -> None:
     write_arrays(path, _without_keys(arrays), {DESCRIPTION: json.dumps(described, indent=1) + "\n"})
 
 
-def load(folder: str | os.PathLike, like: AbstractNetworkDenoiser | None = None) -> AbstractNetworkDenoiser:
-    """Read a denoiser that `save` wrote, the same bits.
+def load(folder: str | os.PathLike, like: Saved | None = None) -> Saved:
+    """Read a denoiser or an autoencoder that `save` wrote, the same bits.
 
     Args:
       folder: given to `save`.
-      like: a denoiser of the same structure, which takes the saved arrays; needed for networks, processes or
+      like: a model of the same structure, which takes the saved arrays; needed for networks, processes or
         parametrisations of one's own, of which a folder keeps the names alone.
 
     Raises:
@@ -87,7 +86,7 @@ def _read_description(path: pathlib.Path) -> dict[str, Any]:
     return described
 
 
-def _rebuilt(path: pathlib.Path, description: dict[str, Any]) -> AbstractNetworkDenoiser:
+def _rebuilt(path: pathlib.Path, description: dict[str, Any]) -> Saved:
     try:
         return rebuilt(description)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -118,7 +117,7 @@ def _compare_shapes(path: pathlib.Path, saved: dict[str, dict], given: dict[str,
                 )
 
 
-def _arrays(denoiser: AbstractNetworkDenoiser) -> dict[str, Any]:
+def _arrays(denoiser: Saved) -> dict[str, Any]:
     """All arrays of a denoiser by the names of their places, in order."""
     leaves = jax.tree_util.tree_leaves_with_path(denoiser)
     return {_name(place): leaf for place, leaf in leaves if _is_array(leaf)}

@@ -34,7 +34,16 @@ class Latent(eqx.Module):
     """q(z | x): independent Gaussians."""
 
     mean: Float[Array, "*batch k"]
-    variance: Float[Array, "*batch k"]
+    log_variance: Float[Array, "*batch k"]
+
+    @property
+    def variance(self) -> Float[Array, "*batch k"]:
+        return jnp.exp(self.log_variance)
+
+    @property
+    def kl(self) -> Float[Array, "*batch k"]:
+        """Equation (1), nats."""
+        return (self.mean**2 + jnp.expm1(self.log_variance) - self.log_variance) / 2
 
 
 class FreeEnergy(eqx.Module):
@@ -64,7 +73,7 @@ class Autoencoder(eqx.Module):
     @property
     def tau(self) -> Float[Array, ""]:
         """beta eta^2, in the unit of x^2: the variance that a latent must explain to be used."""
-        return self.noise.tau(self.scale)
+        return self.noise.threshold(self.scale)
 
     @property
     def noise_variance(self) -> Float[Array, ""] | None:
@@ -93,7 +102,7 @@ class Autoencoder(eqx.Module):
         return dataclasses.replace(self, params=trainable["network"], noise=noise)
 
     def encode(self, x: Given) -> Latent:
-        """q(z | x) of data (..., d): mean and variance (..., k).
+        """q(z | x) of data (..., d): mean, variance and KL (..., k).
 
         Raises:
           ValueError: if the last axis is not d, or there is no datum.
@@ -101,7 +110,7 @@ class Autoencoder(eqx.Module):
         rows, batch = _rows(x, self.dimension, "x")
         mean, log_variance = self.network.encode(rows)
         shape = (*batch, self.num_latents)
-        return Latent(mean.reshape(shape), jnp.exp(log_variance).reshape(shape))
+        return Latent(mean.reshape(shape), log_variance.reshape(shape))
 
     def decode(self, z: Given) -> Float[Array, "*batch d"]:
         """D(z) of latents (..., k).
@@ -134,7 +143,7 @@ class Autoencoder(eqx.Module):
         network = self.network
         mean, log_variance = network.encode(x)
         error = network.expected_error(key, x, mean, log_variance)
-        kl = (mean**2 + jnp.expm1(log_variance) - log_variance) / 2
+        kl = Latent(mean, log_variance).kl
         return FreeEnergy(error, kl, self.noise.total(error, jnp.sum(kl, -1), self.dimension, _as(x, network)))
 
     def loss(self, key: Key[Array, ""], x: Float[Array, "batch d"]) -> Float[Array, " batch"]:
@@ -176,10 +185,10 @@ def from_vae(network: AbstractVAE, *, tau: Given | None = None, beta: Given | No
 def _checked(autoencoder: Autoencoder) -> Autoencoder:
     """Trace the network once, without running it."""
     d, k = autoencoder.dimension, autoencoder.num_latents
-    x, z = (jax.ShapeDtypeStruct((BATCH, size), jnp.float32) for size in (d, k))
+    y, z = (jax.ShapeDtypeStruct((BATCH, size), jnp.float32) for size in (d, k))
     for name, call, given, wanted in (
-        ("encode", lambda x: autoencoder.network.encode(x), x, ((BATCH, k), (BATCH, k))),
-        ("decode", lambda z: autoencoder.network.decode(z), z, (BATCH, d)),
+        ("encode_standard", lambda y: autoencoder.network.encode_standard(y), y, ((BATCH, k), (BATCH, k))),
+        ("decode_standard", lambda z: autoencoder.network.decode_standard(z), z, (BATCH, d)),
     ):
         got = jax.tree.map(lambda array: array.shape, eqx.filter_eval_shape(call, given))
         if got != wanted:

@@ -34,8 +34,8 @@ class AbstractDecoderNoise(eqx.Module):
     """What training changes."""
 
     @abc.abstractmethod
-    def tau(self, scale: Scalar) -> Scalar:
-        """beta eta^2, in the unit of x^2."""
+    def threshold(self, scale: Scalar) -> Scalar:
+        """tau = beta eta^2, in the unit of x^2: the variance that a latent must explain."""
 
     @abc.abstractmethod
     def variance(self, scale: Scalar) -> Scalar | None:
@@ -59,18 +59,18 @@ class AbstractDecoderNoise(eqx.Module):
 class FixedNoise(AbstractDecoderNoise):
     """Equation (1)."""
 
-    given: Scalar
+    tau: Scalar
 
-    def __init__(self, given: Given):
+    def __init__(self, tau: Given):
         """Raises ValueError if tau is not one positive, finite number."""
-        self.given = _positive("tau", given)
+        self.tau = _positive("tau", tau)
 
     @property
     def parameters(self):
         return ()
 
-    def tau(self, scale):
-        return self.given.astype(scale.dtype)
+    def threshold(self, scale):
+        return self.tau.astype(scale.dtype)
 
     def variance(self, scale):
         return None
@@ -79,7 +79,7 @@ class FixedNoise(AbstractDecoderNoise):
         return self
 
     def total(self, error, kl, dimension, scale):
-        return error + self.tau(scale) * kl
+        return error + self.threshold(scale) * kl
 
     def loss_unit(self, dimension, scale):
         """The total variance of the data."""
@@ -101,7 +101,7 @@ class LearnedNoise(AbstractDecoderNoise):
     def parameters(self):
         return self.log_variance
 
-    def tau(self, scale):
+    def threshold(self, scale):
         return self.beta.astype(scale.dtype) * self.variance(scale)
 
     def variance(self, scale):

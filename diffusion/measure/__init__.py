@@ -2,6 +2,7 @@
 
 from . import dimension as dimension
 from . import memorisation as memorisation
+from . import relevance as relevance
 from .changes.correlation import Changes as Changes
 from .changes.correlation import change_sums as change_sums
 from .changes.correlation import changed as changed

@@ -19,8 +19,6 @@ Source: Kingma & Welling, arXiv:1312.6114; Lucas et al., arXiv:1911.02469, for t
 
 import abc
 import itertools
-import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +81,7 @@ class LinearVAE(AbstractVAE):
     """Affine encoder and decoder, and one log variance for each latent."""
 
     def __init__(
-        self, dimension: int, num_latents: int, *, centre: Given | None = None, scale: float = 1.0, rngs: nnx.Rngs
+        self, dimension: int, num_latents: int, *, centre: Given | None = None, scale: Given = 1.0, rngs: nnx.Rngs
     ):
         """A network for data around `centre` (dimension,), default 0, with numbers of the size of `scale`.
 
@@ -133,7 +131,7 @@ class DenseVAE(AbstractVAE):
         num_layers: int = 2,
         *,
         centre: Given | None = None,
-        scale: float = 1.0,
+        scale: Given = 1.0,
         rngs: nnx.Rngs,
     ):
         """A network for data around `centre` (dimension,), default 0, with numbers of the size of `scale`.
@@ -185,14 +183,15 @@ class _Hidden(nnx.Module):
         return h
 
 
-def _constants(dimension: int, centre: Given | None, scale: Any) -> tuple[nnx.Variable, nnx.Variable]:
+def _constants(dimension: int, centre: Given | None, scale: Given) -> tuple[nnx.Variable, nnx.Variable]:
     """Centre and scale as arrays that are not trained."""
     where = np.zeros(dimension) if centre is None else np.asarray(centre, np.float64)
     if where.shape != (dimension,) or not np.isfinite(where).all():
         raise ValueError(f"centre has shape {where.shape}: give {dimension} finite numbers")
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale = {scale}: must be positive and finite")
-    return nnx.Variable(jnp.asarray(where, jnp.float32)), nnx.Variable(jnp.asarray(scale, jnp.float32))
+    size = np.asarray(scale, np.float64)
+    if size.shape != () or not 0 < size < np.inf:
+        raise ValueError(f"scale = {scale}: give one number, positive and finite")
+    return nnx.Variable(jnp.asarray(where, jnp.float32)), nnx.Variable(jnp.asarray(size, jnp.float32))
 
 
 def _centre_and_scale(rows: Given) -> tuple[np.ndarray, float]:

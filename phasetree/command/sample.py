@@ -12,7 +12,7 @@ import tyro
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from diffusion import AbstractTokenDenoiser, generate, load
+from diffusion import AbstractNetworkDenoiser, AbstractTokenDenoiser, Autoencoder, generate, load
 from hierarchical.files.memory import check_memory
 from phasetree.command.options import one_sentence
 from phasetree.command.terminal import UsageError
@@ -89,8 +89,11 @@ def sample(words: Sequence[str]) -> tuple[str, str]:
     return f"{what}, generated with seed {options.seed}.", f"written to {file}"
 
 
-def _denoiser(options: Sampling):
+def _denoiser(options: Sampling) -> AbstractNetworkDenoiser:
     folder = options.folder.expanduser()
     if not folder.is_dir():
         raise UsageError(f"no folder {str(folder)!r}: give that of a run, or of a saved denoiser")
-    return load(folder) if (folder / "denoiser.json").is_file() else open_network(folder, options.network)
+    found = load(folder) if (folder / "denoiser.json").is_file() else open_network(folder, options.network)
+    if isinstance(found, Autoencoder):
+        raise UsageError(f"{folder} holds an autoencoder: give the folder of a denoiser, which can generate")
+    return found

@@ -22,6 +22,7 @@ from diffusion import (
     NonFiniteLossError,
     TrainConfig,
     UniformNoise,
+    Whole,
     from_equinox,
     from_flax,
     from_function,
@@ -179,9 +180,9 @@ def test_times_lie_above_zero_and_not_above_the_largest_even_at_the_edge_of_the_
     assert (times > 0).all() and (times <= 8).all()
 
 
-def test_eight_devices_give_the_losses_of_one():
-    """Gradients are summed in another order, so 100 steps may differ by rounding: to 1e-5."""
-    one = tiny_run.run().losses
+@pytest.fixture(scope="module")
+def eight_devices():
+    """What `tests.tiny_run` prints in a process that has eight."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "NPROC": "16"}
     child = subprocess.run(
@@ -195,8 +196,17 @@ def test_eight_devices_give_the_losses_of_one():
     )
     report = json.loads(child.stdout)
     assert report["devices"] == 8
-    np.testing.assert_allclose(report["losses"], one, atol=1e-5)
-    assert report["batch of 12"] == "batch_size = 12 cannot be shared out over 8 devices: make it a multiple"
+    return report
+
+
+@pytest.mark.parametrize(("name", "run"), [("losses", tiny_run.run), ("autoencoder", tiny_run.autoencoder)])
+def test_eight_devices_give_the_losses_of_one(name, run, eight_devices):
+    """Gradients are summed in another order, so 100 steps may differ by rounding: to 1e-5."""
+    np.testing.assert_allclose(eight_devices[name], run().losses, atol=1e-5)
+
+
+def test_a_batch_that_eight_devices_cannot_share_is_refused(eight_devices):
+    assert eight_devices["batch of 12"] == "batch_size = 12 cannot be shared out over 8 devices: make it a multiple"
 
 
 def diverging_logits(params, x_t, t):
@@ -283,6 +293,11 @@ def test_a_constant_rate_does_not_depend_on_the_number_of_steps():
     assert found == {0.0: False, 1.0: True}
     with pytest.raises(ValueError, match=r"final_rate = 2\.0: must be in \[0, 1\]"):
         TrainConfig(final_rate=2.0)
+
+
+def test_a_set_in_order_is_refused():
+    with pytest.raises(ValueError, match=r"Whole gives data in order, .* give Finite\(data\)"):
+        train(jax.random.key(0), table_network(), Whole(jnp.zeros((8, D), jnp.int32)), SHORT)
 
 
 class Beyond(AbstractLaw):
