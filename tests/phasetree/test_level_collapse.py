@@ -6,8 +6,10 @@ import itertools
 import numpy as np
 import pytest
 import xarray as xr
+from jax import monitoring
 
-from diffusion.training import descent
+import phasetree
+from diffusion.measure import relevance
 from phasetree.experiments import level_collapse as experiment
 from phasetree.experiments.level_collapse.stages import matched
 from phasetree.runner.run import execute
@@ -23,6 +25,21 @@ TINY = experiment.Config(
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return execute("level-collapse", experiment, TINY, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_networks_of_all_tau_are_one_program(whole, tmp_path):
+    """tau is a number that the program is given: another one compiles nothing."""
+    programs = []
+
+    def listen(event, duration, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            programs.append(event)
+
+    monitoring.register_event_duration_secs_listener(listen)
+    other = dataclasses.replace(TINY, taus=(0.4, 0.7, 0.9, 2.0))
+    execute("level-collapse", experiment, other, tmp_path / "other")
+    monitoring.clear_event_listeners()
+    assert not programs
 
 
 def test_latents_collapse_level_by_level(whole):
@@ -57,11 +74,18 @@ def test_the_report_prints_findings_and_ends_in_a_sentence(whole):
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     stage = whole.folder / "stages" / f"linear-{TINY.grid[1]:g}.nc"
     stage.unlink()
-    before = descent._chunk._cached._cache_size()
     again = execute("level-collapse", experiment, TINY, whole.folder)
     xr.testing.assert_identical(again.dataset, whole.dataset)
     assert again.findings == whole.findings
-    assert descent._chunk._cached._cache_size() == before
+
+
+def test_a_run_keeps_its_autoencoders(whole):
+    """Relevance again, from the saved network and the data of the run."""
+    name = f"linear-{TINY.grid[1]:g}"
+    network = phasetree.open_network(whole.folder, name)
+    x = xr.load_dataset(whole.folder / "stages" / "data.nc").x.values
+    found = np.sort(relevance.snr(network, x).value)[::-1]
+    np.testing.assert_allclose(found, whole.dataset.relevance.sel(network="linear").values[1], rtol=1e-5)
 
 
 def test_matched_data_have_the_covariance():

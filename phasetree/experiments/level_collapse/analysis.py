@@ -70,8 +70,8 @@ def active(dataset: xr.Dataset, name: str) -> np.ndarray:
 def relevance_of_level(dataset: xr.Dataset, name: str, level: int) -> Estimate:
     """Mean relevance of the latents of a level at every tau; those of one level have independent errors.
 
-    A network that is measured on its own training data follows their eigenvalues, rho = lambda / tau - 1: rho has
-    the error of lambda / tau, relative to rho + 1; that of a given network, relative to rho, is smaller.
+    Measured on its own training data a network follows their eigenvalues, rho + 1 = lambda / tau. So the relative error
+    that data give to the rho of a fixed network is here that of rho + 1.
     """
     chosen = dataset.level.values[: dataset.sizes["latent"]] == level
     if name in SOURCES:
