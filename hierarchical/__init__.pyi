@@ -41,6 +41,7 @@ from .mixture.gaussian import GaussianMixture as GaussianMixture
 from .mixture.gaussian import two_clusters as two_clusters
 from .mixture.tree import TreeMixture as TreeMixture
 from .mixture.tree import tree_mixture as tree_mixture
+from .mixture.tree_gaussian import TreeGaussian as TreeGaussian
 from .symmetric.counts import intrinsic_dimension as intrinsic_dimension
 from .symmetric.counts import linear_rank as linear_rank
 from .symmetric.counts import tangent_generators as tangent_generators

@@ -37,6 +37,7 @@ from hierarchical import (
     MarkovChain,
     RandomHierarchyModel,
     Sample,
+    TreeGaussian,
     sample_each,
     tree_mixture,
 )
@@ -134,6 +135,7 @@ LAWS = {
     "chain": lambda: MarkovChain(np.full(V, 1 / V), np.full((3, V, V), 1 / V)),
     "mixture": lambda: GaussianMixture([1, 2], [[0, 1], [2, 0]], 0.3),
     "tree": lambda: tree_mixture(jax.random.key(4), 4, (2.0, 1.0)),
+    "tree of Gaussians": lambda: TreeGaussian(2, (0.5, 0.3, 0.2)),
     "own": lambda: DICE,
 }
 

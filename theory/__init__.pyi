@@ -11,6 +11,7 @@ from .ensemble import quenched as quenched
 from .gaussian import collapse as collapse
 from .gaussian import gaussian_field as gaussian_field
 from .gaussian import labelled as labelled
+from .gaussian import linear_vae as linear_vae
 from .gaussian import random_features as random_features
 from .gaussian import seed_weight as seed_weight
 from .gaussian import speciation as speciation

@@ -1,1 +1,1 @@
-"""Gaussian mixtures, with density, score and posterior in closed form, trees of clusters, and fits to data."""
+"""Gaussian mixtures, with density, score and posterior in closed form, trees of them, and fits to data."""

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from diffusion import AbstractNetworkDenoiser, FolderError, save
+from diffusion import AbstractNetworkDenoiser, Autoencoder, FolderError, save
 from diffusion.folders.run_folder import LOCK, locked
 
 ELSEWHERE = "choose another folder with --out"
@@ -77,8 +77,8 @@ class RunFolder:
             write_whole(_checksum_file(self.path, name), _checksum(name, content))
             write_whole(file, content)
 
-    def write_network(self, name: str, denoiser: AbstractNetworkDenoiser) -> None:
-        """Save a trained denoiser under `networks/`; what a killed run left there is replaced.
+    def write_network(self, name: str, network: AbstractNetworkDenoiser | Autoencoder) -> None:
+        """Save a trained denoiser or autoencoder under `networks/`; what a killed run left there is replaced.
 
         Raises:
           FolderError: if it cannot be written.
@@ -86,7 +86,7 @@ class RunFolder:
         folder = self.path / NETWORKS / name
         with self._writing(folder):
             shutil.rmtree(folder, ignore_errors=True)
-            save(denoiser, folder)
+            save(network, folder)
 
     def begin_from(self, other: pathlib.Path) -> None:
         """Copy the checkpoints of another run, unless this run has its own: its trainings go on where those ended.

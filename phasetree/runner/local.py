@@ -1,7 +1,7 @@
 """Runs the stages of a plan in this process, one after the other; each result is kept, and read by a repeated run.
 
 If a stage that has to be computed needs a trained model, the training stage is called again and reads its checkpoints:
-so a model may be any object. A denoiser is also saved under `networks/`, for its users.
+so a model may be any object. A denoiser or autoencoder is also saved under `networks/`, for its users.
 """
 
 import io
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import xarray as xr
 
-from diffusion import AbstractNetworkDenoiser, FolderError
+from diffusion import AbstractNetworkDenoiser, Autoencoder, FolderError
 from phasetree.experiment import Inputs, Stage, Training
 from phasetree.progress import AbstractProgress, Progress, Silent
 from phasetree.runner.folder import CHECKPOINTS, RunFolder
@@ -70,7 +70,7 @@ class _Run:
         result = self._called(stage, self.progress)
         if isinstance(result, Training):
             self.models[stage.name] = result
-            if isinstance(result.model, AbstractNetworkDenoiser):
+            if isinstance(result.model, AbstractNetworkDenoiser | Autoencoder):
                 self.folder.write_network(stage.name, result.model)
             return result.record.assign_attrs(training=1)
         return result
