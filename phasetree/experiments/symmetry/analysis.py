@@ -1,0 +1,151 @@
+"""The findings of the experiment `symmetry`.
+
+count/SET/linear, intrinsic          measured: rank of the data's covariance, rank of the map's Jacobian
+count/SET/dimension                  measured: dimension of the set from data alone
+count/SET/autoencoder                measured: active latents of the dense network of least free energy
+true/SET/linear, intrinsic, embedding   predicted: degrees of freedom by the law
+rotations/SET/SCORE                  measured: rotations of the law broken below the threshold, of true/SET/rotations
+generators/SET/SCORE                 measured: generators of the set below a tenth, of true/SET/generators
+angle/SET/SCORE/law, set             measured: the largest angle with the true ones, degrees
+knob/SET/theory, linear, dense       the knob at which a latent switches: predicted, and of trained networks
+knob-error/SET/linear                difference, % of the prediction
+closed-form/SET                      difference: the largest relative one of 1 + relevance, linear networks and formula
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from diffusion.measure import Estimate, mean_estimate
+from diffusion.measure.symmetry import UNBROKEN
+from phasetree.experiment import Finding, Findings
+from phasetree.experiments.symmetry.config import OWN
+from phasetree.experiments.symmetry.sets import CASES, Case, switching
+from phasetree.findings import path
+
+UNBROKEN_SET = 0.1  # the breaking of a generator of the set, which noise alone makes of the order of its square
+SEEN = 0.02  # relevance from which a latent is near its line
+
+
+def analyse(dataset: xr.Dataset) -> Findings:
+    """Set by set."""
+    found: list[Finding] = []
+    for name in dataset.set.values.tolist():
+        part = dataset.sel(set=name)
+        found += _counts(part, name)
+        for score in scores(part):
+            found += _generators(part.sel(score=score), name, score)
+        if "linear_knob" in part and part.linear_knob.notnull().any():
+            found += _knobs(part, name)
+        if "spectrum_relevance" in part:
+            found.append(_closed_form(part, name))
+    return Findings(found)
+
+
+def scores(part: xr.Dataset) -> list[str]:
+    """The scores that a set has been asked with."""
+    return part.score.values[part.law_searched.notnull().values | part.set_searched.notnull().values].tolist()
+
+
+def _counts(part: xr.Dataset, name: str) -> list[Finding]:
+    unit = "degrees of freedom"
+    found = [
+        Finding.exact(path("count", name, "linear"), float(part["rank"]), "measured", unit),
+        Finding(path("count", name, "dimension"), _estimate(part.dimension, part.dimension_stderr), "measured", unit),
+    ]
+    if "active" in part:
+        found.append(Finding.exact(path("count", name, "autoencoder"), float(part.active), "measured", unit))
+    if name != OWN:
+        found.append(Finding.exact(path("count", name, "intrinsic"), float(part.jacobian_rank), "measured", unit))
+        true = CASES[name].law(0.0).counts
+        found += [Finding.exact(path("true", name, f), getattr(true, f), "predicted", unit) for f in true._fields]
+        for what in ("rotations", "generators"):
+            number = part[f"{'law' if what == 'rotations' else 'set'}_true"].max().item()
+            found.append(Finding.exact(path("true", name, what), number, "predicted", "generators"))
+    return found
+
+
+def _generators(part: xr.Dataset, name: str, score: str) -> list[Finding]:
+    found = []
+    for what, of, threshold in (("rotations", "law", UNBROKEN), ("generators", "set", UNBROKEN_SET)):
+        count = float((part[f"{of}_breaking"] < threshold).sum())
+        if part[f"{of}_searched"].notnull():
+            found.append(Finding.exact(path(what, name, score), count, "measured", "generators"))
+            if f"{of}_angle" in part and part[f"{of}_angle"].notnull():
+                angle = float(part[f"{of}_angle"])
+                found.append(Finding.exact(path("angle", name, score, of), angle, "measured", "degrees"))
+    return found
+
+
+def _knobs(part: xr.Dataset, name: str) -> list[Finding]:
+    """Where the line of 1 + relevance against the knob, or its square, meets 1."""
+    case = CASES[name]
+    switch = switching(name, case.tau)
+    assert switch is not None  # of a set whose knob was swept
+    unit = case.knob.rpartition(", ")[2] if ", " in case.knob else "dimensionless"
+    places = list(switch.places)
+    values, errors = (part[f"linear_relevance{e}"].isel(latent=places).mean("latent") for e in ("", "_stderr"))
+    linear = _crossing(part.linear_knob.values, values.values, errors.values, case)
+    percent = Estimate(100 * (linear.value / switch.knob - 1), 100 * linear.stderr / switch.knob)
+    found = [
+        Finding.exact(path("knob", name, "theory"), switch.knob, "predicted", unit),
+        Finding(path("knob", name, "linear"), linear, "measured", unit),
+        Finding(path("knob-error", name, "linear"), percent, "difference", "%"),
+    ]
+    if "dense_relevance" in part and part.dense_relevance.notnull().any():
+        found.append(Finding(path("knob", name, "dense"), _of_seeds(part, case, switch.knob), "measured", unit))
+    return found
+
+
+def _of_seeds(part: xr.Dataset, case: Case, critical: float) -> Estimate:
+    """The crossing of the latent after those of the exact symmetry, over seeds; NaN if a seed has none."""
+    first = case.law(0.0).counts.embedding
+    rows = part.dense_relevance.isel(latent=first).dropna("dense_factor")
+    knobs = critical * rows.dense_factor.values
+    errors = part.dense_relevance_stderr.isel(latent=first).sel(dense_factor=rows.dense_factor)
+    each = [
+        _crossing(knobs, rows.sel(seed=seed).values, errors.sel(seed=seed).values, case).value for seed in rows.seed
+    ]
+    return mean_estimate(jnp.stack(each))
+
+
+def _crossing(knobs: np.ndarray, values: np.ndarray, errors: np.ndarray, case: Case) -> Estimate:
+    """A straight line through the points with a relevance, the nearest three to its zero; NaN with fewer than two."""
+    seen = np.flatnonzero(values > SEEN)
+    seen = seen[np.argsort(values[seen])][:3]
+    if len(seen) < 2:
+        return _estimate(np.nan, np.nan)
+    power = knobs[seen] ** case.order
+    weights = 1 / np.maximum(errors[seen], 1e-6)
+    (slope, start), scatter = np.polyfit(power, values[seen], 1, w=weights, cov="unscaled") if len(seen) > 2 else (
+        np.polyfit(power, values[seen], 1), _scatter_of_two(power, errors[seen])
+    )  # fmt: skip
+    zero = -start / slope
+    gradient = np.array([start / slope**2, -1 / slope])
+    if not zero > 0:
+        return _estimate(np.nan, np.nan)
+    error = float(np.sqrt(gradient @ scatter @ gradient))
+    return _estimate(zero ** (1 / case.order), error * zero ** (1 / case.order - 1) / case.order)
+
+
+def _scatter_of_two(power: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """The covariance of slope and start of the line through two points with errors."""
+    inverse = np.linalg.inv(np.stack([power, np.ones(2)], 1))
+    return inverse @ np.diag(errors**2) @ inverse.T
+
+
+def _closed_form(part: xr.Dataset, name: str) -> Finding:
+    """The largest |(1 + rho) / (1 + rho of the data's own eigenvalues) - 1| of all linear networks."""
+    worst = [_worst(part.spectrum_relevance, part.spectrum_eigenvalue, part.tau)]
+    if "linear_relevance" in part and part.linear_relevance.notnull().any():
+        worst.append(_worst(part.linear_relevance, part.linear_eigenvalue, CASES[name].tau))
+    return Finding.exact(path("closed-form", name), max(worst), "difference", "relative")
+
+
+def _worst(measured: xr.DataArray, eigenvalue: xr.DataArray, tau: xr.DataArray | float) -> float:
+    predicted = np.maximum(eigenvalue / tau, 1)
+    return float(np.abs((1 + measured) / predicted - 1).max())
+
+
+def _estimate(value: float | xr.DataArray, error: float | xr.DataArray) -> Estimate:
+    return Estimate(jnp.asarray(float(value), float), jnp.asarray(float(error), float))

@@ -1,0 +1,50 @@
+"""Autoencoders of experiments: trained in a stage, and what they make of their latents."""
+
+import jax
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, Key
+
+from diffusion import AbstractSource, Autoencoder, TrainConfig, train_autoencoder
+from diffusion.measure import mean_estimate, relevance
+from phasetree.experiment import Inputs, Training
+
+
+def autoencoder_on(
+    key: Key[Array, ""],
+    inputs: Inputs,
+    autoencoder: Autoencoder,
+    source: AbstractSource,
+    config: TrainConfig,
+    x: Float[np.ndarray, "n d"],
+) -> Training:
+    """An autoencoder after training; its record is `latents_of` the data `x`, and the `loss` of every step."""
+    train_key, draw_key = jax.random.split(key)
+    report = inputs.training(config)
+    found = train_autoencoder(train_key, autoencoder, source, config, folder=inputs.folder, report=report)
+    record = latents_of(draw_key, found.autoencoder, x)
+    return Training(found.autoencoder, record.assign(loss=("step", np.asarray(found.losses))))
+
+
+def latents_of(key: Key[Array, ""], autoencoder: Autoencoder, x: Float[np.ndarray, "n d"]) -> xr.Dataset:
+    """Latents in the order of their relevance, and the free energy.
+
+    Returns:
+      `relevance`, `divergence` (nats) and `variance` of the mean of each `latent` with standard errors, `latent_order`,
+      the number `active`, and the `free_energy` of a datum.
+    """
+    of = {"relevance": relevance.snr, "divergence": relevance.kl, "variance": relevance.mean_variance}
+    found = {name: measure(autoencoder, x) for name, measure in of.items()}
+    order = np.argsort(-np.asarray(found["relevance"].value))
+    columns = {name: np.asarray(estimate.value, float)[order] for name, estimate in found.items()}
+    columns |= {f"{name}_stderr": np.asarray(estimate.stderr, float)[order] for name, estimate in found.items()}
+    free_key, active_key = jax.random.split(key)
+    total = mean_estimate(np.asarray(autoencoder.free_energy(free_key, x).total, np.float64))
+    scalars = {
+        "free_energy": float(total.value),
+        "free_energy_stderr": float(total.stderr),
+        "active": float(relevance.active_units(active_key, autoencoder, x).value),
+    }
+    return xr.Dataset(
+        {**{name: ("latent", column) for name, column in columns.items()}, "latent_order": ("latent", order), **scalars}
+    )
