@@ -23,8 +23,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..arguments import Given, as_numbers
+from ..arguments import Given, Whole, as_numbers, as_whole
+from ..mixture.gaussian import GaussianMixture
 from .law import AbstractSymmetric, Counts, in_span, knob, plane_rotation
+from .quadrature import interval_rule
 
 FINE_STRUCTURE, ELECTRON_MASS = 1 / 137.035999, 0.51099895e-3  # GeV
 POLAR, AZIMUTHAL = 0.4, 0.3  # means of c^2, and of each transverse square of the direction, for 1 + c^2
@@ -44,8 +46,8 @@ class MuonPairs(AbstractSymmetric):
     """beta of the beam that radiates; 0: none does."""
 
     def __init__(self, spread: Given = 0.0, radiation: Given = 0.0):
-        """Raises ValueError unless 0 <= spread <= .1, so that no energy is negative, and 0 <= radiation <= 1."""
-        self.spread, self.radiation = knob("spread", spread, 0.1), knob("radiation", radiation, 1.0)
+        """Raises ValueError unless 0 <= spread <= .15, so that no energy is negative, and 0 <= radiation <= 1."""
+        self.spread, self.radiation = knob("spread", spread, 0.15), knob("radiation", radiation, 1.0)
 
     @property
     def parameter_names(self):
@@ -99,6 +101,23 @@ class MuonPairs(AbstractSymmetric):
         total = jnp.stack([x1 + x2, jnp.zeros(()), jnp.zeros(()), x1 - x2])
         apart = jnp.stack([c * (x1 - x2), across * jnp.cos(phi), across * jnp.sin(phi), c * (x1 + x2)])
         return jnp.concatenate([(total + apart) / 2, (total - apart) / 2])
+
+    def quadrature(self, points_per_axis: Whole = 48) -> GaussianMixture:
+        """The law with both knobs 0 as weighted points, so that its score is known with noise.
+
+        `points_per_axis` values of cos theta, twice as many of phi: neighbours are pi / points_per_axis apart.
+
+        Raises:
+          ValueError: if a knob is not 0.
+        """
+        if not (self.spread == 0 and self.radiation == 0):
+            raise ValueError("the law has beam spread or radiation: its quadrature is known with both 0 alone")
+        count = as_whole("points_per_axis", points_per_axis, 2)
+        cosines = interval_rule(count, -1.0, 1.0, lambda c: 1 + c**2)
+        c, phi = jnp.meshgrid(cosines.nodes, jnp.arange(2 * count, dtype=float) * (math.pi / count), indexing="ij")
+        parameters = jnp.stack([c, phi, *(jnp.zeros_like(c),) * 3], -1).reshape(-1, 5)
+        weights = jnp.broadcast_to(cosines.weights[:, None], c.shape).reshape(-1)
+        return GaussianMixture(weights, self.features(parameters), 0.0)
 
 
 def four_momenta(lepton: str) -> tuple[str, ...]:

@@ -48,3 +48,19 @@ def latents_of(key: Key[Array, ""], autoencoder: Autoencoder, x: Float[np.ndarra
     return xr.Dataset(
         {**{name: ("latent", column) for name, column in columns.items()}, "latent_order": ("latent", order), **scalars}
     )
+
+
+def matched(x: Float[np.ndarray, "n d"], covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "n d"]:
+    """Data with mean 0 and exactly this covariance, as near to the given ones as a linear map leaves them.
+
+    Raises:
+      ValueError: if the data lie on fewer dimensions than the covariance has.
+    """
+    x = x - x.mean(0)
+    values, axes = np.linalg.eigh(covariance)
+    kept = values > len(values) * np.finfo(np.float32).eps * values.max()
+    along = x @ axes[:, kept]
+    own, turn = np.linalg.eigh(along.T @ along / len(x))
+    if not own.min() > 1e-6 * own.max():
+        raise ValueError(f"num_data = {len(x)}: too few to match {int(kept.sum())} eigenvalues, give more")
+    return along @ (turn / np.sqrt(own)) @ turn.T @ (np.sqrt(values[kept])[:, None] * axes[:, kept].T)

@@ -29,7 +29,7 @@ class Config:
     no_train: bool = False
     """Train nothing: counts, exact scores, scores of the data alone, and theory."""
     num_data: int = 4096
-    """Data of linear networks, and of the measurements."""
+    """Data of the measurements."""
     factors: tuple[float, ...] = (0.5, 0.8, 1.2, 1.4, 1.7)
     """Knobs of linear networks, over the knob at which theory says that a latent switches."""
     dense_factors: tuple[float, ...] = (1.2, 1.5, 1.8)
@@ -42,7 +42,7 @@ class Config:
     """Dense networks at each knob, with weights of their own."""
     num_trials: int = 2
     """Dense networks that count; the one of least free energy is taken."""
-    steps: int = 3000
+    steps: int = 4000
     """Steps of each linear network, every one on all data."""
     dense_steps: int = 8000
     """Steps of each dense network that counts, on 256 data each."""
@@ -53,8 +53,9 @@ class Config:
     width: int = 128
     """Width of the dense networks, three hidden layers each in encoder and decoder, and of the denoisers."""
     noise: float = 0.2
-    """Noise at which symmetries of the law are searched, over the standard deviation of a feature."""
-    set_noise: float = 0.08
+    """Noise at which symmetries of the law are searched, over the standard deviation of a feature that varies; at least
+    .5 where the data alone are asked."""
+    set_noise: float = 0.15
     """The same of the set of the data."""
 
     def __post_init__(self):

@@ -82,7 +82,8 @@ def _against_knob(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
             curves.points(axis, dense.dense_factor, mean, color=color, marker=marker, filled=False, size=4)
     axis.axvline(1, color="0.6", linewidth=0.6, linestyle=":")
     axis.set(xlabel="knob / predicted knob", ylabel="relevance $\\rho$", title="a broken symmetry", ylim=(-0.1, 4))
-    axis.legend(fontsize=5.5, loc="upper left")
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=5.5, loc="upper left")
 
 
 def _counts(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Float32, Float64, Key
+from scipy.spatial import KDTree
 
 from diffusion import (
     AbstractVectorDenoiser,
@@ -34,16 +35,19 @@ from diffusion.noise.gaussian import time_of_noise
 from hierarchical import intrinsic_dimension, linear_rank, load_points, tangent_generators
 from phasetree.experiment import Inputs, Stage, Training
 from phasetree.experiments.symmetry.config import OWN, SCORED, SWITCHED, Config
-from phasetree.experiments.symmetry.sets import CASES, eigenvalues, switching, unit
-from phasetree.recipes.autoencoders import autoencoder_on
+from phasetree.experiments.symmetry.sets import CASES, covariance, eigenvalues, switching, unit
+from phasetree.recipes.autoencoders import autoencoder_on, matched
 from phasetree.recipes.training import named_key
 from phasetree.recipes.vectors import network_on_vectors
-from theory.exact import EmpiricalDenoiser, MixtureDenoiser
+from theory.exact import AbstractEmpiricalDenoiser, EmpiricalDenoiser, MixtureDenoiser
 
 PROCESS = VectorProcess(VarianceExploding())
 NUM_POINTS = 2500  # for the dimension from data alone
 NUM_ASKED = 2048  # points at which a score is asked; those of the exact one, which is slow, are fewer
 NUM_EXACT = 512
+NUM_LINEAR = 1024  # data of linear networks, which know them by their covariance alone
+DATA_NOISE = 0.5  # at which the law is asked of data alone, whose density fluctuates, at least
+NEIGHBOUR = 10  # whose distance is the least noise for data alone
 NUM_SHOWN = 400  # data of a latent map
 MANY = 40_000  # data of dense networks and denoisers
 Rows = Float32[np.ndarray, "n d"]
@@ -158,18 +162,29 @@ def asked(config: Config, key: Key[Array, ""], inputs: Inputs, *, name: str) -> 
     return _asked(config, key, name, inputs[f"score-{name}"].model, x, "trained")
 
 
+def _spacing(x: Rows) -> float:
+    """The median distance of a datum to its tenth neighbour: at less noise the data alone know only themselves."""
+    return float(np.median(KDTree(x).query(x[:NUM_ASKED], NEIGHBOUR + 1)[0][:, -1]))
+
+
 def _asked(
     config: Config, key: Key[Array, ""], name: str, denoiser: AbstractVectorDenoiser, x: Rows, kind: str
 ) -> xr.Dataset:
     """Rotations of the law and generators of the set that are broken least, and their angles with the true ones."""
-    size = float(np.sqrt(np.var(x, 0, dtype=np.float64).mean()))
+    variances = np.var(x, 0, dtype=np.float64)
+    size = float(np.sqrt(variances[variances > 1e-6 * variances.max()].mean()))
+    least = {"law": 0.0, "set": 0.0}
+    if isinstance(denoiser, AbstractEmpiricalDenoiser):
+        least = {"law": DATA_NOISE * size, "set": _spacing(np.asarray(denoiser.data))}
     purpose = named_key(key, f"{kind}-{name}", 0)
     columns = {}
     for part, noise, of_set in (("law", config.noise, False), ("set", config.set_noise, True)):
         draw = jax.random.fold_in(purpose, int(of_set))
-        t = time_of_noise(noise * size)
+        t = time_of_noise(max(noise * size, least[part]))
         try:
-            found = (symmetry.search if of_set else symmetry.search_rotations)(draw, denoiser, x, t, of_set=of_set)
+            whole = of_set or name == OWN  # whose features are rescaled, so that rotations are not seen as such
+            search = symmetry.search if whole else symmetry.search_rotations
+            found = search(draw, denoiser, x, t, of_set=of_set)
         except ValueError:  # a span of too many dimensions for the data that there are
             continue
         true = None if name == OWN else _true(named_key(key, f"algebra-{name}", 0), name, of_set)
@@ -213,13 +228,13 @@ def dense(config: Config, key: Key[Array, ""], inputs: Inputs, *, name: str, tri
 
 def linear(config: Config, key: Key[Array, ""], inputs: Inputs, *, name: str, tau: float) -> Training:
     """A linear network at knob 0."""
-    return _linear(config, key, inputs, rows_of(config, key, name, 0.0, config.num_data)[: config.num_data], tau)
+    return _linear(config, key, inputs, _matched(config, key, name, 0.0), tau)
 
 
 def broken(config: Config, key: Key[Array, ""], inputs: Inputs, *, name: str, factor: float) -> Training:
     """A linear network at `factor` times the knob at which theory says that a latent switches."""
     knob = factor * _critical(name)
-    trained = _linear(config, key, inputs, rows_of(config, key, name, knob, config.num_data), CASES[name].tau)
+    trained = _linear(config, key, inputs, _matched(config, key, name, knob), CASES[name].tau)
     return trained._replace(record=trained.record.assign(knob=knob))
 
 
@@ -238,6 +253,12 @@ def _critical(name: str) -> float:
     switch = switching(name, CASES[name].tau)
     assert switch is not None  # of sets with factors
     return switch.knob
+
+
+def _matched(config: Config, key: Key[Array, ""], name: str, knob: float) -> Rows:
+    """Data moved linearly to the covariance of the law, so that their own scatter does not count; one's own as is."""
+    x = rows_of(config, key, name, knob, NUM_LINEAR)
+    return x if name == OWN else matched(x, covariance(name, knob)).astype(np.float32)
 
 
 def _linear(config: Config, key: Key[Array, ""], inputs: Inputs, x: Rows, tau: float) -> Training:
@@ -312,7 +333,7 @@ def _sweeps(config: Config, results: Mapping[str, xr.Dataset], name: str) -> lis
     if factors:
         swept = [results[f"linear-{name}-{factor:g}"][[*columns, "knob"]] for factor in factors]
         linear = xr.concat(swept, xr.Variable("factor", list(factors)))
-        found.append(linear.rename({v: f"linear_{v}" for v in columns}))
+        found.append(linear.rename({v: f"linear_{v}" for v in (*columns, "knob")}))
     factors = knobs(name, config.dense_factors) if name in SWITCHED else ()
     if factors:
         seeds = xr.Variable("seed", np.arange(config.num_seeds))

@@ -293,7 +293,7 @@ def test_sets_are_kept_by_the_algebras_that_their_equations_say():
 
 def test_quadratures_are_the_law(drawn):
     """Moments of the points: of the ring exactly, of the shell as far as its grid reaches."""
-    for law, rtol in ((Ring(0.4, 0.1), 1e-12), (MassShell(2, 0.7), 1e-4)):
+    for law, rtol in ((Ring(0.4, 0.1), 1e-12), (MassShell(2, 0.7), 1e-4), (MuonPairs(), 1e-12)):
         mixture = law.quadrature()
         weights, points = np.asarray(mixture.weights), np.asarray(mixture.means)
         away = points - weights @ points
@@ -333,6 +333,7 @@ def test_shapes_and_dtypes():
         (lambda: Kepler(anisotropy=float("nan")), "anisotropy = nan"),
         (lambda: MassShell(3, 0.0), "at rest"),
         (lambda: MuonPairs(0.5), "spread = 0.5"),
+        (lambda: MuonPairs(0.05).quadrature(), "beam spread or radiation"),
         (lambda: DrellYan(-1.0), "recoil = -1"),
         (lambda: Ring().features([1.0]), "radial noise"),
         (lambda: linear_rank([1.0]), "give \\(d, d\\)"),
