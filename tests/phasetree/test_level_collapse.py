@@ -14,8 +14,6 @@ from phasetree.experiments import level_collapse as experiment
 from phasetree.experiments.level_collapse.stages import matched
 from phasetree.runner.run import execute
 
-pytestmark = pytest.mark.optimised
-
 TINY = experiment.Config(
     branching=2, variances=(0.5, 0.5, 0.5), num_data=200, num_taus=1, steps=800, matched=True, dense=True, width=16,
     dense_steps=4,

@@ -123,16 +123,13 @@ def _closing(dataset: xr.Dataset, findings: Findings) -> str:
     thresholds = ", ".join(f"{findings['threshold', level].value:.3g}" for level in reversed(levels(dataset)))
     clauses = []
     for name in networks(dataset):
-        clause = (
+        clauses.append(
             f"{name} networks have as many active latents as the {reference(name)}'s eigenvalues predict at "
-            f"{int(findings['agreeing', name].value)} of {total} tau"
+            f"{int(findings['agreeing', name].value)} of {total} tau, and relevance + 1 of every level within "
+            f"{findings['relative-error', name].value:.1e} of that prediction"
         )
         if name == "linear":
-            clause += (
-                f", and the relevance + 1 of every level within {findings['relative-error/linear'].value:.1e} of it"
-            )
-        clause += f"; the law's relevance is met within {findings['deviation', name].value:.1f} standard errors"
-        clauses.append(clause)
+            clauses[-1] += f" and {findings['deviation', name].value:.1f} standard errors of the law's"
     return (
         f"The law predicts {fall} active latents, falling at tau = {thresholds}; {'; '.join(clauses)} "
         f"(seed {config_of(dataset).seed})."
