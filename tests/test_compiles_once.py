@@ -7,18 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import monitoring
 
 from diffusion import (
     Ancestral,
+    DenseVAE,
+    Finite,
     Masking,
     RandomOrder,
     ReverseSDE,
+    TrainConfig,
     UniformNoise,
     VectorProcess,
     forward_backward,
     from_function,
+    from_vae,
     generate,
+    train_autoencoder,
 )
 from diffusion.measure import (
     TreeGeometry,
@@ -30,6 +36,7 @@ from diffusion.measure import (
     locate_transition,
     log_density,
     memorisation,
+    relevance,
 )
 from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, sample_strings
 from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample, top_k
@@ -54,6 +61,11 @@ def grammar(seed):
 
 def evidence(seed):
     return jax.random.normal(jax.random.key(seed), (6, 4, 3))
+
+
+def autoencoder(seed):
+    """Another network and price of the same sizes."""
+    return from_vae(DenseVAE(4, 2, 3, 1, rngs=nnx.Rngs(seed)), tau=seed / 10)
 
 
 CALLS = {
@@ -118,6 +130,13 @@ CALLS = {
     ),
     "collapse in arrays": lambda n: memorisation.coordinate_collapse(
         jax.random.key(n), MixtureDenoiser(MIXTURE), EmpiricalDenoiser(np.eye(2) * n, ARRAYS), np.ones(2) * n, n / 10
+    ),
+    "encode": lambda n: autoencoder(n).encode(np.ones((5, 4)) * n),
+    "free_energy": lambda n: autoencoder(n).free_energy(jax.random.key(n), np.ones((5, 4)) * n),
+    "relevance": lambda n: relevance.table(jax.random.key(n), autoencoder(n), np.eye(4) * n, n / 100),
+    "latent_map": lambda n: relevance.latent_map(autoencoder(n), np.eye(4) * n, 0, 1, (2, 3)),
+    "train_autoencoder": lambda n: train_autoencoder(
+        jax.random.key(n), autoencoder(n), Finite(np.eye(4) * n), TrainConfig(steps=2, batch_size=3)
     ),
     "is_copy": lambda n: is_copy(np.ones((5, 2)) * n, np.eye(2) * n),
     "bootstrap": lambda n: bootstrap(jax.random.key(n), np.ones((5, 2), np.float32) * n, lambda mean: n * mean),

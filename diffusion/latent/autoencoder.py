@@ -140,18 +140,19 @@ class Autoencoder(eqx.Module):
 
     def free_energy_of_rows(self, key: Key[Array, ""], x: Float[Array, "batch d"]) -> FreeEnergy:
         """`free_energy` of checked data with one batch axis."""
-        network = self.network
+        network, scale = self.network, self.scale.astype(x.dtype)
         mean, log_variance = network.encode(x)
-        error = network.expected_error(key, x, mean, log_variance)
-        kl = Latent(mean, log_variance).kl
-        return FreeEnergy(error, kl, self.noise.total(error, jnp.sum(kl, -1), self.dimension, _as(x, network)))
+        error, kl = network.expected_error(key, x, mean, log_variance), Latent(mean, log_variance).kl
+        return FreeEnergy(error, kl, self.noise.total(error, jnp.sum(kl, -1), self.dimension, scale))
 
     def loss(self, key: Key[Array, ""], x: Float[Array, "batch d"]) -> Float[Array, " batch"]:
         """What training lowers, of checked data: the free energy over d scale^2, or over d where the noise is learned.
 
-        So it begins near 1/2 where tau is given, the error without latents, and is nats per feature otherwise.
+        Where tau is given, d scale^2 is the variance of the data, and the loss without latents is 1/2. Otherwise the
+        loss is in nats per feature.
         """
-        return self.free_energy_of_rows(key, x).total / self.noise.loss_unit(self.dimension, _as(x, self.network))
+        unit = self.noise.loss_unit(self.dimension, self.scale.astype(x.dtype))
+        return self.free_energy_of_rows(key, x).total / unit
 
 
 def from_vae(network: AbstractVAE, *, tau: Given | None = None, beta: Given | None = None) -> Autoencoder:
@@ -201,7 +202,3 @@ def _rows(x: Given, size: int, name: str) -> tuple[Float[Array, "rows size"], tu
     numbers = at_least_float32(x)
     batch = batch_axes(numbers, (size,), name)
     return numbers.reshape(-1, size), batch
-
-
-def _as(x: Float[Array, "batch d"], network: AbstractVAE) -> Float[Array, ""]:
-    return network.scale[...].astype(x.dtype)

@@ -10,8 +10,11 @@ Both ask for the same encoder and decoder where tau = beta eta^2. So beta alone 
 and a latent is worth its cost if it explains more variance than tau. An error that is averaged over the d features,
 instead of E, makes beta KL the free energy of tau = beta d / 2.
 
-A learned noise is at its minimum the rest of the variance: eta^2 = 2 E / d. It goes to 0, and (2) to minus infinity,
-where latents can explain all of x.
+(2) is least at eta^2 = 2 E / d, E its mean over data. For a linear network whose k active latents have the eigenvalues
+lambda_1 .. lambda_k that is eta^2 = (lambda_{k+1} + ... + lambda_d) / (d - k beta). Where latents can explain all of x,
+eta goes to 0 and (2) to minus infinity.
+
+Source: (1), (2) and their linear optimum: Lucas et al., arXiv:1911.02469, for beta = 1; any beta is derived alike.
 """
 
 import abc

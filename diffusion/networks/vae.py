@@ -35,25 +35,26 @@ Errors = Float[Array, " batch"]
 
 
 class AbstractVAE(nnx.Module):
-    """An encoder and a decoder, which a subclass writes for standardised data y."""
+    """An encoder and a decoder, which a subclass writes for standardised data y; it sets the four attributes, too."""
 
     dimension: int
+    """Number of features d."""
     num_latents: int
     centre: nnx.Variable
+    """(d,), not trained."""
     scale: nnx.Variable
+    """One number, not trained."""
 
     @abc.abstractmethod
     def encode_standard(self, y: Rows) -> tuple[Latents, Latents]:
-        """Mean and log variance of the latents."""
+        """Mean and log variance of the latents, in any float dtype, as of `decode_standard`."""
 
     @abc.abstractmethod
     def decode_standard(self, z: Latents) -> Rows:
         """D(z) in the unit of y."""
 
-    def standard_error(
-        self, key: Key[Array, ""], y: Rows, mean: Latents, log_variance: Latents
-    ) -> Float[Array, " batch"]:
-        """Equation (1) in the unit of y, by one draw."""
+    def standard_error(self, key: Key[Array, ""], y: Rows, mean: Latents, log_variance: Latents) -> Errors:
+        """Equation (1) in the unit of y, by one draw; a network that knows it exactly writes its own."""
         z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key, mean.shape, mean.dtype)
         return jnp.sum((y - self.decode_standard(z).astype(y.dtype)) ** 2, -1) / 2
 
@@ -67,9 +68,7 @@ class AbstractVAE(nnx.Module):
         scale, centre = self.scale[...].astype(z.dtype), self.centre[...].astype(z.dtype)
         return scale * self.decode_standard(z).astype(z.dtype) + centre[None]
 
-    def expected_error(
-        self, key: Key[Array, ""], x: Rows, mean: Latents, log_variance: Latents
-    ) -> Float[Array, " batch"]:
+    def expected_error(self, key: Key[Array, ""], x: Rows, mean: Latents, log_variance: Latents) -> Errors:
         """Equation (1) in the unit of x^2; `key` decides the draw, where there is one."""
         return self.scale[...].astype(x.dtype) ** 2 * self.standard_error(key, self._standard(x), mean, log_variance)
 

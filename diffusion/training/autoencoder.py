@@ -1,8 +1,9 @@
 r"""Training an autoencoder: lower the mean free energy of a batch (`latent/autoencoder.py`), through `descend`.
 
 A `LinearVAE` draws nothing, so with a `Whole` source its loss is one function of the parameters, and its minimum is
-known: (2) of `latent/autoencoder.py`. Latents of variance lambda near tau approach it slowly, because the free energy
-is flat there, (lambda - tau)^2 / (4 lambda) deep.  `full_batch` is a recipe that reaches it.
+known: (2) of `latent/autoencoder.py`. `full_batch` is a recipe that reaches it. Three things are slow: a latent of
+eigenvalue lambda near tau, which lowers the free energy by only (lambda - tau)^2 / (4 tau); latents of nearly equal
+eigenvalues, which mix their axes almost for free; and eigenvalues of hundreds of tau.
 """
 
 import os
@@ -91,9 +92,9 @@ def _checked(source: AbstractSource, autoencoder: Autoencoder, batch_size: int) 
 def full_batch(data: Whole, steps: int | np.integer = 3000) -> TrainConfig:
     """How to bring a linear autoencoder to the minimum of its free energy on a whole finite set.
 
-    All data in every step, no decay of weights, no average over steps, and a rate that falls to 0: with the default
-    AdamW this takes signal-to-noise ratios to a relative error of 1e-5 where the eigenvalues, and tau, are a tenth
-    apart; closer ones take more steps, in proportion.
+    All data in every step, no decay of weights, no average over steps, and a rate that falls to 0. In 3000 steps of the
+    default AdamW, 1 + snr came within .1% in tests where eigenvalues are equal or at least 5% apart, and at most 100
+    tau; in 10,000 where they are 2% apart, or 400 tau. Latents of closer eigenvalues have a mixture of their ratios.
     """
     return TrainConfig(
         steps=as_whole("steps", steps, 1),

@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import phasetree
-from diffusion import FolderError, generate, save
+from diffusion import FolderError, LinearVAE, from_vae, generate, save
 from phasetree.cli import main
 from tests.phasetree import own_training as own
 
@@ -47,6 +48,12 @@ def test_sample_reads_a_saved_denoiser(finished, tmp_path):
     save(phasetree.open_network(finished, "train-0"), tmp_path / "saved")
     assert main(["sample", str(tmp_path / "saved"), "-n", "3", "--out", str(tmp_path / "new.npz")]) == 0
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["new.npz"]
+
+
+def test_sample_refuses_an_autoencoder(tmp_path, capsys):
+    save(from_vae(LinearVAE(3, 2, rngs=nnx.Rngs(0)), tau=1), tmp_path / "saved")
+    assert main(["sample", str(tmp_path / "saved"), "-n", "3", "--out", str(tmp_path / "new.npz")]) == 2
+    assert "holds an autoencoder: give the folder of a denoiser" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

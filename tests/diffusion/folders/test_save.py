@@ -15,9 +15,11 @@ from flax import nnx
 from diffusion import (
     BeliefEmbedding,
     ConvUNet,
+    DenseVAE,
     EpsilonBelief,
     FolderError,
     GaussianProcess,
+    LinearVAE,
     Masking,
     MeanWeight,
     MinSNRWeight,
@@ -38,6 +40,7 @@ from diffusion import (
     from_flax,
     from_function,
     from_host,
+    from_vae,
     load,
     save,
 )
@@ -90,6 +93,31 @@ def test_every_network_comes_back_with_the_same_bits(tmp_path):
     for number, denoiser in enumerate(every_denoiser()):
         save(denoiser, tmp_path / str(number))
         assert_same(load(tmp_path / str(number)), denoiser)
+
+
+AUTOENCODERS = {
+    "linear": lambda: from_vae(LinearVAE(4, 2, centre=[1, 2, 3, 4], scale=3, rngs=nnx.Rngs(0)), tau=0.1),
+    "dense": lambda: from_vae(DenseVAE(4, 2, 8, 1, scale=0.3, rngs=nnx.Rngs(0)), tau=0.1),
+    "learned": lambda: from_vae(LinearVAE(4, 2, rngs=nnx.Rngs(0)), beta=0.3),
+}
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_every_autoencoder_comes_back_with_the_same_bits(name, tmp_path):
+    made = AUTOENCODERS[name]()
+    moved = made.with_trainable(jax.tree.map(lambda p: p + 0.1, made.trainable))
+    save(moved, tmp_path / name)
+    assert_same(load(tmp_path / name), moved)
+    assert_same(load(tmp_path / name, made), moved)
+
+
+def test_an_autoencoder_of_another_tau_is_another(tmp_path):
+    save(AUTOENCODERS["linear"](), tmp_path / "linear")
+    other = from_vae(LinearVAE(4, 2, rngs=nnx.Rngs(0)), tau=0.2)
+    with pytest.raises(FolderError, match=r"denoiser\.noise\.tau is 0\.1 there, 0\.2 in like"):
+        load(tmp_path / "linear", other)
+    with pytest.raises(FolderError, match=r"denoiser\.noise is FixedNoise there, LearnedNoise in like"):
+        load(tmp_path / "linear", AUTOENCODERS["learned"]())
 
 
 def test_bfloat16_parameters_come_back_as_such(tmp_path):
