@@ -86,6 +86,21 @@ def test_a_run_keeps_its_autoencoders(whole):
     np.testing.assert_allclose(found, whole.dataset.relevance.sel(network="linear").values[1], rtol=1e-5)
 
 
+def test_leaves_that_add_nothing_have_no_threshold(whole):
+    """Their eigenvalue is 0; beyond the last latent no level is shown."""
+    fewer = whole.dataset.assign({name: whole.dataset[name] * [1, 1, 0, 0] for name in ("law", "data")})
+    findings = experiment.analyse(fewer.isel(latent=slice(2)))
+    assert findings.curve("active", "law").value.tolist() == [2, 2, 1, 0]
+    assert not findings.select("threshold", 2)
+    assert [findings["threshold", level].value for level in (0, 1)] == pytest.approx([3.5, 1.5])
+    for dataset in (fewer, fewer.isel(latent=slice(2))):
+        found = experiment.analyse(dataset)
+        experiment.draw(dataset, found)
+        assert (
+            "predicts 2 -> 1 -> 0 active latents, falling at tau = 1.5, 3.5;" in experiment.tell(dataset, found).closing
+        )
+
+
 def test_matched_data_have_the_covariance():
     x = np.random.default_rng(0).normal(size=(20, 4)) @ np.diag([1, 2, 3, 4])
     covariance = np.asarray(TINY.law.covariance, float)
