@@ -14,8 +14,6 @@ from phasetree.experiments import level_collapse as experiment
 from phasetree.experiments.level_collapse.stages import matched
 from phasetree.runner.run import execute
 
-pytestmark = pytest.mark.optimised
-
 TINY = experiment.Config(
     branching=2, variances=(0.5, 0.5, 0.5), num_data=200, num_taus=1, steps=800, matched=True, dense=True, width=16,
     dense_steps=4,
@@ -86,6 +84,21 @@ def test_a_run_keeps_its_autoencoders(whole):
     x = xr.load_dataset(whole.folder / "stages" / "data.nc").x.values
     found = np.sort(relevance.snr(network, x).value)[::-1]
     np.testing.assert_allclose(found, whole.dataset.relevance.sel(network="linear").values[1], rtol=1e-5)
+
+
+def test_leaves_that_add_nothing_have_no_threshold(whole):
+    """Their eigenvalue is 0; beyond the last latent no level is shown."""
+    fewer = whole.dataset.assign({name: whole.dataset[name] * [1, 1, 0, 0] for name in ("law", "data")})
+    findings = experiment.analyse(fewer.isel(latent=slice(2)))
+    assert findings.curve("active", "law").value.tolist() == [2, 2, 1, 0]
+    assert not findings.select("threshold", 2)
+    assert [findings["threshold", level].value for level in (0, 1)] == pytest.approx([3.5, 1.5])
+    for dataset in (fewer, fewer.isel(latent=slice(2))):
+        found = experiment.analyse(dataset)
+        experiment.draw(dataset, found)
+        assert (
+            "predicts 2 -> 1 -> 0 active latents, falling at tau = 1.5, 3.5;" in experiment.tell(dataset, found).closing
+        )
 
 
 def test_matched_data_have_the_covariance():

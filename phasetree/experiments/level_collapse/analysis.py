@@ -6,10 +6,12 @@ active/SOURCE/TAU                  predicted
 relevance/NETWORK/LEVEL/TAU        measured: mean over the latents of a level, with its standard error over data
 relevance/SOURCE/LEVEL/TAU         predicted
 free-energy/NETWORK/TAU            measured, of a datum; free-energy/SOURCE/TAU predicted
-agreeing/NETWORK                   measured: values of tau at which the active latents are as many as predicted; for a
-                                   linear network by its data, for a dense one, which sees fresh data, by the law
-relative-error/linear              difference: the largest of a level's relevance + 1 (lambda / tau) from the data's
-deviation/NETWORK                  difference: the largest of a relevance from that of the law, standard errors
+agreeing/NETWORK                   measured: values of tau at which the active latents are as many as predicted
+relative-error/NETWORK             difference: the largest of a level's relevance + 1 (lambda / tau) from the predicted
+deviation/linear                   difference: the largest of a relevance from that of the law, standard errors
+
+What a linear network has to meet in the two before the last is predicted by its data; what a dense one has to, which is
+trained on fresh data, by the law.
 """
 
 import jax.numpy as jnp
@@ -98,18 +100,19 @@ def free_energy(dataset: xr.Dataset, name: str) -> Estimate:
 
 def _comparisons(dataset: xr.Dataset, name: str) -> list[Finding]:
     agreeing = int(np.sum(active(dataset, name) == active(dataset, reference(name))))
-    deviations, errors = [], []
-    for level in levels(dataset):
-        got, law, data = (relevance_of_level(dataset, which, level) for which in (name, *SOURCES))
-        known = np.asarray(law.value) > 0  # elsewhere measured and predicted are 0, without an error
-        apart = np.abs(np.asarray(got.value) - np.asarray(law.value))
-        deviations += (apart[known] / np.asarray(got.stderr)[known]).tolist()
-        errors += (np.abs(np.asarray(got.value) - np.asarray(data.value)) / (np.asarray(data.value) + 1)).tolist()
     found = [Finding.exact(path("agreeing", name), agreeing, "measured", "values of tau")]
+    errors, deviations = [], []
+    for level in levels(dataset):
+        got, want, law = (relevance_of_level(dataset, which, level) for which in (name, reference(name), "law"))
+        errors += (np.abs(np.asarray(got.value) - np.asarray(want.value)) / (np.asarray(want.value) + 1)).tolist()
+        known = np.asarray(law.value) > 0  # elsewhere measured and predicted are 0, without an error
+        apart = np.abs(np.asarray(got.value) - np.asarray(law.value))[known]
+        deviations += (apart / np.asarray(got.stderr)[known]).tolist()
+    found.append(Finding.exact(path("relative-error", name), max(errors), "difference", "1"))
     if name == "linear":
-        found.append(Finding.exact("relative-error/linear", max(errors), "difference", "1"))
-    worst = max(deviations, default=0.0)
-    return [*found, Finding.exact(path("deviation", name), worst, "difference", "standard errors")]
+        worst = max(deviations, default=0.0)
+        found.append(Finding.exact(path("deviation", name), worst, "difference", "standard errors"))
+    return found
 
 
 def _exact(values: Float[np.ndarray, " tau"]) -> Estimate:

@@ -25,7 +25,7 @@ def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
     _relevance(right, dataset, findings)
     for axis in (left, right):
         axis.set(xscale="log", xlabel="weight of the KL $\\tau$ (unit of the variances)")
-        axis.xaxis.set_major_locator(FixedLocator([findings["threshold", level].value for level in levels(dataset)]))
+        axis.xaxis.set_major_locator(FixedLocator(linear_vae.collapse_levels(dataset.law.values).tau.tolist()))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.3g}"))
         axis.xaxis.set_minor_locator(NullLocator())
     return figure
@@ -56,7 +56,8 @@ def _relevance(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     taus, shown = dataset.tau.values, levels(dataset)
     for number, level in enumerate(shown):
         color, threshold = PALETTE[number % len(PALETTE)], findings["threshold", level].value
-        fine = np.geomspace(0.9 * taus[0], min(threshold, 1.1 * taus[-1]) / (1 + 0.9 * LEAST), 200)
+        fine = np.geomspace(0.9 * taus[0], 1.1 * taus[-1], 2000)
+        fine = fine[fine < threshold / (1 + 0.9 * LEAST)]
         axis.plot(fine, threshold / fine - 1, color=color, linewidth=0.8, zorder=0, label=_name(dataset, level))
         for name in networks(dataset):
             got = findings.curve("relevance", name, level)
@@ -119,20 +120,18 @@ def _relevances(dataset: xr.Dataset, findings: Findings, name: str) -> Table:
 
 def _closing(dataset: xr.Dataset, findings: Findings) -> str:
     total = dataset.sizes["tau"]
-    fall = " -> ".join(map(str, [*linear_vae.collapse_levels(dataset.law.values, dataset.sizes["latent"]).above, 0]))
-    thresholds = ", ".join(f"{findings['threshold', level].value:.3g}" for level in reversed(levels(dataset)))
+    predicted = linear_vae.collapse_levels(dataset.law.values, dataset.sizes["latent"])
+    fall = " -> ".join(map(str, [*predicted.above, 0]))
+    thresholds = ", ".join(f"{tau:.3g}" for tau in predicted.tau)
     clauses = []
     for name in networks(dataset):
-        clause = (
+        clauses.append(
             f"{name} networks have as many active latents as the {reference(name)}'s eigenvalues predict at "
-            f"{int(findings['agreeing', name].value)} of {total} tau"
+            f"{int(findings['agreeing', name].value)} of {total} tau, and relevance + 1 of every level within "
+            f"{findings['relative-error', name].value:.1e} of that prediction"
         )
         if name == "linear":
-            clause += (
-                f", and the relevance + 1 of every level within {findings['relative-error/linear'].value:.1e} of it"
-            )
-        clause += f"; the law's relevance is met within {findings['deviation', name].value:.1f} standard errors"
-        clauses.append(clause)
+            clauses[-1] += f" and {findings['deviation', name].value:.1f} standard errors of the law's"
     return (
         f"The law predicts {fall} active latents, falling at tau = {thresholds}; {'; '.join(clauses)} "
         f"(seed {config_of(dataset).seed})."

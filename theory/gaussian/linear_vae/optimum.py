@@ -33,6 +33,11 @@ and a latent with lambda_j <= tau is the prior: rho_j = KL_j = 0. The optimum is
 latents, and rotations among latents of equal eigenvalue, none of which changes (7) as a list; where k cuts a group of
 equal eigenvalues, any of its directions serve.
 
+**Other networks.** If x is Gaussian and k is at least the number of lambda_j > tau, no autoencoder is better, however
+nonlinear. With y what is decoded, the mean KL is at least I(x; z) >= I(x; y), and E |x - y|^2 / 2 + tau I(x; y) is
+least at the rate-distortion function of a Gaussian: the squared error min(lambda_j, tau) along u_j, and along those
+with lambda_j > tau an information of ln(lambda_j / tau) / 2 nats. This is the F of (5).
+
 Source: Lucas, Tucker, Grosse & Norouzi, arXiv:1911.02469, for the maximum-likelihood case; the steps above are those of
 probabilistic principal components (Tipping & Bishop 1999) at a given noise.
 """
