@@ -9,6 +9,8 @@ from diffusion import AbstractSource, Autoencoder, TrainConfig, train_autoencode
 from diffusion.measure import mean_estimate, relevance
 from phasetree.experiment import Inputs, Training
 
+ACTIVE = 0.01  # variance of its mean from which a latent is counted, as in `relevance.active_units`
+
 
 def autoencoder_on(
     key: Key[Array, ""],
@@ -38,12 +40,11 @@ def latents_of(key: Key[Array, ""], autoencoder: Autoencoder, x: Float[np.ndarra
     order = np.argsort(-np.asarray(found["relevance"].value))
     columns = {name: np.asarray(estimate.value, float)[order] for name, estimate in found.items()}
     columns |= {f"{name}_stderr": np.asarray(estimate.stderr, float)[order] for name, estimate in found.items()}
-    free_key, active_key = jax.random.split(key)
-    total = mean_estimate(np.asarray(autoencoder.free_energy(free_key, x).total, np.float64))
+    total = mean_estimate(np.asarray(autoencoder.free_energy(key, x).total, np.float64))
     scalars = {
         "free_energy": float(total.value),
         "free_energy_stderr": float(total.stderr),
-        "active": float(relevance.active_units(active_key, autoencoder, x).value),
+        "active": float(np.sum(columns["variance"] > ACTIVE)),
     }
     return xr.Dataset(
         {**{name: ("latent", column) for name, column in columns.items()}, "latent_order": ("latent", order), **scalars}

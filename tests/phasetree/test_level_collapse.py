@@ -11,7 +11,7 @@ from jax import monitoring
 import phasetree
 from diffusion.measure import relevance
 from phasetree.experiments import level_collapse as experiment
-from phasetree.experiments.level_collapse.stages import matched
+from phasetree.recipes.autoencoders import matched
 from phasetree.runner.run import execute
 
 TINY = experiment.Config(

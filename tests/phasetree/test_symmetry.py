@@ -67,8 +67,8 @@ def test_the_report_prints_findings_and_ends_in_a_sentence(whole):
 
 
 def test_data_of_ones_own_are_counted_without_a_law(tmp_path):
-    x = np.asarray(Ring().sample(jax.random.key(0), (600,)).x)
-    np.savetxt(tmp_path / "mine.csv", np.column_stack([x, x[:, 0] - x[:, 1], np.ones(600)]), delimiter=",")
+    x = np.asarray(Ring().sample(jax.random.key(0), (2500,)).x)
+    np.savetxt(tmp_path / "mine.csv", np.column_stack([x, x[:, 0] - x[:, 1], np.ones(2500)]), delimiter=",")
     config = dataclasses.replace(TINY, file=tmp_path / "mine.csv", no_train=True)
     found = execute("symmetry", experiment, config, tmp_path / "run")
     assert found.findings["count", "own", "linear"].value == 2
