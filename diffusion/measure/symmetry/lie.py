@@ -13,12 +13,13 @@ tells symmetries of the set alone, the part of A D across it, as J is 1 along th
     r_A(y) = (1 - J(y)) A D(y),          of the order of the noise for a symmetry of the set.                      (2)
 
 (1) is exact at every noise; but at noise above the size of the data every law looks normal, with as many symmetries as
-a normal law has, and at small noise the density on the set counts little beside (1) of what leaves it. Generators are
-compared with random ones of the data's span: in coordinates in which E D D' = 1 a random A has independent entries, and
+a normal law has, and at small noise the density on the set counts little beside (1) of what leaves it. So generators
+are compared with random ones of the data's span: in coordinates in which E D D' = 1 a random A has independent entries,
+and of the law and of the set
 
-    broken(A) = (E |l_A|^2 / E |A D|^2) / (E |l|^2 / E |A D|^2 of a random one),                                   (3)
+    broken(A) = (E l_A^2 / E |A D|^2) / (E l^2 / E |A D|^2 of a random one),    broken(A) = E |r_A|^2 / E |A D|^2, (3)
 
-0 for a symmetry, around 1 for any other. Derived here.
+0 for a symmetry; around 1 for another generator of the law, and of the set the share of A D across it. Derived here.
 """
 
 from typing import NamedTuple
@@ -50,6 +51,7 @@ class Terms(NamedTuple):
     """Orthonormal columns: the directions in which E D D' is not 0."""
     variances: Float[Array, " q"]
     """E D D' along them."""
+    of_set: bool
 
 
 def lie_derivative(denoiser: AbstractDenoiser, generators: Given, x_t: Given, t: Given) -> Float[Array, "*batch g"]:
@@ -72,7 +74,7 @@ def lie_derivative(denoiser: AbstractDenoiser, generators: Given, x_t: Given, t:
 def breaking(
     key: AnyKey, denoiser: AbstractDenoiser, generators: Given, x: Given, t: Given, *, of_set: bool = False
 ) -> Estimate:
-    """Equation (3) for each generator, (g,): 0 for a symmetry, around 1 for any other transformation.
+    """Equation (3) for each generator, (g,): 0 for a symmetry.
 
     Args:
       generators: (g, d, d), as of `lie_derivative`; what leads out of the data's span is left out.
@@ -94,8 +96,8 @@ def broken(terms: Terms, inside: Float[Array, "g q q"]) -> Estimate:
     squares = jnp.sum(jnp.einsum("gij,nrij->nrg", inside, terms.products) ** 2, 1)
     sizes = jnp.sum(jnp.einsum("gij,j->gij", inside**2, terms.variances), (1, 2))
     random = jnp.sum(terms.products**2 / terms.variances[None, None, None], (1, 2, 3))
-    typical = jnp.mean(random) / len(terms.variances) ** 2
-    return mean_estimate(squares / (sizes * typical)[None])
+    typical = jnp.asarray(1.0) if terms.of_set else jnp.mean(random) / len(terms.variances) ** 2
+    return mean_estimate(squares / (sizes * typical.astype(sizes.dtype))[None])
 
 
 def terms_of(key: AnyKey, field: LocalField, of_set: bool) -> Terms:
@@ -107,7 +109,7 @@ def terms_of(key: AnyKey, field: LocalField, of_set: bool) -> Terms:
     kept = variances > RELATIVE * variances[-1]
     span = jnp.asarray(axes[:, kept], means.dtype)
     inside = jnp.einsum("iq,nmij,jr->nmqr", span, products, span)
-    return Terms(inside, means @ span, span, jnp.asarray(variances[kept], means.dtype))
+    return Terms(inside, means @ span, span, jnp.asarray(variances[kept], means.dtype), of_set)
 
 
 @eqx.filter_jit

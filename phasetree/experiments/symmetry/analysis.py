@@ -3,10 +3,11 @@
 count/SET/linear, intrinsic          measured: rank of the data's covariance, rank of the map's Jacobian
 count/SET/dimension                  measured: dimension of the set from data alone
 count/SET/autoencoder                measured: active latents of the dense network of least free energy
+free-energy/SET                      measured: its free energy, of a datum
 true/SET/linear, intrinsic, embedding   predicted: degrees of freedom by the law
 rotations/SET/SCORE                  measured: rotations of the law broken below .01, of true/SET/rotations; of data of
                                      one's own linear generators, as their features are rescaled
-generators/SET/SCORE                 measured: generators of the set broken below .04, of true/SET/generators
+generators/SET/SCORE                 measured: generators of the set broken below .015, of true/SET/generators
 angle/SET/SCORE/law, set             measured: the largest angle with the true ones, degrees
 knob/SET/theory, linear, dense       the knob at which a latent switches: predicted, and of trained networks
 knob-error/SET/linear                difference, % of the prediction
@@ -24,7 +25,7 @@ from phasetree.experiments.symmetry.config import OWN
 from phasetree.experiments.symmetry.sets import CASES, Case, switching
 from phasetree.findings import path
 
-UNBROKEN_SET = 0.04  # of a generator of the set, which noise alone breaks by about the square of noise over size
+UNBROKEN_SET = 0.015  # of a generator of the set, which noise alone breaks by about the square of noise over size
 SEEN = 0.02  # relevance from which a latent is near its line
 
 
@@ -56,6 +57,8 @@ def _counts(part: xr.Dataset, name: str) -> list[Finding]:
     ]
     if "active" in part:
         found.append(Finding.exact(path("count", name, "autoencoder"), float(part.active), "measured", unit))
+        energy = _estimate(part.free_energy, part.free_energy_stderr)
+        found.append(Finding(path("free-energy", name), energy, "measured", "unit of the features, squared"))
     if name != OWN:
         found.append(Finding.exact(path("count", name, "intrinsic"), float(part.jacobian_rank), "measured", unit))
         true = CASES[name].law(0.0).counts
@@ -86,7 +89,7 @@ def _knobs(part: xr.Dataset, name: str) -> list[Finding]:
     unit = case.knob.rpartition(", ")[2] if ", " in case.knob else "dimensionless"
     places = list(switch.places)
     values, errors = (part[f"linear_relevance{e}"].isel(latent=places).mean("latent") for e in ("", "_stderr"))
-    linear = _crossing(part.linear_knob.values, values.values, errors.values, case)
+    linear = _crossing(part.linear_knob.values, values.values, errors.values, case, switch.knob)
     percent = Estimate(100 * (linear.value / switch.knob - 1), 100 * linear.stderr / switch.knob)
     found = [
         Finding.exact(path("knob", name, "theory"), switch.knob, "predicted", unit),
@@ -99,21 +102,27 @@ def _knobs(part: xr.Dataset, name: str) -> list[Finding]:
 
 
 def _of_seeds(part: xr.Dataset, case: Case, critical: float) -> Estimate:
-    """The crossing of the latent after those of the exact symmetry, over seeds; NaN if a seed has none."""
-    first = case.law(0.0).counts.embedding
-    rows = part.dense_relevance.isel(latent=first).dropna("dense_factor")
+    """The crossing of the next latent after those that networks use at knob 0, over seeds; NaN if a seed has none."""
+    rows = part.dense_relevance.isel(latent=next_latent(part)).dropna("dense_factor")
     knobs = critical * rows.dense_factor.values
-    errors = part.dense_relevance_stderr.isel(latent=first).sel(dense_factor=rows.dense_factor)
+    errors = part.dense_relevance_stderr.isel(latent=next_latent(part)).sel(dense_factor=rows.dense_factor)
     each = [
-        _crossing(knobs, rows.sel(seed=seed).values, errors.sel(seed=seed).values, case).value for seed in rows.seed
+        _crossing(knobs, rows.sel(seed=seed).values, errors.sel(seed=seed).values, case, critical).value
+        for seed in rows.seed
     ]
     return mean_estimate(jnp.stack(each))
 
 
-def _crossing(knobs: np.ndarray, values: np.ndarray, errors: np.ndarray, case: Case) -> Estimate:
-    """A straight line through the points with a relevance, the nearest three to its zero; NaN with fewer than two."""
-    seen = np.flatnonzero(values > SEEN)
-    seen = seen[np.argsort(values[seen])][:3]
+def next_latent(part: xr.Dataset) -> int:
+    """The place of the latent after those that half of the dense networks use at knob 0."""
+    used = (part.dense_relevance.sel(dense_factor=0.0) > SEEN).sum("latent")
+    return int(used.median())
+
+
+def _crossing(knobs: np.ndarray, values: np.ndarray, errors: np.ndarray, case: Case, critical: float) -> Estimate:
+    """A straight line through the three points with a relevance nearest to the prediction; NaN with fewer than two."""
+    seen = np.flatnonzero((values > SEEN) & (knobs > 0))
+    seen = seen[np.argsort(np.abs(knobs[seen] - critical))][:3]
     if len(seen) < 2:
         return _estimate(np.nan, np.nan)
     power = knobs[seen] ** case.order

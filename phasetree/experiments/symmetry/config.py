@@ -33,16 +33,18 @@ class Config:
     factors: tuple[float, ...] = (0.5, 0.8, 1.2, 1.4, 1.7)
     """Knobs of linear networks, over the knob at which theory says that a latent switches."""
     dense_factors: tuple[float, ...] = (1.2, 1.5, 1.8)
-    """The same of dense networks."""
+    """The same of dense networks, beside 0."""
     num_taus: int = 5
     """Values of tau of linear networks, between half the least eigenvalue and the largest."""
     tau: float = 0.001
     """At which dense networks count degrees of freedom, in the unit of the features."""
     num_seeds: int = 5
     """Dense networks at each knob, with weights of their own."""
+    num_latents: int | None = None
+    """Latents of the dense networks that count; none: as many as features."""
     num_trials: int = 2
     """Dense networks that count; the one of least free energy is taken."""
-    steps: int = 4000
+    steps: int = 8000
     """Steps of each linear network, every one on all data."""
     dense_steps: int = 8000
     """Steps of each dense network that counts, on 256 data each."""
@@ -52,15 +54,16 @@ class Config:
     """Steps of each denoiser."""
     width: int = 128
     """Width of the dense networks, three hidden layers each in encoder and decoder, and of the denoisers."""
-    noise: float = 0.2
-    """Noise at which symmetries of the law are searched, over the standard deviation of a feature that varies; at least
-    .5 where the data alone are asked."""
+    noise: float = 0.5
+    """Noise at which symmetries of the law are searched, over the standard deviation of a feature that varies."""
     set_noise: float = 0.15
     """The same of the set of the data."""
 
     def __post_init__(self):
         least = {"num_data": 512, "num_taus": 2, "num_seeds": 2, "num_trials": 1, "width": 1}
         check_options(self, **least, steps=2, dense_steps=2, switch_steps=2, score_steps=2)
+        if self.num_latents is not None and self.num_latents < 1:
+            raise ValueError(f"num_latents = {self.num_latents}: must be at least 1")
         check_positive(self, "tau", "noise", "set_noise", "factors", "dense_factors")
         for name in ("factors", "dense_factors"):
             check_different(name, getattr(self, name))

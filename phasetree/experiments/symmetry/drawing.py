@@ -5,13 +5,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from diffusion.measure import Estimate
 from diffusion.measure.symmetry import UNBROKEN
 from phasetree.drawing import curves
 from phasetree.drawing.style import COLORS, PALETTE, in_style, new_page
 from phasetree.experiment import Findings
-from phasetree.experiments.symmetry.analysis import UNBROKEN_SET, scores
+from phasetree.experiments.symmetry.analysis import UNBROKEN_SET, next_latent, scores
 from phasetree.experiments.symmetry.config import OWN
 from phasetree.experiments.symmetry.sets import CASES, eigenvalues, switching
 
@@ -58,6 +59,9 @@ def _against_tau(axis: Axes, dataset: xr.Dataset) -> None:
         curves.points(axis, taus[kept], _estimate(rho[kept], error[kept]), color=COLORS["trained"])
     axis.set(xscale="log", yscale="log", xlabel="weight of the KL $\\tau$", ylabel="relevance $\\rho$", title=name)
     axis.set_ylim(bottom=LEAST)
+    axis.xaxis.set_major_locator(FixedLocator([float(f"{tau:.2g}") for tau in taus[:: max(1, len(taus) // 3)]]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def _against_knob(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
@@ -77,7 +81,7 @@ def _against_knob(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
         estimate = _estimate(values.values[known], errors.values[known])
         curves.points(axis, part.factor.values[known], estimate, color=color, marker=marker, label=name)
         if "dense_relevance" in part and part.dense_relevance.notnull().any():
-            dense = part.dense_relevance.isel(latent=CASES[name].law(0.0).counts.embedding)
+            dense = part.dense_relevance.isel(latent=next_latent(part)).dropna("dense_factor")
             mean = _estimate(dense.mean("seed").values, (dense.std("seed", ddof=1) / dense.sizes["seed"] ** 0.5).values)
             curves.points(axis, dense.dense_factor, mean, color=color, marker=marker, filled=False, size=4)
     axis.axvline(1, color="0.6", linewidth=0.6, linestyle=":")

@@ -46,7 +46,6 @@ NUM_POINTS = 2500  # for the dimension from data alone
 NUM_ASKED = 2048  # points at which a score is asked; those of the exact one, which is slow, are fewer
 NUM_EXACT = 512
 NUM_LINEAR = 1024  # data of linear networks, which know them by their covariance alone
-DATA_NOISE = 0.5  # at which the law is asked of data alone, whose density fluctuates, at least
 NEIGHBOUR = 10  # whose distance is the least noise for data alone
 NUM_SHOWN = 400  # data of a latent map
 MANY = 40_000  # data of dense networks and denoisers
@@ -78,11 +77,16 @@ def _sweep(config: Config, name: str) -> list[Stage]:
     for factor in knobs(name, config.factors):
         options = {"name": name, "factor": factor}
         stages.append(Stage(f"linear-{name}-{factor:g}", broken, options=options))
-    for factor in knobs(name, config.dense_factors) if name in SWITCHED else ():
+    for factor in _dense_factors(config, name):
         for seed in range(config.num_seeds):
             options = {"name": name, "factor": factor, "seed": seed}
             stages.append(Stage(f"switch-{name}-{factor:g}-{seed}", switched, units=2, options=options))
     return stages
+
+
+def _dense_factors(config: Config, name: str) -> tuple[float, ...]:
+    """0, where the symmetry is exact, and those at which it is broken; none of sets that are not swept."""
+    return (0.0, *knobs(name, config.dense_factors)) if name in SWITCHED else ()
 
 
 def knobs(name: str, factors: tuple[float, ...]) -> tuple[float, ...]:
@@ -175,7 +179,7 @@ def _asked(
     size = float(np.sqrt(variances[variances > 1e-6 * variances.max()].mean()))
     least = {"law": 0.0, "set": 0.0}
     if isinstance(denoiser, AbstractEmpiricalDenoiser):
-        least = {"law": DATA_NOISE * size, "set": _spacing(np.asarray(denoiser.data))}
+        least["set"] = _spacing(np.asarray(denoiser.data))
     purpose = named_key(key, f"{kind}-{name}", 0)
     columns = {}
     for part, noise, of_set in (("law", config.noise, False), ("set", config.set_noise, True)):
@@ -216,7 +220,7 @@ def _true(key: Key[Array, ""], name: str, of_set: bool) -> Float64[np.ndarray, "
 def dense(config: Config, key: Key[Array, ""], inputs: Inputs, *, name: str, trial: int) -> Training:
     """A dense network at knob 0 and a small tau, with the means of some data."""
     x = rows_of(config, key, name, 0.0, MANY)
-    network = _dense(config, x, named_key(key, f"dense-{name}", trial))
+    network = _dense(config, x, named_key(key, f"dense-{name}", trial), config.num_latents)
     made = from_vae(network, tau=config.tau)
     how = _how(config.dense_steps)
     trained = autoencoder_on(named_key(key, f"train-{name}", trial), inputs, made, Finite(x), how, x[: config.num_data])
@@ -271,8 +275,8 @@ def _linear(config: Config, key: Key[Array, ""], inputs: Inputs, x: Rows, tau: f
     return trained._replace(record=trained.record.assign(eigenvalue=("latent", _spectrum(x, ddof=0))))
 
 
-def _dense(config: Config, x: Rows, key: Key[Array, ""]) -> DenseVAE:
-    return DenseVAE.of_data(x, x.shape[1], config.width, LAYERS, rngs=nnx.Rngs(key))
+def _dense(config: Config, x: Rows, key: Key[Array, ""], num_latents: int | None = None) -> DenseVAE:
+    return DenseVAE.of_data(x, num_latents or x.shape[1], config.width, LAYERS, rngs=nnx.Rngs(key))
 
 
 LAYERS = 3  # hidden, in encoder and decoder
@@ -312,14 +316,16 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
         counts = {dim: np.arange(size) for dim, size in part.sizes.items() if dim not in part.coords}
         parts.append(part.assign_coords(counts))  # so that sets of different sizes are padded
     names = xr.Variable("set", list(config.names))
-    return xr.concat(parts, names, join="outer", data_vars="all", fill_value=np.nan)
+    return xr.concat(
+        parts, names, join="outer", data_vars="all", coords="minimal", compat="override", fill_value=np.nan
+    )
 
 
 def _best(config: Config, results: Mapping[str, xr.Dataset], name: str) -> xr.Dataset:
     """The dense network of least free energy, and the count of every trial."""
     trials = [results[f"dense-{name}-{trial}"] for trial in range(config.num_trials)]
     best = min(trials, key=lambda trial: float(trial.free_energy))
-    kept = best[["relevance", "relevance_stderr", "active", "means", "angle"]]
+    kept = best[["relevance", "relevance_stderr", "active", "free_energy", "free_energy_stderr", "means", "angle"]]
     return kept.assign(active_of_trials=("trial", [float(trial.active) for trial in trials]))
 
 
@@ -334,7 +340,7 @@ def _sweeps(config: Config, results: Mapping[str, xr.Dataset], name: str) -> lis
         swept = [results[f"linear-{name}-{factor:g}"][[*columns, "knob"]] for factor in factors]
         linear = xr.concat(swept, xr.Variable("factor", list(factors)))
         found.append(linear.rename({v: f"linear_{v}" for v in (*columns, "knob")}))
-    factors = knobs(name, config.dense_factors) if name in SWITCHED else ()
+    factors = _dense_factors(config, name)
     if factors:
         seeds = xr.Variable("seed", np.arange(config.num_seeds))
         rows = [

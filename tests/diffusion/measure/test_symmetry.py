@@ -78,7 +78,7 @@ def test_the_search_finds_the_rotation_of_a_ring_and_nothing_else(of_set):
     denoiser, x = ring()
     found = symmetry.search(KEY, denoiser, x, time_of_noise(0.1), of_set=of_set)
     assert found.matrices.shape == (4, 2, 2)
-    assert np.all(found.breaking.value[1:] > 0.5)
+    assert np.all(found.breaking.value[1:] > (0.3 if of_set else 0.5))
     assert np.asarray(found.breaking.value[0]) < (0.05 if of_set else 1e-12)
     assert symmetry.principal_angles(found.matrices[:1], TURN)[0] < (1.0 if of_set else 1e-3)
     [rotation] = symmetry.search_rotations(KEY, denoiser, x, time_of_noise(0.1)).unbroken()
@@ -90,7 +90,7 @@ def test_a_mass_shell_has_the_lorentz_group_as_a_set_and_one_rotation_as_a_law()
     denoiser, x = MixtureDenoiser(law.quadrature(80), EXPLODING), law.sample(KEY, (200,)).x
     t, true = time_of_noise(0.15), lorentz_generators(2)
     of_set = symmetry.search(KEY, denoiser, x, t, of_set=True)
-    assert np.all(of_set.breaking.value[3:] > 0.05)
+    assert np.all(of_set.breaking.value[2] < 0.01 < of_set.breaking.value[3])
     assert symmetry.principal_angles(of_set.matrices[:3], true)[0] < 5.0
     of_law = symmetry.search(KEY, denoiser, x, t)
     assert len(of_law.unbroken(1e-9)) == 1
