@@ -11,7 +11,9 @@ generators/SET/SCORE                 measured: generators of the set broken belo
 angle/SET/SCORE/law, set             measured: the largest angle with the true ones, degrees
 knob/SET/theory, linear, dense       the knob at which a latent switches: predicted, and of trained networks
 knob-error/SET/linear                difference, % of the prediction
-closed-form/SET                      difference: the largest relative one of 1 + relevance, linear networks and formula
+closed-form/SET/PART                 difference: the largest relative one of 1 + relevance, linear networks and formula;
+                                     of all latents at knob 0 (spectrum), and where the knob was swept of those that
+                                     it switches (switching) and of the others, whose eigenvalues are many tau (others)
 """
 
 import jax.numpy as jnp
@@ -21,8 +23,7 @@ import xarray as xr
 from diffusion.measure import Estimate, mean_estimate
 from diffusion.measure.symmetry import UNBROKEN
 from phasetree.experiment import Finding, Findings
-from phasetree.experiments.symmetry.config import OWN
-from phasetree.experiments.symmetry.sets import CASES, Case, switching
+from phasetree.experiments.symmetry.sets import CASES, OWN, Case, switching
 from phasetree.findings import path
 
 UNBROKEN_SET = 0.015  # of a generator of the set, which noise alone breaks by about the square of noise over size
@@ -40,7 +41,7 @@ def analyse(dataset: xr.Dataset) -> Findings:
         if "linear_knob" in part and part.linear_knob.notnull().any():
             found += _knobs(part, name)
         if "spectrum_relevance" in part:
-            found.append(_closed_form(part, name))
+            found += _closed_form(part, name)
     return Findings(found)
 
 
@@ -144,12 +145,16 @@ def _scatter_of_two(power: np.ndarray, errors: np.ndarray) -> np.ndarray:
     return inverse @ np.diag(errors**2) @ inverse.T
 
 
-def _closed_form(part: xr.Dataset, name: str) -> Finding:
-    """The largest |(1 + rho) / (1 + rho of the data's own eigenvalues) - 1| of all linear networks."""
-    worst = [_worst(part.spectrum_relevance, part.spectrum_eigenvalue, part.tau)]
-    if "linear_relevance" in part and part.linear_relevance.notnull().any():
-        worst.append(_worst(part.linear_relevance, part.linear_eigenvalue, CASES[name].tau))
-    return Finding.exact(path("closed-form", name), max(worst), "difference", "relative")
+def _closed_form(part: xr.Dataset, name: str) -> list[Finding]:
+    """Beside the closed form of the data's own eigenvalues."""
+    worst = {"spectrum": _worst(part.spectrum_relevance, part.spectrum_eigenvalue, part.tau)}
+    switch = None if name == OWN else switching(name, CASES[name].tau)
+    if switch is not None and part.linear_relevance.notnull().any():
+        for what, places in (("switching", True), ("others", False)):
+            chosen = part.latent.isin(switch.places) == places
+            measured, values = (part[f"linear_{c}"][..., chosen.values] for c in ("relevance", "eigenvalue"))
+            worst[what] = _worst(measured, values, CASES[name].tau)
+    return [Finding.exact(path("closed-form", name, what), w, "difference", "relative") for what, w in worst.items()]
 
 
 def _worst(measured: xr.DataArray, eigenvalue: xr.DataArray, tau: xr.DataArray | float) -> float:

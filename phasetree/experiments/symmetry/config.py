@@ -5,9 +5,8 @@ import pathlib
 from typing import Literal
 
 from phasetree.experiments.checks import check_different, check_options, check_positive
-from phasetree.experiments.symmetry.sets import CASES, check_set
+from phasetree.experiments.symmetry.sets import CASES, OWN, check_set
 
-OWN = "own"
 SCORED = "ring", "mass-shell"  # sets on which a denoiser is trained
 SWITCHED = "muon-pairs", "drell-yan"  # sets whose knob is swept with dense networks too
 

@@ -13,8 +13,7 @@ from phasetree.drawing import curves
 from phasetree.drawing.style import COLORS, PALETTE, in_style, new_page
 from phasetree.experiment import Findings
 from phasetree.experiments.symmetry.analysis import UNBROKEN_SET, next_latent, scores
-from phasetree.experiments.symmetry.config import OWN
-from phasetree.experiments.symmetry.sets import CASES, eigenvalues, switching
+from phasetree.experiments.symmetry.sets import CASES, OWN, eigenvalues, switching
 
 LEAST = 0.03  # relevance at the lower edge
 MARKERS = "osD^vP"

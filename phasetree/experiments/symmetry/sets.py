@@ -1,11 +1,11 @@
-"""The sets of the experiment `symmetry`: laws with a knob, the unit of features, where a latent switches."""
+"""The sets of the experiment `symmetry`: laws with a knob, where a latent switches, and their data in their unit."""
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Array, Float32, Float64, Key
 from scipy.optimize import brentq
 
 from hierarchical import (
@@ -19,9 +19,16 @@ from hierarchical import (
     MuonPairs,
     Oscillator,
     Ring,
+    load_points,
 )
+from phasetree.recipes.training import named_key
 
+if TYPE_CHECKING:
+    from phasetree.experiments.symmetry.config import Config
+
+OWN = "own"  # the set of the user's data
 Law = Callable[[float], AbstractSymmetric]
+Rows = Float32[np.ndarray, "n d"]
 SAME = 1e-4  # relative: knobs this near are one
 GRID = 160  # points along each axis of the exact mass shell
 
@@ -109,3 +116,48 @@ def _root(function: Callable[[float], float], largest: float) -> float:
     found = brentq(function, 0.0, largest)
     assert isinstance(found, float)
     return found
+
+
+def knobs(name: str, factors: tuple[float, ...]) -> tuple[float, ...]:
+    """The factors that stay within the range of the knob; none where there is no knob."""
+    if name == OWN or not CASES[name].knob:
+        return ()
+    switch = switching(name, CASES[name].tau)
+    return () if switch is None else tuple(f for f in factors if f * switch.knob <= CASES[name].largest)
+
+
+def taus(config: "Config", name: str) -> tuple[float, ...]:
+    """From half the least eigenvalue that is not 0, of the law or of one's own data, to the largest."""
+    values = spectrum_of(own_rows(config)) if name == OWN else eigenvalues(name, 0.0)
+    kept = values[values > 1e-4 * values[0]]
+    low, high = np.log(kept[-1] / 2), np.log(1.1 * kept[0])
+    shares = (np.arange(config.num_taus) + 0.5) / config.num_taus
+    return tuple(float(f"{np.exp(low + (high - low) * share):.4g}") for share in shares)
+
+
+def rows_of(config: "Config", key: Key[Array, ""], name: str, knob: float, count: int) -> Rows:
+    """Data in the unit of their features."""
+    if name == OWN:
+        return own_rows(config)
+    drawn = CASES[name].law(knob).sample(named_key(key, f"data-{name}", 0), (count,)).x
+    return (np.asarray(drawn, np.float64) / unit(name)).astype(np.float32)
+
+
+def own_rows(config: "Config") -> Rows:
+    """The user's data, each feature that varies in units of its standard deviation.
+
+    Raises:
+      ValueError: if there are fewer than 512 data or none varies.
+    """
+    rows = load_points(config.file or "")
+    std = rows.std(0)
+    if len(rows) < 512 or not std.max() > 0:
+        raise ValueError(f"{config.file} holds {len(rows)} rows: give at least 512, not all equal")
+    varied = std > 1e-6 * std.max()
+    return ((rows - rows.mean(0))[:, varied] / std[varied]).astype(np.float32)
+
+
+def spectrum_of(x: Rows, ddof: int = 1) -> Float64[np.ndarray, " d"]:
+    """Eigenvalues of the data's covariance, falling."""
+    covariance = np.atleast_2d(np.cov(x.T, ddof=ddof, dtype=np.float64))
+    return np.linalg.eigvalsh(covariance)[::-1].clip(0).copy()

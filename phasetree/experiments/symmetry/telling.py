@@ -31,11 +31,17 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
     ]
     swept = [name for name in names if ("knob", name, "theory") in findings]
     if swept:
-        header = ("set", "knob", "tau", "theory", "linear", "error, %", "dense", "closed form, relative")
+        header = ("set", "knob", "tau", "theory", "linear", "error, %", "dense")
         parts += [
-            "The knob at which a latent switches: predicted, of linear networks, and of dense ones over seeds; and the "
-            "largest relative difference of 1 + relevance between linear networks and the closed form.",
+            "The knob at which a latent switches: predicted, of linear networks, and of dense ones over seeds.",
             Table(header, tuple(_knobs(findings, name) for name in swept)),
+        ]
+    if findings.select("closed-form"):
+        parts += [
+            "Linear networks beside the closed form, the largest relative difference of 1 + relevance: at knob 0; where "
+            "the knob is swept, of the latents that it switches, and of the others, which mix where eigenvalues are "
+            "nearly equal and many tau.",
+            Table(("set", "spectrum", "switching", "others"), tuple(_closed_form(findings, name) for name in names)),
         ]
     return Report(title, tuple(parts), _closing(findings, names, swept, about.seed))
 
@@ -76,7 +82,12 @@ def _knobs(findings: Findings, name: str) -> tuple[Cell, ...]:
     case = CASES[name]
     cells = (_cell(findings, "knob", name, kind) for kind in ("theory", "linear"))
     error, dense = _cell(findings, "knob-error", name, "linear"), _cell(findings, "knob", name, "dense")
-    return name, case.knob, case.tau, *cells, error, dense, _cell(findings, "closed-form", name)
+    return name, case.knob, case.tau, *cells, error, dense
+
+
+def _closed_form(findings: Findings, name: str) -> tuple[Cell, ...]:
+    found = (findings.select("closed-form", name, what) for what in ("spectrum", "switching", "others"))
+    return name, *(next((f"{finding.value:.1e}" for finding in of), "-") for of in found)
 
 
 def _closing(findings: Findings, names: list[str], swept: list[str], seed: int) -> str:
