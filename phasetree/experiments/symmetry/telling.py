@@ -38,9 +38,9 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
         ]
     if findings.select("closed-form"):
         parts += [
-            "Linear networks beside the closed form, the largest relative difference of 1 + relevance: at knob 0; where "
-            "the knob is swept, of the latents that it switches, and of the others, which mix where eigenvalues are "
-            "nearly equal and many tau.",
+            "Linear networks and the closed form, the largest relative difference of 1 + relevance: at knob 0; "
+            "where the knob is swept, of the latents that it switches, and of the others, which mix where "
+            "eigenvalues are nearly equal and many tau.",
             Table(("set", "spectrum", "switching", "others"), tuple(_closed_form(findings, name) for name in names)),
         ]
     return Report(title, tuple(parts), _closing(findings, names, swept, about.seed))
