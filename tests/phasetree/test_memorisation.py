@@ -59,6 +59,7 @@ def test_images_seen_and_not_seen_differ(whole):
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     (whole.folder / "stages" / "images.nc").unlink()
     again = execute("memorisation", experiment, TINY, whole.folder)
