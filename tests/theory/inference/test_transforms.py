@@ -56,7 +56,7 @@ def test_compiled_mapped_and_scanned_it_is_the_same(formulated):
 
 
 @only_fast
-@pytest.mark.parametrize("name", ["cavity_marginals", "log_evidence"])
+@pytest.mark.parametrize("name", [pytest.param("cavity_marginals", marks=pytest.mark.slow), "log_evidence"])
 def test_a_function_of_one_datum_is_mapped_twice(name, formulated):
     given = evidence(shape=(2, 3))
     found = jax.jit(jax.vmap(jax.vmap(lambda one: TABLES[name](RHM, one))))(given)

@@ -134,9 +134,8 @@ def compare_with_table(noise, seeds):
     return found, np.abs(found.mean(0) - TABLE[noise])
 
 
-@pytest.mark.parametrize("noise", TABLE)
-def test_the_benchmark_of_p_laplace(noise):
-    assert (compare_with_table(noise, 3)[1] < 0.03 + 3 * 0.03).all()
+def test_the_benchmark_of_p_laplace():
+    assert (compare_with_table(0.3, 3)[1] < 0.03 + 3 * 0.03).all()
 
 
 @pytest.mark.slow
