@@ -81,7 +81,7 @@ def test_impossible_configurations_say_what_to_change(options, message):
         dataclasses.replace(TINY, **options)
 
 
-def test_too_few_images_say_how_many_there_are(tmp_path):
+def test_too_few_images_say_how_many_there_are():
     many = dataclasses.replace(TINY, num_train=5000, num_planted=4, images=pathlib.Path("digits"))
     with pytest.raises(ValueError, match="lower num_train to"):
-        execute("memorisation", experiment, many, tmp_path / "run")
+        planted_images(many, jax.random.key(0))

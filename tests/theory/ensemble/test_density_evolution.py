@@ -116,6 +116,7 @@ def test_sharing_rule_tables_does_not_move_the_overlap():
     assert np.all(abs(shared - own) < 5 * np.hypot(shared_error, own_error))
 
 
+@pytest.mark.slow
 def test_epsilon_process_follows_mean_field():
     # mean field averages numerator and normaliser apart: close, not equal (section 4 finds .02 between the two)
     noise = jnp.array([0.5, 0.7, 0.73, 0.76, 0.9])

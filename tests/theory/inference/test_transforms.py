@@ -73,6 +73,7 @@ def test_grammars_may_be_mapped(formulated):
     same(jax.vmap(log_evidence, (0, None))(together, given[0]), jnp.stack(each))
 
 
+@pytest.mark.slow
 @only_fast
 def test_strings_times_and_both_may_be_mapped(formulated):
     process = UniformNoise(3)
@@ -101,6 +102,7 @@ def test_what_is_not_reliable_is_overwritten(formulated):
         jax.block_until_ready(jax.jit(marginals)(RHM, jnp.asarray(given)))
 
 
+@pytest.mark.slow
 @only_fast
 def test_draws_are_those_of_a_direct_call(formulated):
     key, given = jax.random.key(4), evidence()
@@ -138,6 +140,7 @@ def test_the_slope_of_the_evidence_is_the_posterior_and_the_counts_of_rules(form
     same(jax.jit(jax.grad(lambda e: jax.checkpoint(ours)(rules, e)))(given), of_sites)
 
 
+@pytest.mark.slow
 @only_fast
 def test_forward_and_second_derivatives_are_those_of_logarithms(formulated):
     given, rules = evidence(), RHM.rule_log_probs
@@ -151,6 +154,7 @@ def test_forward_and_second_derivatives_are_those_of_logarithms(formulated):
     same(twice(ours), twice(by_logarithms), 1e-10)
 
 
+@pytest.mark.slow
 @only_fast
 def test_the_slope_by_the_noise_is_that_of_finite_differences(formulated):
     """Of strings whose evidence is not written out; at sites that exclude a symbol too."""
