@@ -13,6 +13,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 
@@ -103,6 +104,16 @@ def _drawn(draw: Callable[[Key[Array, ""]], Sample], key: Key[Array, ""]) -> Sam
 @eqx.filter_jit
 def _drawn_rows(draw: Callable[[Key[Array, ""]], Sample], keys: Key[Array, " rows"]) -> Sample:
     return jax.vmap(draw)(keys)
+
+
+@eqx.filter_jit
+def over_batch(function: Callable[..., Array], signature: str, *arguments: Array) -> Array:
+    """A function of one datum over the leading axes of its arguments, as `jnp.vectorize`, in one program.
+
+    Args:
+      function: compiled once if it is a method of a law, whose arrays are then arguments; else at every call.
+    """
+    return jnp.vectorize(function, signature=signature)(*arguments)
 
 
 def check_shape(shape: Any) -> tuple[int, ...]:

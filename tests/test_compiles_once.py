@@ -146,6 +146,12 @@ CALLS = {
 }
 
 
+AGAIN = {  # slow: variants of another call of the list, or made of several
+    "marginals of one", "posterior_sample of one", "reverse by itself", "ancestral by itself", "random order by itself",
+    "markov chain, one", "mixture", "posterior draws", "p_laplacian", "detect", "split_scale", "collapse in arrays",
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def compiled():
     """The programs compiled so far, a list that grows."""
@@ -160,7 +166,9 @@ def compiled():
     monitoring.clear_event_listeners()
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in AGAIN else ()) for name in CALLS]
+)
 def test_a_second_call_compiles_nothing(name, compiled):
     jax.block_until_ready(CALLS[name](1))
     before = len(compiled)

@@ -8,6 +8,7 @@ import re
 import types
 
 import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,6 +50,7 @@ def test_the_page_on_own_models_runs():
         _run_with_torch(blocks[2], blocks[3], names)
 
 
+@pytest.mark.slow
 def test_the_page_on_dimension_runs():
     """But for its third block, which prints the table and takes half a minute."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "dimension.md").read_text(), re.DOTALL)
@@ -69,6 +71,7 @@ def test_the_page_on_memorisation_runs():
     assert "| FLIPD | 1.000 +- 0.000 |" in printed.getvalue()
 
 
+@pytest.mark.slow
 def test_the_page_on_anomalies_runs():
     """Its first block; the second, which prints the table, takes half an hour."""
     code, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "anomalies.md").read_text(), re.DOTALL)

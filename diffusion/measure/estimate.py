@@ -138,7 +138,12 @@ def spread_of_resamples(resampled: Float[Array, "num_resamples *values"], rows: 
 
     Rows drawn again scatter around the mean of the rows, not around the truth: hence rows / (rows - 1).
     """
-    return jnp.std(resampled, 0) * (student_factor(rows) * (rows / (rows - 1)) ** 0.5)
+    return jnp.std(resampled, 0) * resampling_factor(rows)
+
+
+def resampling_factor(rows: int) -> float:
+    """The standard error over the standard deviation of resamples of that many rows, 2 or more."""
+    return student_factor(rows) * (rows / (rows - 1)) ** 0.5
 
 
 def resampled_means(

@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
@@ -107,7 +108,7 @@ class AbstractEmbedded(AbstractNoisedLaw):
         for array in given:
             if array.shape[-1:] != (self.ambient_dimension,):
                 raise ValueError(f"x has shape {array.shape}: give points (..., {self.ambient_dimension})")
-        if not isinstance(self.noise, Tracer) and not self.noise > 0:
+        if not isinstance(self.noise, Tracer) and not np.asarray(self.noise) > 0:
             raise ValueError("noise = 0: a law on a set of lower dimension has no density; take law.noised(1, sigma)")
         result = jnp.vectorize(function, signature=signature)(*given)
         return jnp.where(self.noise > 0, result, jnp.nan)

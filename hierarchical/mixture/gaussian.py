@@ -26,7 +26,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from ..arguments import AnyKey, Given, as_key, as_numbers
-from ..law import AbstractNoisedLaw, Sample, Shape, one_noise, sample_each
+from ..law import AbstractNoisedLaw, Sample, Shape, one_noise, over_batch, sample_each
 from .differences import Terms, log_terms
 
 
@@ -113,12 +113,7 @@ class GaussianMixture(AbstractNoisedLaw):
 
     def log_prob(self, x: Given) -> Float[Array, "*batch"]:
         """ln p(x), nats; covariances must have no zero variance. `-inf` only where no number of the dtype is as low."""
-
-        def log_density(x):
-            terms = self._log_terms(x)
-            return terms.largest + jax.nn.logsumexp(terms.below)
-
-        return self._over_batch(log_density, "(d)->()", x)
+        return self._over_batch(self._log_density, "(d)->()", x)
 
     def component_posterior(self, x: Given) -> Float[Array, "*batch K"]:
         """r of equation (1): which component x is from."""
@@ -126,49 +121,23 @@ class GaussianMixture(AbstractNoisedLaw):
 
     def score(self, x: Given) -> Float[Array, "*batch d"]:
         """Equation (2)."""
-        return self._over_batch(lambda x: self._score(x)[0], "(d)->(d)", x)
+        return self._over_batch(self._gradient, "(d)->(d)", x)
 
     def hessian_vector(self, x: Given, v: Given) -> Float[Array, "*batch d"]:
         """H v of equation (3), in O(K d) for diagonal covariances."""
-
-        def product(x, v):
-            _, posterior, away = self._score(x)
-            curved = self._from_axes(self._to_axes(jnp.broadcast_to(v, away.shape)) / self.variances)
-            return -posterior @ curved + (posterior * (away @ v)) @ away
-
-        return self._over_batch(product, "(d),(d)->(d)", x, v)
+        return self._over_batch(self._curvature, "(d),(d)->(d)", x, v)
 
     def laplacian(self, x: Given) -> Float[Array, "*batch"]:
         """tr H of equation (3)."""
-
-        def trace(x):
-            _, posterior, away = self._score(x)
-            return posterior @ (jnp.sum(away**2, 1) - self._summed(1 / self.variances))
-
-        return self._over_batch(trace, "(d)->()", x)
+        return self._over_batch(self._trace, "(d)->()", x)
 
     def posterior_mean(self, x_t: Given, alpha: Given, sigma: Given) -> Float[Array, "*batch d"]:
         """E[x_0 | x_t] for x_0 from this mixture and x_t = alpha x_0 + sigma z, equation (4)."""
-
-        def mean(x_t, alpha, sigma):
-            means, _ = self._posterior_components(x_t, alpha, sigma)
-            return self.noised(alpha, sigma)._responsibilities(x_t) @ means
-
-        return self._over_batch(mean, "(d),(),()->(d)", x_t, alpha, sigma)
+        return self._over_batch(self._mean, "(d),(),()->(d)", x_t, alpha, sigma)
 
     def posterior_covariance(self, x_t: Given, alpha: Given, sigma: Given) -> Float[Array, "*batch d d"]:
         """Cov[x_0 | x_t], equation (5), summed over components so that nothing cancels at small sigma."""
-
-        def covariance(x_t, alpha, sigma):
-            means, variances = self._posterior_components(x_t, alpha, sigma)
-            posterior = self.noised(alpha, sigma)._responsibilities(x_t)
-            away = means - (posterior @ means)[None]
-            between = jnp.einsum("k,ki,kj->ij", posterior, away, away)
-            if self.axes is None:
-                return between + jnp.diag(posterior @ jnp.broadcast_to(variances, means.shape))
-            return between + jnp.einsum("k,kia,ka,kja->ij", posterior, self.axes, variances, self.axes)
-
-        return self._over_batch(covariance, "(d),(),()->(d,d)", x_t, alpha, sigma)
+        return self._over_batch(self._covariance, "(d),(),()->(d,d)", x_t, alpha, sigma)
 
     def posterior_sample(self, key: AnyKey, x_t: Given, alpha: Given, sigma: Given) -> Float[Array, "*batch d"]:
         """An exact draw of x_0 for each x_t, (..., d), independent of each other; NaN where x_t is not finite.
@@ -185,7 +154,8 @@ class GaussianMixture(AbstractNoisedLaw):
         if not batch:
             return self._posterior_draw(key, x_t, *scales)
         rows = x_t.reshape(-1, self.dimension), *(scale.reshape(-1) for scale in scales)
-        return jax.vmap(self._posterior_draw)(jax.random.split(key, math.prod(batch)), *rows).reshape(x_t.shape)
+        keys = jax.random.split(key, math.prod(batch))
+        return _draws(self._posterior_draw, keys, *rows).reshape(x_t.shape)
 
     def _for_each(self, batch: tuple[int, ...], name: str, scale: Given) -> Float[Array, "*batch"]:
         numbers = as_numbers(scale, self.means.dtype)
@@ -210,7 +180,38 @@ class GaussianMixture(AbstractNoisedLaw):
         """A function of one datum, over all leading axes of its arguments, in the dtype of the means."""
         x, *others = arguments
         others = (as_numbers(other, self.means.dtype) for other in others)
-        return jnp.vectorize(function, signature=signature)(self._vectors(x), *others)
+        return over_batch(function, signature, self._vectors(x), *others)
+
+    def _log_density(self, x: Float[Array, " d"]) -> Float[Array, ""]:
+        terms = self._log_terms(x)
+        return terms.largest + jax.nn.logsumexp(terms.below)
+
+    def _gradient(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
+        return self._score(x)[0]
+
+    def _curvature(self, x: Float[Array, " d"], v: Float[Array, " d"]) -> Float[Array, " d"]:
+        _, posterior, away = self._score(x)
+        curved = self._from_axes(self._to_axes(jnp.broadcast_to(v, away.shape)) / self.variances)
+        return -posterior @ curved + (posterior * (away @ v)) @ away
+
+    def _trace(self, x: Float[Array, " d"]) -> Float[Array, ""]:
+        _, posterior, away = self._score(x)
+        return posterior @ (jnp.sum(away**2, 1) - self._summed(1 / self.variances))
+
+    def _mean(self, x_t: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
+        means, _ = self._posterior_components(x_t, alpha, sigma)
+        return self.noised(alpha, sigma)._responsibilities(x_t) @ means
+
+    def _covariance(
+        self, x_t: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]
+    ) -> Float[Array, "d d"]:
+        means, variances = self._posterior_components(x_t, alpha, sigma)
+        posterior = self.noised(alpha, sigma)._responsibilities(x_t)
+        away = means - (posterior @ means)[None]
+        between = jnp.einsum("k,ki,kj->ij", posterior, away, away)
+        if self.axes is None:
+            return between + jnp.diag(posterior @ jnp.broadcast_to(variances, means.shape))
+        return between + jnp.einsum("k,kia,ka,kja->ij", posterior, self.axes, variances, self.axes)
 
     def _responsibilities(self, x: Float[Array, " d"]) -> Float[Array, " K"]:
         return jax.nn.softmax(self._log_terms(x).below)
@@ -263,6 +264,11 @@ def _along_axes(covariances: Float[Array, "K d d"]) -> tuple[Array, Array]:
     scale = jnp.max(jnp.abs(variances), 1, keepdims=True)
     rounding = covariances.shape[1] * jnp.finfo(covariances.dtype).eps * scale
     return jnp.where(jnp.abs(variances) < rounding, jnp.maximum(variances, 0), variances), axes
+
+
+@eqx.filter_jit
+def _draws(draw: Callable, keys: Key[Array, " rows"], *rows: Array) -> Float[Array, "rows d"]:
+    return jax.vmap(draw)(keys, *rows)
 
 
 def _check_weights(weights: Float[Array, " K"]) -> None:

@@ -178,9 +178,9 @@ def test_a_device_that_is_not_there_is_named():
     assert "JAX_PLATFORMS=no-such-device: JAX cannot use it" in done.stderr
 
 
-def test_any_terminal_shows_help_and_its_end_is_quiet():
+def test_any_terminal_and_any_backend_of_figures_show_help_whose_end_is_quiet():
     program = f"from phasetree.cli import main; raise SystemExit(main(['{OWN}', '--help']))"
-    done = child(program, PYTHONIOENCODING="ascii")
+    done = child(program, PYTHONIOENCODING="ascii", MPLBACKEND="no-such-backend")
     assert done.returncode == 0 and "--preset" in done.stdout and not done.stderr
     shell = f'{sys.executable} -c "{program}" 2>&1 | head -c 1; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=300)
@@ -241,12 +241,6 @@ def test_sizes_are_compared_with_the_memory_of_the_process():
         checks.check_memory(float(available_memory()), "a = 3: numbers", "a")
     with pytest.raises(ValueError, match="need more memory than any machine has"):
         checks.check_memory(math.inf, "numbers", "a")
-
-
-def test_any_backend_of_figures_shows_help():
-    program = f"from phasetree.cli import main; raise SystemExit(main(['{OWN}', '--help']))"
-    done = child(program, MPLBACKEND="no-such-backend")
-    assert done.returncode == 0 and "--preset" in done.stdout and not done.stderr
 
 
 def test_rules_of_many_children_need_no_table_of_tuples():

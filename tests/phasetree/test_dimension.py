@@ -50,6 +50,7 @@ def test_sets_without_a_closed_form_have_no_exact_stage():
     assert stages == ["data-line", "data-union", "exact-union"]
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     (whole.folder / "stages" / "exact-sphere-3.nc").unlink()
     again = execute("dimension", experiment, TINY, whole.folder)
@@ -57,24 +58,30 @@ def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     assert again.findings == whole.findings
 
 
+ROWS = np.random.default_rng(0).normal(size=(200, 2)) @ np.ones((2, 4))
+
+
 def test_data_of_ones_own_need_no_truth_and_no_network(tmp_path):
-    rows = np.random.default_rng(0).normal(size=(200, 2)) @ np.ones((2, 4))
-    np.savetxt(tmp_path / "own.csv", rows, delimiter=",")
+    np.savetxt(tmp_path / "own.csv", ROWS, delimiter=",")
     alone = dataclasses.replace(TINY, file=tmp_path / "own.csv", no_train=True)
     result = execute("dimension", experiment, alone, tmp_path / "run")
     assert "From data alone: own" in result.report.closing
     found = result.findings["alone", "own", "from data"]
     assert abs(found.value - 1) < 0.3
-    np.savetxt(tmp_path / "single.csv", rows[:, :1], delimiter=",")
+    few = dataclasses.replace(TINY, file=tmp_path / "few.csv", no_train=True)
+    np.savetxt(tmp_path / "few.csv", ROWS[:20], delimiter=",")
+    with pytest.raises(ValueError, match="holds 20 data: give at least 50"):
+        execute("dimension", experiment, few, tmp_path / "few")
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_on_a_single_column(tmp_path):
+    np.savetxt(tmp_path / "single.csv", ROWS[:, :1], delimiter=",")
     single = dataclasses.replace(TINY, file=tmp_path / "single.csv")
     result = execute("dimension", experiment, single, tmp_path / "single")
     assert abs(result.findings["alone", "own", "from data"].value - 1) < 0.3
     assert not result.findings["dimension", "own", "unknown", "trained", "normal bundle"].resolved
     assert 0.5 < result.findings["dimension", "own", "unknown", "trained", "ritz"].value <= 1
-    few = dataclasses.replace(TINY, file=tmp_path / "few.csv", no_train=True)
-    np.savetxt(tmp_path / "few.csv", rows[:20], delimiter=",")
-    with pytest.raises(ValueError, match="holds 20 data: give at least 50"):
-        execute("dimension", experiment, few, tmp_path / "few")
 
 
 @pytest.mark.parametrize(

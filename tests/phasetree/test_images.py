@@ -89,6 +89,7 @@ def test_images_without_classes_are_embedded_by_an_auto_encoder(tmp_path):
     assert error < 0.1 * pixels.var()
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_stages_comes_back_the_same(stripes, whole):
     before = (whole.folder / "data.nc").read_bytes()
     for stage in ("t-1.nc", "examples.nc"):

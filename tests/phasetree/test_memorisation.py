@@ -59,6 +59,7 @@ def test_images_seen_and_not_seen_differ(whole):
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     (whole.folder / "stages" / "images.nc").unlink()
     again = execute("memorisation", experiment, TINY, whole.folder)
@@ -80,7 +81,7 @@ def test_impossible_configurations_say_what_to_change(options, message):
         dataclasses.replace(TINY, **options)
 
 
-def test_too_few_images_say_how_many_there_are(tmp_path):
+def test_too_few_images_say_how_many_there_are():
     many = dataclasses.replace(TINY, num_train=5000, num_planted=4, images=pathlib.Path("digits"))
     with pytest.raises(ValueError, match="lower num_train to"):
-        execute("memorisation", experiment, many, tmp_path / "run")
+        planted_images(many, jax.random.key(0))

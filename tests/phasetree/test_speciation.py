@@ -55,6 +55,7 @@ def test_the_report_prints_findings_and_ends_in_a_sentence(whole):
     assert "Speciation in d = 8, trained denoiser: predicted at t = 1.0782 (S = 1)" in whole.report.closing
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     """The lost stage needs the network, which comes back from its checkpoints."""
     (whole.folder / "stages" / "trained-8.nc").unlink()

@@ -94,6 +94,7 @@ def test_results_and_report(whole):
     assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
 
 
+@pytest.mark.slow
 def test_killed_run_finishes_with_the_same_file(tiny, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(model, "train", stopped_after(model.train, 20))

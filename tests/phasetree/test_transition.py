@@ -151,11 +151,11 @@ def test_a_damaged_stage_is_named(finished, tmp_path):
     assert status == 1 and "exact-0.nc is damaged: delete it" in complaint
 
 
-def test_a_process_of_its_own_explains_every_option_and_refuses_wrong_input(tmp_path):
-    command = [sys.executable, "-m", "phasetree.cli", "transition"]
-    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, timeout=100).stdout
+def test_help_explains_every_option_and_a_process_of_its_own_refuses_wrong_input(tmp_path):
+    shown = phasetree("transition", "--help")[1]
     for option in ("--num-symbols", "-v", "--process", "--learning-rate", "--seed", "--out"):
         assert option in shown
+    command = [sys.executable, "-m", "phasetree.cli", "transition"]
     wrong = subprocess.run([*command, "-v", "4", "-m", "5"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert wrong.returncode == 2 and "only 16 of 4 symbols exist" in wrong.stderr and "Traceback" not in wrong.stderr
     assert not list(tmp_path.iterdir())

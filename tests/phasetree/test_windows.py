@@ -57,6 +57,7 @@ def test_a_tree_of_one_level_has_its_page(whole):
     experiment.draw(one, findings)
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     (whole.folder / "stages" / "exact-level-2.nc").unlink()
     again = execute("windows", experiment, TINY, whole.folder)

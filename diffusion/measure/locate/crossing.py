@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from hierarchical.arguments import AnyKey, Given, as_key, as_numbers, as_widest
 
-from ..estimate import Estimate, as_rows, independent_rows, resampled_means, spread_of_resamples
+from ..estimate import Estimate, as_rows, independent_rows, resampled_means, resampling_factor
 
 _POINTS, _DEGREE = 6, 3
 _STEPS = 8  # of Newton's method, for the fit and for its root
@@ -175,20 +175,35 @@ def _refuse_no_probabilities(**curves: Rows) -> None:
                 )
 
 
-@functools.partial(jax.jit, static_argnames=("num_resamples", "num_points", "fit"))
 def _located(key, times, curves: Float[Array, "rows curves times"], threshold, chance, num_resamples, num_points, fit):
-    """The crossing of a single curve, or that of the second of two curves minus that of the first."""
-    times = times.astype(curves.dtype)
+    """The crossing of a single curve, or that of the second of two curves minus that of the first.
+
+    Two programs: the second compiles long, and is the same for any number of rows.
+    """
+    rows, means = len(curves), _with_resamples(key, curves, num_resamples)
+    factor = jnp.asarray(resampling_factor(rows) if rows > 1 else 0, means.dtype)
+    return _crossing_of_means(times.astype(means.dtype), means, factor, threshold, chance, num_points, fit)
+
+
+@functools.partial(jax.jit, static_argnames="num_resamples")
+def _with_resamples(key, curves: Float[Array, "rows curves times"], num_resamples):
+    """The mean over rows, and below it those of the resamples; of a single row the mean alone."""
+    means = jnp.mean(curves, 0, keepdims=True)
+    return jnp.concatenate([means, resampled_means(key, curves, num_resamples)]) if len(curves) > 1 else means
+
+
+@functools.partial(jax.jit, static_argnames=("num_points", "fit"))
+def _crossing_of_means(
+    times, means: Float[Array, "means curves times"], factor: Scalar, threshold, chance, num_points, fit
+):
+    """From the mean and its resamples; their scatter times the factor is the standard error."""
 
     def crossings(mean):
         located = jax.vmap(lambda curve: _crossing(times, curve, threshold, chance, num_points, fit))(mean)
         return located.value[-1] - (located.value[0] if len(mean) > 1 else 0), jnp.linalg.norm(located.stderr)
 
-    means = jnp.mean(curves, 0, keepdims=True)
-    if len(curves) > 1:
-        means = jnp.concatenate([means, resampled_means(key, curves, num_resamples)])
-    value, grid = jax.vmap(crossings)(means)  # one program for the curve and its resamples
-    spread = spread_of_resamples(value[1:], len(curves)) if len(curves) > 1 else jnp.zeros_like(value[0])
+    value, grid = jax.vmap(crossings)(means)
+    spread = jnp.std(value[1:], 0) * factor if len(means) > 1 else jnp.zeros_like(value[0])
     return Estimate(value[0], jnp.hypot(spread, grid[0]))
 
 

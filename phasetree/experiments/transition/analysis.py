@@ -66,10 +66,24 @@ def _thresholds(dataset: xr.Dataset, unit: str) -> list[Finding]:
     ]
 
 
-def _levels(key: int, times, rows: Float[Array, "*groups rows times levels"], num_points: int = 6) -> Estimate:
+def _levels(
+    key: int, times, rows: Float[Array, "*groups rows times levels"], num_points: int = 6, threshold: float = HALF
+) -> Estimate:
     """The transition of every level, with one choice of rows for all."""
-    locate = jax.vmap(lambda curve: locate_transition(jax.random.key(key), times, curve, HALF, num_points=num_points))
-    return locate(jnp.moveaxis(rows, -1, 0))
+
+    def locate(curve):
+        return locate_transition(jax.random.key(key), times, curve, threshold, num_points=num_points)
+
+    return jax.vmap(locate)(jnp.moveaxis(rows, -1, 0))
+
+
+def _shifts(key: int, times, one: Float[Array, "*groups rows times levels"], other: Float[Array, "..."]) -> Estimate:
+    """The transition of every level of the other rows minus that of the first, paired row by row."""
+
+    def locate(a, b):
+        return locate_difference(jax.random.key(key), times, a, b, num_points=CLOSE)
+
+    return jax.vmap(locate)(jnp.moveaxis(one, -1, 0), jnp.moveaxis(other, -1, 0))
 
 
 def _transitions(dataset: xr.Dataset, unit: str) -> list[Finding]:
@@ -110,12 +124,9 @@ def close_rows(dataset: xr.Dataset, kind: str) -> tuple[Float[Array, "grammar da
 
 def _close(dataset: xr.Dataset, unit: str) -> list[Finding]:
     config, times = config_of(dataset), jnp.asarray(dataset.t_close.values)
-    key = jax.random.key(config.seed)
     theory, _ = close_rows(dataset, "predicted")
     found = _by_level(("close", "predicted"), _levels(config.seed, times, theory, CLOSE), "predicted", unit)
-    half = locate_transition(
-        jax.random.clone(key), times, theory[..., 0], halfway(config.num_symbols), num_points=CLOSE
-    )
+    half = _class(_levels(config.seed, times, theory, CLOSE, halfway(config.num_symbols)))
     found.append(Finding("halfway/predicted/0", half, "predicted", unit, "class, at (1 + 1/v)/2"))
     where = found[0].value
     for kind in map(str, dataset.close_denoiser.values):
@@ -123,28 +134,26 @@ def _close(dataset: xr.Dataset, unit: str) -> list[Finding]:
             continue
         kept, valid = close_rows(dataset, kind)
         found += _by_level(("close", kind), _levels(config.seed, times, kept, CLOSE), "measured", unit)
-        pairs = jax.vmap(lambda a, b: locate_difference(jax.random.key(config.seed), times, a, b, num_points=CLOSE))
-        shifts = pairs(jnp.moveaxis(theory, -1, 0), jnp.moveaxis(kept, -1, 0))
+        shifts = _shifts(config.seed, times, theory, kept)
         found += _by_level(("shift", kind), shifts, "difference", unit)
         percent = Estimate(100 * shifts.value[0] / where, 100 * shifts.stderr[0] / where)
         found.append(Finding(path("shift-percent", kind), percent, "difference", "% of the class's transition"))
         if kind == "trained":
             among = jnp.stack([among_valid(k, v) for k, v in zip(kept[..., 0], valid, strict=True)])
-            found.append(
-                Finding(
-                    "close/valid/0",
-                    locate_transition(jax.random.clone(key), times, among, num_points=CLOSE),
-                    "measured",
-                    unit,
-                )
-            )
-            of_valid = locate_difference(jax.random.clone(key), times, theory[..., 0], among, num_points=CLOSE)
-            found.append(Finding("shift/valid/0", of_valid, "difference", unit, "network, valid strings only"))
+            among = jnp.broadcast_to(among[..., None], kept.shape)  # of the class, in the shape of all levels: the
+            of_class = _class(_levels(config.seed, times, among, CLOSE))  # programs are compiled already
+            found.append(Finding("close/valid/0", of_class, "measured", unit))
+            shift = _class(_shifts(config.seed, times, theory, among))
+            found.append(Finding("shift/valid/0", shift, "difference", unit, "network, valid strings only"))
             inside = mean_estimate(independent_rows(valid.astype(float)))
             found += curve_findings(("validity",), np.asarray(times), inside, "measured", "1")
             overall = mean_estimate(independent_rows(valid.astype(float)).mean(-1))
             found.append(Finding("validity", overall, "measured", "1", "mean over the close noise times"))
     return found
+
+
+def _class(levels: Estimate) -> Estimate:
+    return Estimate(levels.value[0], levels.stderr[0])
 
 
 def _training(dataset: xr.Dataset) -> list[Finding]:

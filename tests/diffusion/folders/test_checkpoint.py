@@ -250,7 +250,7 @@ CONSTANT = dataclasses.replace(tiny_run.CONFIG, final_rate=1.0)
 MORE = {"constant rate": dict(config=CONSTANT), "own optimiser": dict(config=tiny_run.CONFIG, optimiser=optax.sgd(0.1))}
 
 
-@pytest.mark.parametrize("how", MORE)
+@pytest.mark.parametrize("how", ["constant rate", pytest.param("own optimiser", marks=pytest.mark.slow)])
 def test_a_finished_run_of_a_constant_rate_continues_to_more_steps_bit_for_bit(how, tmp_path):
     short = MORE[how] | {"config": dataclasses.replace(MORE[how]["config"], steps=40)}
     tiny_run.run(tmp_path / "run", **short)

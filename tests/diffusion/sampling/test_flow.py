@@ -21,6 +21,9 @@ from diffusion import (
 
 VARIANCES = jnp.array([0.5, 2.0, 0.1])
 PATHS = {"preserving": VariancePreserving(), "exploding": VarianceExploding()}
+over_paths = pytest.mark.parametrize(
+    "path", [PATHS["preserving"], pytest.param(PATHS["exploding"], marks=pytest.mark.slow)], ids=PATHS
+)
 
 
 @functools.cache  # the same object: the same compiled programs
@@ -47,7 +50,7 @@ def two_clusters(path, mean=1.5, variance=0.3):
     return from_function(apply, (), VectorProcess(path), (1,), parametrisation=PredictMean())
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@over_paths
 def test_the_flow_keeps_standardised_numbers(path):
     """Of a Gaussian x / sqrt(alpha^2 s^2 + sigma^2) is constant, to the solver's tolerance; each row from its time."""
     x_t, t = jax.random.normal(jax.random.key(0), (4, 3)), jnp.array([0.001, 0.4, 1.0, 3.0])
@@ -57,7 +60,7 @@ def test_the_flow_keeps_standardised_numbers(path):
     np.testing.assert_allclose(got, gaussian(path)(x_t / spread[0] * spread[1], last), rtol=1e-6)
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@over_paths
 def test_densities_of_a_gaussian_and_of_a_mixture(path):
     t = jnp.array([0.002, 0.1, 1.0])
     alpha, sigma = path.alpha(t)[:, None], path.sigma(t)[:, None]

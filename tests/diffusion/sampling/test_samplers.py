@@ -128,7 +128,9 @@ def test_the_multiplied_kernels_of_uniform_noise_converge_to_the_posterior_as_on
     assert distance[-1] < 0.02
 
 
-@pytest.mark.parametrize("path", [None, VarianceExploding()], ids=["preserving", "exploding"])
+@pytest.mark.parametrize(
+    "path", [None, pytest.param(VarianceExploding(), marks=pytest.mark.slow)], ids=["preserving", "exploding"]
+)
 def test_ancestral_sampling_of_gaussian_noise_converges_to_the_posterior(path):
     """Each string's probability is right to 5 standard errors plus the step-size bias, which is of order 1 / steps."""
     process = GaussianProcess(V) if path is None else GaussianProcess(V, path)

@@ -1,6 +1,7 @@
 """Training: the exact denoiser's loss is the entropy over d + 1, a network reaches it, divergence is reported."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -77,19 +78,26 @@ def test_the_exact_cavity_has_cavity_loss_entropy_over_d():
     np.testing.assert_allclose(weights @ np.asarray(losses), ENTROPY / D, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("bfloat16", "excess"), [(False, 0.005), (True, 0.01)], ids=["float32", "bfloat16"])
+@functools.cache
+def trained_well(bfloat16):
+    config = TrainConfig(steps=1000, batch_size=64, learning_rate=5e-3, warmup_steps=50, bfloat16=bfloat16)
+    return tiny_run.run(config=config, width=32)
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "excess"),
+    [pytest.param(False, 0.005, id="float32"), pytest.param(True, 0.01, id="bfloat16", marks=pytest.mark.slow)],
+)
 def test_training_reaches_the_loss_of_the_exact_denoiser(bfloat16, excess):
     """Within .005 nats per site of H / (d + 1) = .636 (.01 in bfloat16, whose logits carry errors of 2^-8)."""
-    config = TrainConfig(steps=1000, batch_size=64, learning_rate=5e-3, warmup_steps=50, bfloat16=bfloat16)
-    trained = tiny_run.run(config=config, width=32).denoiser
+    trained = trained_well(bfloat16).denoiser
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(trained.params))
     assert 0 < population_loss(trained) - ENTROPY / (D + 1) < excess
 
 
 def test_the_reported_loss_of_a_blind_network_is_the_cavity_loss():
     """The mean over the last steps is near its minimum H / d, sampled: here 300 x 64 strings."""
-    config = TrainConfig(steps=1000, batch_size=64, learning_rate=5e-3, warmup_steps=50)
-    losses = np.asarray(tiny_run.run(config=config, width=32).losses)[-300:]
+    losses = np.asarray(trained_well(False).losses)[-300:]
     assert abs(losses.mean() - ENTROPY / D) < 0.005 + 5 * losses.std() / math.sqrt(len(losses))
 
 

@@ -53,6 +53,7 @@ def test_overlap_matches_enumeration(grammar, depth, process, leaves):
     assert np.all(abs(mean - truth) < 5 * stderr)
 
 
+@pytest.mark.slow
 def test_overlap_matches_belief_propagation_on_drawn_grammars():
     # a grammar shares its rules among all nodes of a level, density evolution does not: equal within the errors here
     times, depth, process = jnp.array([0.2, 0.4, 0.6]), 4, Masking(8)
@@ -107,6 +108,7 @@ def test_overlap_falls_with_noise():
     assert np.all(np.diff(curve, axis=1) < 0)
 
 
+@pytest.mark.slow
 def test_sharing_rule_tables_does_not_move_the_overlap():
     arguments = (8, 3, 2, Masking(8), jnp.array([0.3, 0.44, 0.6]), 4, 512)
     shared, shared_error = averaged_overlap(range(24), *arguments, rule_sets=16)
@@ -114,6 +116,7 @@ def test_sharing_rule_tables_does_not_move_the_overlap():
     assert np.all(abs(shared - own) < 5 * np.hypot(shared_error, own_error))
 
 
+@pytest.mark.slow
 def test_epsilon_process_follows_mean_field():
     # mean field averages numerator and normaliser apart: close, not equal (section 4 finds .02 between the two)
     noise = jnp.array([0.5, 0.7, 0.73, 0.76, 0.9])
@@ -121,6 +124,7 @@ def test_epsilon_process_follows_mean_field():
     np.testing.assert_allclose(mean[-1], mean_field.level_beliefs(noise, 9, 32, 8, 2).upward[0], atol=0.05)
 
 
+@pytest.mark.slow
 def test_finite_depth_overlap_matches_section_5():
     # the printed numbers come from few grammars; 150 grammars x 32 data of exact inference at L = 5 give
     # .919 .710 .418 .191 with errors .003 - .005, which is what the fifth row is held to
@@ -275,7 +279,7 @@ def test_gaussian_thresholds_lie_where_a_plain_population_tips(grammar, depth, l
     assert error < 0.05 * snr
 
 
-@pytest.mark.parametrize("depth", [3, 10])
+@pytest.mark.parametrize("depth", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_gaussian_overlap_matches_a_plain_population(depth):
     snrs = (3.2, 4.2)
     plain = np.array(

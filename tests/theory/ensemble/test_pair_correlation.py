@@ -114,6 +114,7 @@ def test_strings_and_evidence_that_do_not_fit_are_refused_or_nan():
         assert jnp.isfinite(found.unchanged[0]).all() and jnp.isnan(found.unchanged[1]).all()
 
 
+@pytest.mark.slow
 def test_the_law_of_total_covariance_gives_what_trajectories_give():
     """Through a channel: posterior covariances averaged over x_t, and covariances of posterior means between them."""
     rhm, process, t, noisings = RandomHierarchyModel(8, 3, 2, 4, key=jax.random.key(3)), Masking(8), 0.4, 64
@@ -180,7 +181,9 @@ def largest(curve, low, high):
     return float(grid[best]), float(curve(grid)[best])
 
 
-@pytest.mark.parametrize("sizes", MAXIMA)
+@pytest.mark.parametrize(
+    "sizes", [pytest.param(sizes, marks=() if sizes == (8, 3, 2) else pytest.mark.slow) for sizes in MAXIMA]
+)
 def test_the_maxima_of_chi_are_those_of_the_table(sizes):
     for depth, value in MAXIMA[sizes].items():
         curve = jax.jit(lambda eps, depth=depth: susceptibility(pair_correlation.mean_field_sums(eps, depth, *sizes)))
@@ -206,7 +209,14 @@ def near_the_critical_noise(sizes, first=25):
     return offsets, correlation_length(sums[1:], geometry, 1), susceptibility(sums[1:]), correlation(sums[0], geometry)
 
 
-@pytest.mark.parametrize("sizes", [(32, 8, 2), (16, 4, 2), (8, 3, 2), (256, 16, 2), (10, 10, 3)])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (32, 8, 2),
+        (10, 10, 3),
+        *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((16, 4, 2), (8, 3, 2), (256, 16, 2))),
+    ],
+)
 def test_fits_give_nu_and_a(sizes):
     offsets, length, _, decay = near_the_critical_noise(sizes)
     exponent, error = slope(offsets, length)
@@ -218,7 +228,7 @@ def test_fits_give_nu_and_a(sizes):
     assert abs(-exponent - a) < 0.01 * a, (exponent, error)
 
 
-@pytest.mark.parametrize("sizes, first", [((32, 8, 2), 40), ((256, 16, 2), 25)])
+@pytest.mark.parametrize("sizes, first", [((32, 8, 2), 40), pytest.param((256, 16, 2), 25, marks=pytest.mark.slow)])
 def test_fits_give_gamma(sizes, first):
     """Of chi = A |eps - eps*|^-gamma + B the differences along a geometric grid are a pure power.
 

@@ -48,7 +48,7 @@ def test_class_overlap_matches_enumeration(name):
     assert np.all(abs(mean - truth) < 5 * stderr)
 
 
-@pytest.mark.parametrize("process", [Masking(8), UniformNoise(8)])
+@pytest.mark.parametrize("process", [Masking(8), pytest.param(UniformNoise(8), marks=pytest.mark.slow)])
 def test_class_overlap_is_that_of_belief_propagation_on_one_grammar(process):
     rhm = RandomHierarchyModel(8, 3, 2, 4, key=jax.random.key(3))
 
@@ -68,6 +68,7 @@ def test_class_overlap_is_that_of_belief_propagation_on_one_grammar(process):
     assert np.all(abs(mean - exact.mean(0)) < 5 * np.hypot(stderr, exact.std(0) / math.sqrt(len(exact))))
 
 
+@pytest.mark.slow
 def test_grammars_average_to_their_own_beliefs_not_to_one_another():
     """Two grammars of one size have different thresholds; the annealed one is a single number for all."""
     found = [

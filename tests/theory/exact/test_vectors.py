@@ -35,11 +35,19 @@ def noised(path):
     return jax.jit(jax.vmap(VectorProcess(path).corrupt))(keys, POINTS[:4], T)
 
 
-@pytest.mark.parametrize("block", [7, 50, 4096])
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize(
+    ("path", "block"),
+    [
+        ("preserving", 7),
+        ("exploding", 4096),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+            ("preserving", 50), ("preserving", 4096), ("exploding", 7), ("exploding", 50)]),
+    ],
+)  # fmt: skip
 def test_a_training_set_is_the_mixture_of_its_points(path, block, monkeypatch):
     """Points as a mixture without variance: the same mean and weights, whatever the blocks."""
     monkeypatch.setattr(empirical, "BLOCK", block)
+    path = PATHS[path]
     process, x_t = VectorProcess(path), noised(path)
     mixture = GaussianMixture(jnp.ones(50), POINTS, 0.0)
     found = EmpiricalDenoiser(POINTS, process)
@@ -78,7 +86,7 @@ SAMPLERS = [
 
 
 @pytest.mark.parametrize(("sampler", "prediction"), SAMPLERS, ids=lambda p: getattr(p, "__name__", type(p).__name__))
-@pytest.mark.parametrize("t", [2.0, 2.4])
+@pytest.mark.parametrize("t", [2.0, pytest.param(2.4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("d", [64, pytest.param(1024, marks=pytest.mark.slow)])
 def test_forward_backward_of_the_exact_denoiser_keeps_the_class_as_theory_says(d, t, sampler, prediction):
     """|m|^2 = 64, s = .6: an exact draw, the reverse equation and the flow, within 4 binomial errors of phi and Phi."""
@@ -126,7 +134,7 @@ def test_narrow_floats_come_back_with_the_variance_of_wide_ones(dtype):
     assert abs(float(jnp.var(x)) - 0.9966) < 4 * (2 / 20_000) ** 0.5
 
 
-@pytest.mark.parametrize("wide", ["data", "denoiser"])
+@pytest.mark.parametrize("wide", ["data", pytest.param("denoiser", marks=pytest.mark.slow)])
 def test_data_and_denoiser_may_differ_in_dtype(wide):
     kinds = (jnp.float64, jnp.float32) if wide == "data" else (jnp.float32, jnp.float64)
     points = jnp.array([[0.0, 1.0], [1.0, -1.0]], kinds[1])

@@ -39,7 +39,8 @@ def test_times_of_labelled_data_are_those_of_their_law():
     """Two classes of equal spread: the closed form of the clusters within 5 errors, and errors that are small."""
     rng, n = np.random.default_rng(2), 4000
     x = np.concatenate([rng.normal(size=(n, 40)) * SPREADS + sign * HALF for sign in (-1, 1)])
-    found = labelled.labelled_speciation(jax.random.key(0), x.reshape(-1, 8, 5), np.repeat([0, 1], n))
+    labels = np.repeat([0, 1], n)
+    found = labelled.labelled_speciation(jax.random.key(0), x.reshape(-1, 8, 5), labels, num_resamples=100)
     squared, along = HALF @ HALF, np.sum((HALF * SPREADS) ** 2) / (HALF @ HALF)
     largest = np.linalg.eigvalsh(np.diag(SPREADS**2) + np.outer(HALF, HALF))[-1]
     want = (speciation.speciation_time(squared, along).time, math.log(largest) / 2, squared, along, largest)

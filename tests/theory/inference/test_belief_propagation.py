@@ -137,7 +137,7 @@ def test_saturated_rules_make_the_leaves_independent():
     np.testing.assert_allclose(marginals(rhm, flat)[-1][3], np.full(3, 1 / 3), atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.float64, marks=pytest.mark.slow)])
 def test_depth_twenty_does_not_underflow(dtype):
     rhm = RandomHierarchyModel(3, 2, 2, 20, key=jax.random.key(15))
     leaves = sample(rhm, jax.random.key(16)).x

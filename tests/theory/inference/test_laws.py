@@ -167,7 +167,7 @@ def test_a_constant_of_the_evidence_only_shifts_what_is_a_logarithm_of_it(operat
     same(found, want, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("shape", ["per-level", "filtered-1"])
+@pytest.mark.parametrize("shape", ["per-level", pytest.param("filtered-1", marks=pytest.mark.slow)])
 def test_without_evidence_there_is_the_prior(shape):
     rhm, trees, _ = drawn(shape, 2)
     assert abs(theory.log_evidence(rhm, {})) < 1e-12

@@ -92,7 +92,12 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("case", FUNCTIONS)
+AGAIN = ("segments, upward", "unequal sizes, counts", "levels, cavity", "levels, counts")  # slow: of other pairs
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case in AGAIN else ()) for case in FUNCTIONS]
+)
 def test_cuts_and_padding_change_nothing(case):
     function, sizes, cutting = FUNCTIONS[case]
     rhm = grammar(sizes)
@@ -133,7 +138,9 @@ def test_a_formulation_that_is_unknown_or_does_not_serve_is_refused():
             marginals(grammar_, evidence, formulation="levels")
 
 
-@pytest.mark.parametrize("process", [Masking(4), UniformNoise(4)], ids=["masking", "uniform"])
+@pytest.mark.parametrize(
+    "process", [Masking(4), pytest.param(UniformNoise(4), marks=pytest.mark.slow)], ids=["masking", "uniform"]
+)
 def test_noised_strings_are_read_as_their_log_likelihoods_are(process):
     rhm, t = grammar("short"), jnp.linspace(0.2, 0.9, 6, dtype=jnp.float32)
     data = rhm.sample(jax.random.key(1), 6).x
@@ -251,6 +258,7 @@ def test_pieces_give_what_the_whole_gives(rows):
     assert max(seen) <= 4 and len(set(number_of_the_piece.tolist())) == -(-rows // 4)
 
 
+@pytest.mark.slow
 def test_large_batches_differentiate_and_compile_inside_other_programs(monkeypatch):
     """The gradient of ln p(y) is the leaf marginal; under jit the choice of path is part of the program."""
     small = dataclasses.replace(SEGMENTS, floats_of_a_piece=2**20)

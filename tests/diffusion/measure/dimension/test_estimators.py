@@ -66,7 +66,7 @@ def test_probes_and_draws_agree_with_exact_traces(fifty):
     assert (found.stderr < 1.15 * np.sqrt(2 * 50 / 400)).all()  # itself known to 4%
 
 
-@pytest.mark.parametrize("k", [10, 50])
+@pytest.mark.parametrize("k", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_singular_values_count_a_sphere_exactly(k):
     """With the exact score 10 and 50, where trained networks of the literature give 11 and 51."""
     denoiser, x = sphere(k, 100)

@@ -23,7 +23,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case in ("circle", "uneven plane") else ()) for case in CASES]
+)
 def test_the_chosen_level_is_as_good_as_the_best(case):
     """Its error is within 1.5 times that of the level with least error, up to the error of the draws."""
     law = CASES[case]()
@@ -38,6 +40,7 @@ def test_the_chosen_level_is_as_good_as_the_best(case):
     assert found.time in found.times and "plateau from s" in found.reason
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_dimension():
     """Of 200 spheres with k, d, curvature and noise at random, 1.96 errors hold k in 90 to 98%."""
     covered = []

@@ -81,9 +81,17 @@ def test_scores_are_those_of_the_estimators():
     np.testing.assert_allclose(found["FLIPD"].members, -dimension.flipd(KEY, denoiser, members, t).value, rtol=1e-9)
     norm = np.linalg.norm(denoiser.score(others[:20], t), axis=1)
     np.testing.assert_allclose(found["score norm"].others, -norm, rtol=1e-9)
-    for name, p in (("1-Laplace", 1), ("2-Laplace", 2)):
-        flux = p_laplace(KEY, denoiser, members, t, p, num_pairs=draws)
-        assert (np.abs(found[name].members - flux.value) < 6 * flux.stderr).all()  # a difference of two such means
+    flux = p_laplace(KEY, denoiser, members, t, 1, num_pairs=draws)
+    assert (np.abs(found["1-Laplace"].members - flux.value) < 6 * flux.stderr).all()  # a difference of two such means
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_the_estimators_by_draws():
+    denoiser, members, others = benchmark(2, 0.1, d=16, k=4, n=30)
+    t, draws = time_of(0.3), 200
+    found = detect(KEY, denoiser, members, others[:20], t, num_pairs=draws)
+    flux = p_laplace(KEY, denoiser, members, t, 2, num_pairs=draws)
+    assert (np.abs(found["2-Laplace"].members - flux.value) < 6 * flux.stderr).all()
     trace = dimension.trace(KEY, denoiser, members, t, num_draws=draws)
     on_sphere = 16 - 0.3 * 4 * found["2-Laplace"].members
     assert (np.abs(trace.value - on_sphere) < 6 * trace.stderr).all()
@@ -134,9 +142,8 @@ def compare_with_table(noise, seeds):
     return found, np.abs(found.mean(0) - TABLE[noise])
 
 
-@pytest.mark.parametrize("noise", TABLE)
-def test_the_benchmark_of_p_laplace(noise):
-    assert (compare_with_table(noise, 3)[1] < 0.03 + 3 * 0.03).all()
+def test_the_benchmark_of_p_laplace():
+    assert (compare_with_table(0.3, 3)[1] < 0.03 + 3 * 0.03).all()
 
 
 @pytest.mark.slow

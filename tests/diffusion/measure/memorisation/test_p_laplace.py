@@ -76,6 +76,7 @@ def test_flux_beside_a_centre_in_three_dimensions(offset, want):
     assert within(found, want) and found.stderr < 0.01
 
 
+@pytest.mark.slow
 def test_flux_beside_a_centre_in_many_dimensions():
     """R / (R^2 + delta^2)^(1/2), up to 1/d."""
     x = np.zeros((2, 400))
@@ -141,6 +142,7 @@ def test_flipd_of_a_flat_piece_at_small_noise():
     np.testing.assert_allclose(found.value, 17.0001, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_sign_fails_at_a_saddle_in_many_dimensions():
     """Half-way between two modes, 5 apart, of variance .1: outward +.52 in 2 dimensions, -.95 in 512, R = s sqrt d."""
     for d, want in ((2, 0.52), (512, -0.95)):
