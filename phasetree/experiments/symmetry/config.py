@@ -43,7 +43,7 @@ class Config:
     """Latents of the dense networks that count; none: as many as features."""
     num_trials: int = 2
     """Dense networks that count; the one of least free energy is taken."""
-    steps: int = 8000
+    steps: int = 3000
     """Steps of each linear network, every one on all data."""
     dense_steps: int = 8000
     """Steps of each dense network that counts, on 256 data each."""
