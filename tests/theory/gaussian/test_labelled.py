@@ -40,7 +40,7 @@ def test_times_of_labelled_data_are_those_of_their_law():
     rng, n = np.random.default_rng(2), 4000
     x = np.concatenate([rng.normal(size=(n, 40)) * SPREADS + sign * HALF for sign in (-1, 1)])
     labels = np.repeat([0, 1], n)
-    found = labelled.labelled_speciation(jax.random.key(0), x.reshape(-1, 8, 5), labels, num_resamples=100)
+    found = labelled.labelled_speciation(jax.random.key(0), x.reshape(-1, 8, 5), labels, num_resamples=30)
     squared, along = HALF @ HALF, np.sum((HALF * SPREADS) ** 2) / (HALF @ HALF)
     largest = np.linalg.eigvalsh(np.diag(SPREADS**2) + np.outer(HALF, HALF))[-1]
     want = (speciation.speciation_time(squared, along).time, math.log(largest) / 2, squared, along, largest)

@@ -92,7 +92,9 @@ FUNCTIONS = {
 }
 
 
-AGAIN = ("segments, upward", "unequal sizes, counts", "levels, cavity", "levels, counts")  # slow: of other pairs
+AGAIN = (  # slow: every cut and every function is in another case too
+    "segments, upward", "segments, counts", "segments, entropy", "unequal sizes, counts", "levels, cavity",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_a_tree_is_cut_for_the_device():
     assert [(cut.top, cut.bottom) for cut in segments(rhm, 6, LEVELS)] == [(level, level + 1) for level in range(7)]
 
 
-@pytest.mark.parametrize("formulation", ["segments", "levels", "logarithmic"])
+@pytest.mark.parametrize("formulation", ["segments", pytest.param("levels", marks=pytest.mark.slow), "logarithmic"])
 def test_a_formulation_can_be_named(formulation):
     """Also where it is not the fastest; the guard still hands over to logarithms."""
     rhm, given = grammar("short"), mild_evidence(grammar("short"), 6, np.float32)
@@ -172,24 +174,25 @@ def test_fast_posterior_samples_follow_the_marginals():
 FLOORS = [-np.log(1e6), -np.log(1e12), -46.0, -87.0, -100.0, -200.0, -350.0, -500.0]
 
 
-def test_no_error_is_silent():
-    """2,000 data with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500: float32 agrees
+@pytest.mark.parametrize("chosen", [(0, 2, 4, 7), pytest.param((1, 3, 5, 6), marks=pytest.mark.slow)])
+def test_no_error_is_silent(chosen):
+    """250 data of each floor with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500: float32 agrees
     with float64 to 1e-3, and for the confident ones this is because the guard rejects them."""
-    rhm, batch, spoken = grammar("large"), 250, []
+    rhm, batch = grammar("large"), 250
     assert suits(rhm, batch)
     draw = jax.jit(lambda rhm, keys: jax.vmap(rhm.sample)(keys).x)
-    for seed, floor in enumerate(FLOORS):
+    for seed in chosen:
         rng = np.random.default_rng(seed)
         leaves = np.asarray(draw(rhm, jax.random.split(jax.random.key(seed), batch)))
         leaves = np.where(rng.random(leaves.shape) < 0.05, rng.integers(0, 16, leaves.shape), leaves)
-        evidence = np.where(np.eye(16, dtype=bool)[leaves], 0.0, floor)
+        evidence = np.where(np.eye(16, dtype=bool)[leaves], 0.0, FLOORS[seed])
         evidence[rng.random(leaves.shape) < 0.3] = 0.0
         want = slow(logarithmic.marginals, rhm, jnp.asarray(evidence))
         single = jnp.asarray(evidence, jnp.float32)
         for got, table in zip(marginals(rhm, single), want, strict=True):
             np.testing.assert_allclose(got, table, atol=1e-3)
-        spoken.append(not fast(sweep.marginals, rhm, single)[1])
-    assert not spoken[0] and all(spoken[2:])
+        fine = fast(sweep.marginals, rhm, single)[1]
+        assert fine if seed == 0 else seed == 1 or not fine
 
 
 def test_what_the_guard_lets_pass_is_precise():
