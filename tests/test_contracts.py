@@ -36,6 +36,7 @@ from hierarchical import (
     GaussianMixture,
     MarkovChain,
     RandomHierarchyModel,
+    Ring,
     Sample,
     TreeGaussian,
     sample_each,
@@ -136,12 +137,19 @@ LAWS = {
     "mixture": lambda: GaussianMixture([1, 2], [[0, 1], [2, 0]], 0.3),
     "tree": lambda: tree_mixture(jax.random.key(4), 4, (2.0, 1.0)),
     "tree of Gaussians": lambda: TreeGaussian(2, (0.5, 0.3, 0.2)),
+    "ring": lambda: Ring(0.4, 0.1),
     "own": lambda: DICE,
 }
 
 
 @pytest.mark.parametrize(
-    "name", ["grammar", "mixture", "own", *(pytest.param(name, marks=pytest.mark.slow) for name in ("chain", "tree"))]
+    "name",
+    [
+        "grammar",
+        "mixture",
+        "own",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("chain", "tree", "tree of Gaussians", "ring")),
+    ],
 )
 def test_any_law_is_sampled_in_any_shape_and_trained_on(name):
     law = LAWS[name]()
