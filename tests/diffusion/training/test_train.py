@@ -187,6 +187,7 @@ def test_times_lie_above_zero_and_not_above_the_largest_even_at_the_edge_of_the_
     assert (times > 0).all() and (times <= 8).all()
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one():
     """Gradients are summed in another order, so 100 steps may differ by rounding: to 1e-5."""
     one = tiny_run.run().losses
