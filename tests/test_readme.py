@@ -39,6 +39,7 @@ def test_the_figure_and_the_pages_it_points_to_exist():
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.slow
 def test_the_page_on_own_models_runs():
     """Its first block as it stands; those on diffusers, where PyTorch is installed, with models of that style."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-model.md").read_text(), re.DOTALL)

@@ -74,6 +74,7 @@ def test_a_run_without_classes_says_so(whole):
     assert experiment.draw(plain, findings).axes
 
 
+@pytest.mark.slow
 def test_images_without_classes_are_embedded_by_an_auto_encoder(tmp_path):
     """Few numbers distinguish patches that are one of two patterns: the error falls far below their variance."""
     rng = np.random.default_rng(1)

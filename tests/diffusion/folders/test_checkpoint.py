@@ -210,6 +210,7 @@ def test_two_trainings_in_one_folder_at_once_are_refused(tmp_path):
     assert refused == [f"{tmp_path / 'run'} is in use by {holder}: wait until it ends, or choose another folder"]
 
 
+@pytest.mark.slow
 def test_a_training_in_another_process_holds_the_folder_until_it_is_killed(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "tests.tiny_run", str(folder), "100"]
@@ -250,7 +251,8 @@ CONSTANT = dataclasses.replace(tiny_run.CONFIG, final_rate=1.0)
 MORE = {"constant rate": dict(config=CONSTANT), "own optimiser": dict(config=tiny_run.CONFIG, optimiser=optax.sgd(0.1))}
 
 
-@pytest.mark.parametrize("how", ["constant rate", pytest.param("own optimiser", marks=pytest.mark.slow)])
+@pytest.mark.slow  # by default `tests/phasetree/test_networks.py` continues a run
+@pytest.mark.parametrize("how", MORE)
 def test_a_finished_run_of_a_constant_rate_continues_to_more_steps_bit_for_bit(how, tmp_path):
     short = MORE[how] | {"config": dataclasses.replace(MORE[how]["config"], steps=40)}
     tiny_run.run(tmp_path / "run", **short)

@@ -58,8 +58,8 @@ def _perturbed(params):
 
 
 def test_images_that_cannot_be_halved_are_refused_when_the_denoiser_is_made():
-    with pytest.raises(ValueError, match="images of 6 x 6 pixels: give multiples of 4, or fewer levels"):
-        from_flax(network(levels=3), VectorProcess(), (6, 6, 2))
+    with pytest.raises(ValueError, match="images of 5 x 5 pixels: give multiples of 2, or fewer levels"):
+        from_flax(network(levels=2), VectorProcess(), (5, 5, 2))
 
 
 def test_sizes_below_one_are_refused():

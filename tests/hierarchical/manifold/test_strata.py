@@ -133,7 +133,11 @@ def test_an_affine_mixture_has_an_exact_density_around_its_centres():
         assert np.linalg.matrix_rank(drawn, tol=1e-8) == part.dimension == [1, 3][number]
 
 
-@pytest.mark.parametrize("law", [*LAWS.values(), affine_mixture(KEY, [1, 3], 7)], ids=[*LAWS, "affine"])
+@pytest.mark.parametrize(
+    "law",
+    [affine_mixture(KEY, [1, 3], 7), *(pytest.param(law, marks=pytest.mark.slow) for law in LAWS.values())],
+    ids=["affine", *LAWS],
+)
 def test_they_are_trained_on_as_any_law(law):
     network = VectorMLP(7, 8, num_blocks=1, rngs=nnx.Rngs(0))
     config = TrainConfig(steps=2, batch_size=8, warmup_steps=1, steps_per_chunk=2)

@@ -175,7 +175,7 @@ def test_critical_noise_shows_the_curves_that_it_stands_on(small_search):
         assert math.isclose(times[above][0] - times[below][-1], found.resolution, rel_tol=1e-5)
 
 
-@pytest.mark.parametrize(("grammar", "expected"), [((4, 4, 2), 0), ((8, 1, 2), 1)])
+@pytest.mark.parametrize(("grammar", "expected"), [((4, 4, 2), 0), pytest.param((8, 1, 2), 1, marks=pytest.mark.slow)])
 def test_grammars_without_transition_give_the_end_of_the_range(grammar, expected):
     found = density_evolution.critical_noise(
         jax.random.key(0), *grammar, Masking(grammar[0]), levels=30, population=256, rule_sets=16, replicas=2

@@ -179,7 +179,7 @@ def test_without_evidence_there_is_the_prior(shape):
 
 
 @pytest.mark.parametrize("name", ["log_evidence", "posterior_entropy", "local_marginals"])
-@pytest.mark.parametrize("shape", ["per-level", "filtered-1"])
+@pytest.mark.parametrize("shape", ["per-level", pytest.param("filtered-1", marks=pytest.mark.slow)])
 def test_slopes_are_those_of_finite_differences(name, shape):
     """By evidence, and by the rules' probabilities, one of which is 0."""
     rhm, _, evidence = drawn(shape, 3)
@@ -200,13 +200,13 @@ def test_slopes_are_those_of_finite_differences(name, shape):
     np.testing.assert_allclose(jax.jit(jax.grad(along, (0, 1)))(0.0, 0.0), want, rtol=1e-7, atol=1e-9)
 
 
-def test_the_entropy_does_not_depend_on_the_size_of_the_evidence():
+@pytest.mark.parametrize("formulation", ["logarithmic", "segments", pytest.param("levels", marks=pytest.mark.slow)])
+def test_the_entropy_does_not_depend_on_the_size_of_the_evidence(formulation):
     """Log-densities without a normaliser, in single precision, by every formulation."""
     rhm = RandomHierarchyModel(4, 2, 2, 5, key=jax.random.key(0))
     soft = np.random.default_rng(0).normal(size=(6, 32, 4)).astype(np.float32).round(3)
     want = theory.posterior_entropy(rhm, soft.astype(np.float64))
-    for formulation in ("logarithmic", "segments", "levels"):
-        found = theory.posterior_entropy(rhm, soft - np.float32(1024), formulation=formulation)
-        np.testing.assert_allclose(found, want, rtol=1e-4)
+    found = theory.posterior_entropy(rhm, soft - np.float32(1024), formulation=formulation)
+    np.testing.assert_allclose(found, want, rtol=1e-4)
     sharp = theory.posterior_entropy(rhm, 1000 * soft)
     np.testing.assert_allclose(sharp, theory.posterior_entropy(rhm, 1000 * soft.astype(np.float64)), atol=1e-5)

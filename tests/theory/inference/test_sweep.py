@@ -176,8 +176,8 @@ FLOORS = [-np.log(1e6), -np.log(1e12), -46.0, -87.0, -100.0, -200.0, -350.0, -50
 
 @pytest.mark.parametrize("chosen", [(0, 2, 4, 7), pytest.param((1, 3, 5, 6), marks=pytest.mark.slow)])
 def test_no_error_is_silent(chosen):
-    """250 data of each floor with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500: float32 agrees
-    with float64 to 1e-3, and for the confident ones this is because the guard rejects them."""
+    """250 data of each floor with 5% corrupted leaves; unobserved symbols have likelihoods from 1e-6 down to e^-500:
+    float32 agrees with float64 to 1e-3, and for the confident ones this is because the guard rejects them."""
     rhm, batch = grammar("large"), 250
     assert suits(rhm, batch)
     draw = jax.jit(lambda rhm, keys: jax.vmap(rhm.sample)(keys).x)

@@ -168,6 +168,7 @@ def test_the_slope_by_the_noise_is_that_of_finite_differences(formulated):
     np.testing.assert_allclose(jax.jit(jax.grad(total))(jnp.asarray(t)), want, rtol=1e-7)
 
 
+@pytest.mark.slow
 @only_fast
 def test_single_precision_is_enough_for_programs(formulated):
     """As users have JAX, without float64."""

@@ -79,6 +79,7 @@ def test_singular_values_count_a_sphere_exactly(k):
     assert few.flags["more probes needed"].all() and (few.value == 5).all()
 
 
+@pytest.mark.slow
 def test_a_sketch_counts_in_a_thousand_dimensions():
     """60 products for a datum, where the normal bundle takes 2000 scores or more; `benchmarks.dimension` times both."""
     denoiser, x = sphere(10, 1000)

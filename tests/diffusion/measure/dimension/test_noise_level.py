@@ -24,7 +24,11 @@ CASES = {
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow if case in ("circle", "uneven plane") else ()) for case in CASES]
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow if case in ("circle", "uneven plane", "union") else ())
+        for case in CASES
+    ],
 )
 def test_the_chosen_level_is_as_good_as_the_best(case):
     """Its error is within 1.5 times that of the level with least error, up to the error of the draws."""

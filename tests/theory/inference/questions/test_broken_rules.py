@@ -20,9 +20,8 @@ from theory import NoisedStrings, broken_node_log_ratios, broken_rule_log_ratio,
 KEY = np.array([0, 0], np.uint32)  # an old-style key may be used again
 BREAKS = [("uniform", 0), ("uniform", 1), ("classes", 0), ("zipf", 0), ("zipf", 1), ("per-level", 0), ("per-level", 1),
           ("filtered-1", 1)]  # fmt: skip
-over_breaks = pytest.mark.parametrize(("name", "level"), BREAKS)
 SLOW = [("uniform", 0), ("uniform", 1), ("zipf", 0), ("per-level", 0)]  # where the list confirms it once already
-over_few_breaks = pytest.mark.parametrize(
+over_breaks = pytest.mark.parametrize(
     ("name", "level"), [pytest.param(*case, marks=pytest.mark.slow if case in SLOW else ()) for case in BREAKS]
 )
 
@@ -73,7 +72,7 @@ def test_the_ratio_is_that_of_the_lists_of_all_trees(name, level):
             np.testing.assert_allclose(total[n], np.log(joint.sum() / p0), rtol=0, atol=1e-10)
 
 
-@over_few_breaks
+@over_breaks
 def test_whole_strings_are_told_for_certain(name, level):
     """Every string of the grammar has ratio 0, every broken one an infinite one, others are of neither law."""
     rhm, data = enumerated(name)
@@ -95,7 +94,7 @@ def ratio_of_strings(rhm, strings, level):
     return broken_rule_log_ratio(rhm, hard_evidence(strings, rhm.num_symbols), level)
 
 
-@over_few_breaks
+@over_breaks
 def test_masked_strings_and_their_nodes_keep_infinities_apart(name, level):
     """With some sites hidden P0 or P1 may exclude a string, and nothing is NaN that one of them can give."""
     rhm, data = enumerated(name)
@@ -122,7 +121,7 @@ def test_noised_strings_are_read_as_what_they_show():
     np.testing.assert_allclose(broken_rule_log_ratio(rhm, noised, 1), want, rtol=0, atol=1e-6)  # float32 times
 
 
-@over_few_breaks
+@over_breaks
 def test_broken_strings_are_drawn_by_their_law(name, level):
     """Strings against the list; the tree says which node is broken, and a parse finds the same nodes to be valid."""
     rhm, (weights, nodes, levels) = enumerated(name)[0], broken_trees(name, level)
@@ -219,11 +218,13 @@ def test_no_other_score_finds_more_broken_strings(process):
     assert best > 0.5 + 0.02 and all(area(score) < best + 0.002 for score in others)
 
 
-@pytest.mark.parametrize("level", [pytest.param(0, marks=pytest.mark.slow), 7])
-def test_depth_and_single_precision_cost_no_finite_value(level):
-    """2^8 leaves in float32 against float64, with evidence that is sharp."""
-    rhm = RandomHierarchyModel(8, 3, 2, 8, key=jax.random.key(0))
-    soft = 30 * np.random.default_rng(0).normal(size=(3, 256, 8))
+@pytest.mark.parametrize(
+    ("depth", "level"), [(5, 4), *(pytest.param(8, level, marks=pytest.mark.slow) for level in (0, 7))]
+)
+def test_depth_and_single_precision_cost_no_finite_value(depth, level):
+    """2^depth leaves in float32 against float64, with evidence that is sharp."""
+    rhm = RandomHierarchyModel(8, 3, 2, depth, key=jax.random.key(0))
+    soft = 30 * np.random.default_rng(0).normal(size=(3, 2**depth, 8))
     want = broken_rule_log_ratio(rhm, soft, level)
     found = broken_rule_log_ratio(rhm, soft.astype(np.float32), level)
     assert found.dtype == jnp.float32 and np.isfinite(want).all()
