@@ -21,6 +21,9 @@ from ..arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole
 from ..law import AbstractNoisedLaw, Sample, Shape, one_noise, sample_each
 
 Point = Float[Array, " d"]
+SOUND = 4095
+"""Numbers that are computed together. From 4096 on XLA's simplification of sums gave wrong densities and Laplacians on
+CPUs (jax 0.10 and 0.12: some terms of a sum were taken twice, others left out); smaller arrays are right."""
 
 
 class AbstractEmbedded(AbstractNoisedLaw):
@@ -82,36 +85,39 @@ class AbstractEmbedded(AbstractNoisedLaw):
           ValueError: if the law has no noise, and so no density; inside `jax.jit` the result is NaN. Of all functions
             of x; or if x has another length than d.
         """
-        return self._over_batch(self._log_density, "(d)->()", x)
+        return self._over_batch(self._log_density, x)
 
     def mean(self, x: Given) -> Float[Array, "*batch d"]:
         """E[alpha x_0 | x]: the mean of the points, shrunk, that x may be a noised one of."""
-        return self._over_batch(self._mean, "(d)->(d)", x)
+        return self._over_batch(self._mean, x)
 
     def score(self, x: Given) -> Float[Array, "*batch d"]:
         """grad ln p(x) = (E[alpha x_0 | x] - x) / sigma^2."""
-        return self._over_batch(self._score, "(d)->(d)", x)
+        return self._over_batch(self._score, x)
 
     def _score(self, x: Point) -> Point:
         return (self._mean(x) - x) / self.noise**2
 
     def hessian_vector(self, x: Given, v: Given) -> Float[Array, "*batch d"]:
         """The Hessian of ln p at x times v."""
-        return self._over_batch(lambda x, v: jax.jvp(self._score, (x,), (v,))[1], "(d),(d)->(d)", x, v)
+        return self._over_batch(lambda x, v: jax.jvp(self._score, (x,), (v,))[1], x, v)
 
     def laplacian(self, x: Given) -> Float[Array, "*batch"]:
         """The trace of that Hessian."""
-        return self._over_batch(lambda x: jnp.trace(jax.jacfwd(self._score)(x)), "(d)->()", x)
+        return self._over_batch(lambda x: jnp.trace(jax.jacfwd(self._score)(x)), x)
 
-    def _over_batch(self, function: Callable, signature: str, *arrays: Given) -> Array:
+    def _over_batch(self, function: Callable, *arrays: Given) -> Array:
         given = [as_numbers(array, self.noise.dtype) for array in arrays]
         for array in given:
             if array.shape[-1:] != (self.ambient_dimension,):
                 raise ValueError(f"x has shape {array.shape}: give points (..., {self.ambient_dimension})")
         if not isinstance(self.noise, Tracer) and not np.asarray(self.noise) > 0:
             raise ValueError("noise = 0: a law on a set of lower dimension has no density; take law.noised(1, sigma)")
-        result = jnp.vectorize(function, signature=signature)(*given)
-        return jnp.where(self.noise > 0, result, jnp.nan)
+        given = jnp.broadcast_arrays(*given)
+        batch, rows = given[0].shape[:-1], [array.reshape(-1, self.ambient_dimension) for array in given]
+        block = max(1, SOUND // self.ambient_dimension)
+        result = jax.lax.map(lambda row: function(*row), rows, batch_size=min(block, max(1, len(rows[0]))))
+        return jnp.where(self.noise > 0, result.reshape(*batch, *result.shape[1:]), jnp.nan)
 
 
 def embedding(key: AnyKey, ambient_dimension: Whole, span: Whole) -> Float[Array, "d span"]:

@@ -81,4 +81,4 @@ class LinearSubspace(AbstractEmbedded):
     def laplacian(self, x):
         variances = (self.scale * self.spreads) ** 2 + self.noise**2
         free = self.ambient_dimension - self.dimension
-        return self._over_batch(lambda _: -jnp.sum(1 / variances) - free / self.noise**2, "(d)->()", x)
+        return self._over_batch(lambda _: -jnp.sum(1 / variances) - free / self.noise**2, x)

@@ -83,4 +83,4 @@ class Sphere(AbstractEmbedded):
             along = (shrunk / self.noise) ** 2 * (1 - ratio**2)
             return (along - self.ambient_dimension) / self.noise**2
 
-        return self._over_batch(trace, "(d)->()", x)
+        return self._over_batch(trace, x)

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..arguments import Given, Whole, as_numbers, as_whole
-from .law import AbstractSymmetric, Counts, knob, plane_rotation
+from .law import AbstractSymmetric, Counts, in_span, knob, plane_rotation
 
 
 class Collision(AbstractSymmetric):
@@ -65,7 +65,9 @@ class Collision(AbstractSymmetric):
         """Of elastic collisions the rotation of q, with q'; else none."""
         frame = jnp.kron(jnp.eye(2), self._directions)
         turn = frame.T @ plane_rotation(4, ((0, 1), (3, 2))) @ frame
-        return turn[: int(self.spread == 0)]
+        c, r = self._directions
+        span = jnp.stack([jnp.concatenate([c, c]), jnp.concatenate([r, -r])], 1) / 2**0.5
+        return in_span(turn, span)[: int(self.spread == 0)]
 
     def draw_parameters(self, key):
         momenta_key, restitution_key = jax.random.split(key)

@@ -7,7 +7,7 @@ free-energy/SET                      measured: its free energy, of a datum
 true/SET/linear, intrinsic, embedding   predicted: degrees of freedom by the law
 rotations/SET/SCORE                  measured: rotations of the law broken below .01, of true/SET/rotations; of data of
                                      one's own linear generators, as their features are rescaled
-generators/SET/SCORE                 measured: generators of the set broken below .015, of true/SET/generators
+generators/SET/SCORE                 measured: generators of the set broken below .02, of true/SET/generators
 angle/SET/SCORE/law, set             measured: the largest angle with the true ones, degrees
 knob/SET/theory, linear, dense       the knob at which a latent switches: predicted, and of trained networks
 knob-error/SET/linear                difference, % of the prediction
@@ -26,7 +26,7 @@ from phasetree.experiment import Finding, Findings
 from phasetree.experiments.symmetry.sets import CASES, OWN, Case, switching
 from phasetree.findings import path
 
-UNBROKEN_SET = 0.015  # of a generator of the set, which noise alone breaks by about the square of noise over size
+UNBROKEN_SET = 0.02  # of a generator of the set, which noise alone breaks by about the square of noise over size
 SEEN = 0.02  # relevance from which a latent is near its line
 
 
@@ -108,7 +108,7 @@ def _of_seeds(part: xr.Dataset, case: Case, critical: float) -> Estimate:
     knobs = critical * rows.dense_factor.values
     errors = part.dense_relevance_stderr.isel(latent=next_latent(part)).sel(dense_factor=rows.dense_factor)
     each = [
-        _crossing(knobs, rows.sel(seed=seed).values, errors.sel(seed=seed).values, case, critical).value
+        _crossing(knobs, rows.sel(seed=seed).values, errors.sel(seed=seed).values, case, critical, most=2).value
         for seed in rows.seed
     ]
     return mean_estimate(jnp.stack(each))
@@ -120,10 +120,12 @@ def next_latent(part: xr.Dataset) -> int:
     return int(used.median())
 
 
-def _crossing(knobs: np.ndarray, values: np.ndarray, errors: np.ndarray, case: Case, critical: float) -> Estimate:
-    """A straight line through the three points with a relevance nearest to the prediction; NaN with fewer than two."""
+def _crossing(
+    knobs: np.ndarray, values: np.ndarray, errors: np.ndarray, case: Case, critical: float, most: int = 3
+) -> Estimate:
+    """A straight line through the points with a relevance nearest to the prediction; NaN with fewer than two."""
     seen = np.flatnonzero((values > SEEN) & (knobs > 0))
-    seen = seen[np.argsort(np.abs(knobs[seen] - critical))][:3]
+    seen = seen[np.argsort(np.abs(knobs[seen] - critical))][:most]
     if len(seen) < 2:
         return _estimate(np.nan, np.nan)
     power = knobs[seen] ** case.order

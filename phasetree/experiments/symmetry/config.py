@@ -16,8 +16,8 @@ class Config:
     """Count the degrees of freedom of symmetric data by three instruments, and find when a broken symmetry is seen."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: two sets, a minute; default: five sets, under ten minutes on two
-    cores; paper: all sets, more seeds and longer training, two hours."""
+    """Starting point for all other options. quick: two sets, a minute; default: five sets, about ten minutes on two
+    cores; paper: all sets, more data and longer training, hours."""
     seed: int = 0
     """Decides the data, the networks' initial weights and every draw."""
     sets: tuple[str, ...] = ("ring", "collision", "mass-shell", "muon-pairs", "drell-yan")

@@ -103,9 +103,11 @@ class Switch(NamedTuple):
 def switching(name: str, tau: float) -> Switch | None:
     """The first switch as the knob grows from 0; None if there is none up to the largest knob."""
     case = CASES[name]
+    if not case.knob:
+        return None
     at_ends = [eigenvalues(name, knob) > tau for knob in (0.0, case.largest)]
     moved = np.flatnonzero(at_ends[0] != at_ends[1])
-    if not case.knob or not len(moved):
+    if not len(moved):
         return None
     knobs = {int(i): _root(lambda knob, i=i: eigenvalues(name, knob)[i] - tau, case.largest) for i in moved}
     first = min(knobs.values())
