@@ -21,9 +21,9 @@ from ..arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole
 from ..law import AbstractNoisedLaw, Sample, Shape, one_noise, sample_each
 
 Point = Float[Array, " d"]
-SOUND = 4095
-"""Numbers that are computed together. From 4096 on XLA's simplification of sums gave wrong densities and Laplacians on
-CPUs (jax 0.10 and 0.12: some terms of a sum were taken twice, others left out); smaller arrays are right."""
+POINTS_AT_ONCE = 2048
+"""Points that are computed together. From 4096 on XLA's simplification of sums gave wrong densities on CPUs (jax 0.10
+and 0.12, by .004 nats and more: a term of the sum was taken twice, another left out); smaller arrays are right."""
 
 
 class AbstractEmbedded(AbstractNoisedLaw):
@@ -115,8 +115,8 @@ class AbstractEmbedded(AbstractNoisedLaw):
             raise ValueError("noise = 0: a law on a set of lower dimension has no density; take law.noised(1, sigma)")
         given = jnp.broadcast_arrays(*given)
         batch, rows = given[0].shape[:-1], [array.reshape(-1, self.ambient_dimension) for array in given]
-        block = max(1, SOUND // self.ambient_dimension)
-        result = jax.lax.map(lambda row: function(*row), rows, batch_size=min(block, max(1, len(rows[0]))))
+        block = min(POINTS_AT_ONCE, max(1, len(rows[0])))
+        result = jax.lax.map(lambda row: function(*row), rows, batch_size=block)
         return jnp.where(self.noise > 0, result.reshape(*batch, *result.shape[1:]), jnp.nan)
 
 

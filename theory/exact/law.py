@@ -1,6 +1,7 @@
 """The exact denoisers of laws whose smoothed density is known: spheres, linear subspaces, unions, one's own."""
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float
 from diffusion import VectorProcess
 from diffusion.denoise.denoiser import AbstractVectorDenoiser
 from hierarchical import AbstractNoisedLaw, Sphere
+from hierarchical.manifold.embedded import POINTS_AT_ONCE
 
 
 class AbstractLawDenoiser(AbstractVectorDenoiser):
@@ -22,7 +24,7 @@ class AbstractLawDenoiser(AbstractVectorDenoiser):
         def score(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
             return self.noised_law(alpha, sigma).score(x)
 
-        return jax.vmap(score)(x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
+        return _over_rows(score, x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
 
 
 class LawDenoiser(AbstractLawDenoiser):
@@ -62,4 +64,9 @@ class SphereDenoiser(AbstractLawDenoiser):
         def mean(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
             return self.noised_law(alpha, sigma).mean(x) / alpha
 
-        return jax.vmap(mean)(x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
+        return _over_rows(mean, x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
+
+
+def _over_rows(function: Callable[..., Array], *rows: Array) -> Array:
+    """A function of one datum over all of them, in blocks, as the laws compute."""
+    return jax.lax.map(lambda row: function(*row), rows, batch_size=min(POINTS_AT_ONCE, max(1, len(rows[0]))))
