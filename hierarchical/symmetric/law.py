@@ -14,6 +14,7 @@ direction that the symmetry forbids grows as the square of the knob.
 """
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -140,6 +141,15 @@ def rejection(
         return next_key, proposal, jax.random.uniform(coin, (), proposal.dtype) < acceptance(proposal)
 
     return jax.lax.while_loop(lambda state: ~state[2], attempt, attempt((key,)))[1]
+
+
+def anisotropic_angle(key: Key[Array, ""], anisotropy: Float[Array, ""]) -> Float[Array, ""]:
+    """An angle in [0, 2 pi) of density 1 + a cos(2 angle)."""
+
+    def uniform(key: Key[Array, ""]) -> Float[Array, ""]:
+        return jax.random.uniform(key, (), anisotropy.dtype, 0, 2 * math.pi)
+
+    return rejection(key, uniform, lambda angle: (1 + anisotropy * jnp.cos(2 * angle)) / (1 + jnp.abs(anisotropy)))
 
 
 def in_span(matrices: Float[Array, "g d d"], span: Float[Array, "d q"]) -> Float[Array, "g d d"]:

@@ -66,19 +66,15 @@ class MuonPairs(AbstractSymmetric):
 
     @eqx.filter_jit
     def covariance(self):
-        """From the moments of the beams: E (1 - z)^n = 1 - n beta / (1 + beta) + ..., each in closed form."""
+        """From E (1 - z) = 1 / (1 + beta), E (1 - z)^2 = 2 / ((1 + beta) (2 + beta)), and E c^2 = .4."""
         b, spread = self.radiation, 1 + self.spread**2
-        kept, kept_squared = 1 / (1 + b), 2 / ((1 + b) * (2 + b))  # means of 1 - z and of its square
-        first = jnp.stack([kept_squared * spread, kept, jnp.asarray(spread)])  # means of x_1^2, x_1 x_2, x_2^2
-        square, product, other = first
-        variance_1, variance_2 = square - kept**2, other - 1
-        total = jnp.zeros((4, 4))
-        energy, balance = variance_1 + variance_2, variance_1 - variance_2
-        total = total.at[0, 0].set(energy).at[3, 3].set(energy).at[0, 3].set(balance).at[3, 0].set(balance)
-        plus, minus = square + other + 2 * product, square + other - 2 * product
-        mixed, across = POLAR * (square - other), 4 * AZIMUTHAL * product
-        apart = jnp.diag(jnp.stack([POLAR * minus, across, across, POLAR * plus]))
-        return pair_covariance(total, apart.at[0, 3].set(mixed).at[3, 0].set(mixed))
+        kept, product = 1 / (1 + b), 1 / (1 + b)  # E x_1, E x_1 x_2
+        square, other = 2 / ((1 + b) * (2 + b)) * spread, jnp.asarray(spread)  # E x_1^2, E x_2^2
+        first, second = square - kept**2, other - 1  # variances of x_1, x_2
+        total = _energy_and_z(first + second, first - second, first + second, jnp.zeros_like(b))
+        plus, minus = square + other + 2 * product, square + other - 2 * product  # E (x_1 +- x_2)^2
+        across = 4 * AZIMUTHAL * product
+        return pair_covariance(total, _energy_and_z(POLAR * minus, POLAR * (square - other), POLAR * plus, across))
 
     def rotations(self):
         """The rotation around the beams."""
@@ -129,6 +125,14 @@ def decay_direction(key, dtype) -> Float[Array, "2"]:
     """(c, phi): c of density 1 + c^2, whose distribution c^3 + 3 c = 8 u - 4 is inverted in closed form."""
     u, turn = jax.random.uniform(key, (2,), dtype)
     return jnp.stack([2 * jnp.sinh(jnp.asinh(4 * u - 2) / 3), 2 * math.pi * turn])
+
+
+def _energy_and_z(
+    energy: Float[Array, ""], mixed: Float[Array, ""], along: Float[Array, ""], across: Float[Array, ""]
+) -> Float[Array, "4 4"]:
+    """A covariance of (E, p_x, p_y, p_z) in which E and p_z alone are correlated."""
+    diagonal = jnp.diag(jnp.stack([energy, across, across, along]))
+    return diagonal.at[0, 3].set(mixed).at[3, 0].set(mixed)
 
 
 def pair_covariance(total: Float[Array, "4 4"], apart: Float[Array, "4 4"]) -> Float[Array, "8 8"]:

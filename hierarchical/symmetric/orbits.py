@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..arguments import Given, Whole, as_whole
-from .law import AbstractSymmetric, Counts, in_span, knob, plane_rotation, rejection
+from .law import AbstractSymmetric, Counts, anisotropic_angle, in_span, knob, plane_rotation, rejection
 from .quadrature import interval_rule, weighted_covariance
 
 ORBIT = 3  # conserved quantities that hold a single orbit
@@ -83,11 +83,12 @@ class Oscillator(AbstractSymmetric):
 
     def map(self, parameters):
         first, second, phase_x, phase_y = parameters
-        energies = {
-            0: lambda: -jnp.log1p(-jnp.stack([first, second])),
-            1: lambda: 2 * jnp.stack([first, 1 - first]),
-        }
-        energy = energies.get(self.num_fixed, lambda: jnp.ones(2))()
+        if self.num_fixed == 0:
+            energy = -jnp.log1p(-jnp.stack([first, second]))
+        elif self.num_fixed == 1:
+            energy = 2 * jnp.stack([first, 1 - first])
+        else:
+            energy = jnp.ones(2)
         phase = jnp.stack([phase_x, phase_x + PHASE if self.num_fixed == ORBIT else phase_y])
         radius = jnp.sqrt(2 * energy)
         return self._scales * jnp.concatenate([radius * jnp.cos(phase), -radius * jnp.sin(phase)])
@@ -147,10 +148,7 @@ class Kepler(AbstractSymmetric):
         def angle(key):
             return jax.random.uniform(key, (), dtype, 0, 2 * math.pi)
 
-        def of_direction(omega):
-            return (1 + self.anisotropy * jnp.cos(2 * omega)) / (1 + jnp.abs(self.anisotropy))
-
-        direction = rejection(direction_key, angle, of_direction)
+        direction = anisotropic_angle(direction_key, self.anisotropy)
         anomaly = rejection(anomaly_key, angle, lambda eta: (1 - eccentricity * jnp.cos(eta)) / (1 + eccentricity))
         return jnp.concatenate([ellipse, jnp.stack([direction, anomaly])])
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from ..arguments import Given, Whole, as_whole
 from ..mixture.gaussian import GaussianMixture
-from .law import AbstractSymmetric, Counts, knob, plane_rotation, rejection
+from .law import AbstractSymmetric, Counts, anisotropic_angle, knob, plane_rotation
 from .quadrature import normal_rule
 
 NUM_RADII = 12  # of the quadrature
@@ -59,11 +59,7 @@ class Ring(AbstractSymmetric):
     def draw_parameters(self, key):
         angle_key, radius_key = jax.random.split(key)
         dtype = self.noise.dtype
-        angle = rejection(
-            angle_key,
-            lambda key: jax.random.uniform(key, (), dtype, 0, 2 * math.pi),
-            lambda angle: (1 + self.anisotropy * jnp.cos(2 * angle)) / (1 + jnp.abs(self.anisotropy)),
-        )
+        angle = anisotropic_angle(angle_key, self.anisotropy).astype(dtype)
         return jnp.stack([angle, jax.random.normal(radius_key, (), dtype)])
 
     def map(self, parameters):

@@ -6,6 +6,7 @@
 from .lie import breaking as breaking
 from .lie import lie_derivative as lie_derivative
 from .search import UNBROKEN as UNBROKEN
+from .search import UNBROKEN_SET as UNBROKEN_SET
 from .search import Generators as Generators
 from .search import principal_angles as principal_angles
 from .search import search as search

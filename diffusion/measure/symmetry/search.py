@@ -3,7 +3,7 @@ r"""The linear generators that a law's denoiser breaks least, by least squares.
 Equations (1) and (2) of `lie` are linear in A. In coordinates in which E D D' = 1 the mean of the square is a' M a, a
 being the numbers of A: eigenvectors of M of eigenvalue near 0 are symmetries. Rotations alone, A antisymmetric, are the
 same problem in fewer numbers. Half of the data find generators, the other half tell how much each is broken, equation
-(3) of `lie`: otherwise the smallest of many eigenvalues would flatter itself.
+(3) of `lie`: otherwise the smallest of many eigenvalues would flatter itself. Known arrays are needed, no traced ones.
 """
 
 import equinox as eqx
@@ -20,7 +20,8 @@ from ..estimate import Estimate
 from ..field import local_field
 from .lie import Terms, broken, terms_of
 
-UNBROKEN = 0.01  # the breaking below which a generator is called a symmetry
+UNBROKEN = 0.01  # the breaking below which a generator is called a symmetry of the law
+UNBROKEN_SET = 0.02  # of the set, which noise alone breaks by about the square of noise over size
 DATA_PER_NUMBER = 4  # that the search needs, for each number of a generator
 
 
@@ -33,7 +34,7 @@ class Generators(eqx.Module):
     """Equation (3) of `lie`, (g,), from data that the search did not see."""
 
     def unbroken(self, threshold: float = UNBROKEN) -> Float[Array, "found d d"]:
-        """Those whose breaking is below the threshold."""
+        """Those whose breaking is below the threshold, by default that of laws; of sets give `UNBROKEN_SET`."""
         return self.matrices[np.asarray(self.breaking.value) < threshold]
 
 
@@ -88,7 +89,8 @@ def _ordered(terms: Terms, basis: Float[np.ndarray, "b q q"]) -> Generators:
         needed = 2 * DATA_PER_NUMBER * len(basis)
         raise ValueError(f"{len(terms.means)} data for {len(basis)} numbers of a generator: give {needed} or more")
     seen, held = (_part(terms, half) for half in (slice(count), slice(count, None)))
-    products = np.einsum("bij,nrij->nrb", basis, np.asarray(seen.products, np.float64)).reshape(-1, len(basis))
+    rows = np.asarray(seen.products, np.float64).reshape(-1, *basis.shape[1:])  # of all points
+    products = np.einsum("bij,nij->nb", basis, rows)
     moved = np.einsum("aij,bij,j->ab", basis, basis, np.asarray(terms.variances, np.float64))  # E (A D) . (B D)
     weights = scipy.linalg.eigh(products.T @ products / count, moved)[1].T if len(basis) else np.zeros((0, 0))
     inside = np.einsum("gb,bij->gij", weights, basis)

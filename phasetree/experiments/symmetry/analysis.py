@@ -21,12 +21,11 @@ import numpy as np
 import xarray as xr
 
 from diffusion.measure import Estimate, mean_estimate
-from diffusion.measure.symmetry import UNBROKEN
+from diffusion.measure.symmetry import UNBROKEN, UNBROKEN_SET
 from phasetree.experiment import Finding, Findings
 from phasetree.experiments.symmetry.sets import CASES, OWN, Case, switching
 from phasetree.findings import path
 
-UNBROKEN_SET = 0.02  # of a generator of the set, which noise alone breaks by about the square of noise over size
 SEEN = 0.02  # relevance from which a latent is near its line
 
 

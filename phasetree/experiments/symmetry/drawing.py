@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from diffusion.measure import Estimate
-from diffusion.measure.symmetry import UNBROKEN
+from diffusion.measure.symmetry import UNBROKEN, UNBROKEN_SET
 from phasetree.drawing import curves
 from phasetree.drawing.style import COLORS, PALETTE, in_style, new_page
 from phasetree.experiment import Findings
-from phasetree.experiments.symmetry.analysis import UNBROKEN_SET, next_latent, scores
+from phasetree.experiments.symmetry.analysis import next_latent, scores
 from phasetree.experiments.symmetry.sets import CASES, OWN, eigenvalues, switching
 
 LEAST = 0.03  # relevance at the lower edge

@@ -97,16 +97,22 @@ def test_a_mass_shell_has_the_lorentz_group_as_a_set_and_one_rotation_as_a_law()
     assert symmetry.principal_angles(of_law.unbroken(1e-9), true[2:])[0] < 1e-3
 
 
-def test_laws_without_symmetry_give_none():
-    """No false positive in 20 laws at two noises: the least of all breakings is ten times the threshold."""
+@pytest.mark.parametrize(
+    ("d", "laws", "noises"),
+    [(2, 20, (0.2, 0.5)), *(pytest.param(d, 60, (0.2, 0.5, 1.0), marks=pytest.mark.slow) for d in (2, 3, 4))],
+)
+def test_laws_without_symmetry_give_none(d, laws, noises):
+    """No false positive of either search: the least of all breakings is ten times the threshold."""
     least = []
-    for seed in range(20):
-        law = mixture(seed)
-        denoiser, x = MixtureDenoiser(law, EXPLODING), law.sample(jax.random.key(seed), (400,)).x
-        for s in (0.2, 0.5):
-            found = symmetry.search(KEY, denoiser, x, time_of_noise(s))
-            least.append(float(found.breaking.value[0]))
-            assert len(found.unbroken()) == 0
+    for seed in range(laws):
+        law = mixture(seed, d)
+        denoiser, x = MixtureDenoiser(law, EXPLODING), law.sample(jax.random.key(seed), (200 * d,)).x
+        for share in noises:
+            t = time_of_noise(share * float(jnp.mean(jnp.std(x, 0))))
+            for search in (symmetry.search, symmetry.search_rotations):
+                found = search(KEY, denoiser, x, t)
+                least.append(float(found.breaking.value[0]))
+                assert len(found.unbroken()) == 0
     assert min(least) > 0.1
 
 
@@ -126,6 +132,12 @@ def test_directions_without_data_are_left_out():
     found = symmetry.search(KEY, denoiser, x, time_of_noise(0.1))
     assert found.matrices.shape == (4, 3, 3)
     assert symmetry.principal_angles(found.unbroken(1e-9), plane @ TURN @ plane.T)[0] < 1e-3
+
+
+def test_data_on_a_line_have_no_rotation():
+    x = jnp.outer(jax.random.normal(jax.random.key(5), (60,)), jnp.array([0.6, 0.8]))
+    found = symmetry.search_rotations(KEY, EmpiricalDenoiser(x, EXPLODING), x, time_of_noise(0.1))
+    assert found.matrices.shape == (0, 2, 2) and found.breaking.value.shape == (0,)
 
 
 def test_batches_arrays_and_compiled_calls():

@@ -40,6 +40,16 @@ def test_score_is_the_slope_of_the_density_and_curvature_that_of_the_score(name)
     np.testing.assert_allclose(laplacian, np.trace(hessians, axis1=1, axis2=2), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
+@over_laws
+def test_curvature_is_the_second_derivative_of_the_density(name):
+    law, x = NOISED[name], points(name)
+    v = jnp.cos(jnp.arange(x.size)).reshape(x.shape)
+    hessians = jax.jit(lambda law: jax.vmap(jax.hessian(law.log_prob))(x))(law)
+    np.testing.assert_allclose(law.hessian_vector(x, v), jnp.einsum("nij,nj->ni", hessians, v), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(law.laplacian(x), jnp.trace(hessians, axis1=1, axis2=2), rtol=1e-6, atol=1e-8)
+
+
 def test_the_density_of_a_circle_is_its_quadrature_and_integrates_to_one():
     circle = NOISED["circle"]
     angle = 2 * np.pi * np.arange(400) / 400
