@@ -31,7 +31,7 @@ class Config:
     """Data of the measurements."""
     factors: tuple[float, ...] = (0.5, 0.8, 1.2, 1.4, 1.7)
     """Knobs of linear networks, over the knob at which theory says that a latent switches."""
-    dense_factors: tuple[float, ...] = (1.2, 1.5, 1.8)
+    dense_factors: tuple[float, ...] = (1.2, 1.5)
     """The same of dense networks, beside 0."""
     num_taus: int = 5
     """Values of tau of linear networks, between half the least eigenvalue and the largest."""
