@@ -76,6 +76,9 @@ def test_data_of_ones_own_are_counted_without_a_law(tmp_path):
     assert abs(found.findings["count", "own", "dimension"].value - 1) < 0.2
     assert found.findings["rotations", "own", "data"].value == 1
     assert "from data alone: own" in found.report.closing
+    np.savetxt(tmp_path / "one.csv", x[:, :1], delimiter=",")
+    with pytest.raises(ValueError, match="2500 rows, 1 columns vary"):
+        execute("symmetry", experiment, dataclasses.replace(config, file=tmp_path / "one.csv"), tmp_path / "one")
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,11 @@ class Config:
     """Dense networks that count; the one of least free energy is taken."""
     steps: int = 3000
     """Steps of each linear network, every one on all data."""
-    dense_steps: int = 8000
+    dense_steps: int = 6000
     """Steps of each dense network that counts, on 256 data each."""
     switch_steps: int = 3000
     """Steps of each dense network whose knob is swept."""
-    score_steps: int = 3000
+    score_steps: int = 2000
     """Steps of each denoiser."""
     width: int = 128
     """Width of the dense networks, three hidden layers each in encoder and decoder, and of the denoisers."""

@@ -17,6 +17,11 @@ from phasetree.experiments.symmetry.sets import CASES, OWN, eigenvalues, switchi
 
 LEAST = 0.03  # relevance at the lower edge
 MARKERS = "osD^vP"
+SCORES = {  # style, place beside the name, and label
+    "exact": ("exact", -0.2, "exact"),
+    "data": ("empirical", 0.0, "data alone"),
+    "trained": ("trained", 0.2, "trained"),
+}
 
 
 @in_style
@@ -83,10 +88,12 @@ def _against_knob(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
             dense = part.dense_relevance.isel(latent=next_latent(part)).dropna("dense_factor")
             mean = _estimate(dense.mean("seed").values, (dense.std("seed", ddof=1) / dense.sizes["seed"] ** 0.5).values)
             curves.points(axis, dense.dense_factor, mean, color=color, marker=marker, filled=False, size=4)
+    if not axis.has_data():
+        axis.set_axis_off()  # no set has a knob
+        return
     axis.axvline(1, color="0.6", linewidth=0.6, linestyle=":")
     axis.set(xlabel="knob / predicted knob", ylabel="relevance $\\rho$", title="a broken symmetry", ylim=(-0.1, 4))
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=5.5, loc="upper left")
+    axis.legend(fontsize=5.5, loc="upper left")
 
 
 def _counts(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
@@ -127,16 +134,18 @@ def _breaking(axis: Axes, dataset: xr.Dataset, of: str) -> None:
         part = dataset.sel(set=name)
         for score in scores(part):
             values = part.sel(score=score)[f"{of}_breaking"].dropna("generator").values.clip(least)
-            shift = {"exact": -0.2, "data": 0.0, "trained": 0.2}[score]
-            kind = {"exact": "exact", "data": "empirical", "trained": "trained"}[score]
+            kind, shift, _ = SCORES[score]
             x = np.full(len(values), number + shift)
             axis.plot(x, values, curves.MARKERS[kind], color=COLORS[kind], markersize=2.2, alpha=0.7)
     curves.threshold(axis, UNBROKEN if of == "law" else UNBROKEN_SET)
-    for kind, score in (("exact", "exact"), ("empirical", "data alone"), ("trained", "trained")):
-        axis.plot([], [], curves.MARKERS[kind], color=COLORS[kind], markersize=3, label=score)
+    seen = {score for name in _names(dataset) for score in scores(dataset.sel(set=name))}
+    for score, (kind, _, label) in SCORES.items():
+        if score in seen:
+            axis.plot([], [], curves.MARKERS[kind], color=COLORS[kind], markersize=3, label=label)
     names = _names(dataset)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=5.5)
-    title = "rotations of the law" if of == "law" else "generators of the set"
+    what = "rotations" if of == "law" and names != [OWN] else "generators"
+    title = f"{what} of the {of}"
     axis.set(yscale="log", ylabel="breaking", title=title, ylim=(0.5 * least, 10))
     axis.legend(fontsize=5.5, loc="lower right")
 

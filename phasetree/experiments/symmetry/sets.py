@@ -149,13 +149,13 @@ def own_rows(config: "Config") -> Rows:
     """The user's data, each feature that varies in units of its standard deviation.
 
     Raises:
-      ValueError: if there are fewer than 512 data or none varies.
+      ValueError: if there are fewer than 512 data, or of fewer than two features that vary.
     """
     rows = load_points(config.file or "")
     std = rows.std(0)
-    if len(rows) < 512 or not std.max() > 0:
-        raise ValueError(f"{config.file} holds {len(rows)} rows: give at least 512, not all equal")
     varied = std > 1e-6 * std.max()
+    if len(rows) < 512 or varied.sum() < 2:
+        raise ValueError(f"{config.file} holds {len(rows)} rows, {varied.sum()} columns vary: give 512 and 2 at least")
     return ((rows - rows.mean(0))[:, varied] / std[varied]).astype(np.float32)
 
 

@@ -13,7 +13,7 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
     """Counts, generators, knobs, and the closing sentence."""
     about = config_of(dataset)
     title = (
-        f"{f'Own: {about.file}. ' if about.file else ''}{about.num_data} data of each set, seed {about.seed}; "
+        f"{'Data of a file. ' if about.file else ''}{about.num_data} data of each set, seed {about.seed}; "
         f"autoencoders count at tau = {about.tau:g}; symmetries at noise {about.noise:g} (law) and {about.set_noise:g} "
         f"(set) of the standard deviation of a feature."
     )
@@ -93,10 +93,11 @@ def _closed_form(findings: Findings, name: str) -> tuple[Cell, ...]:
 def _closing(findings: Findings, names: list[str], swept: list[str], seed: int) -> str:
     clauses = []
     for name in names:
-        if ("count", name, "autoencoder") in findings and ("true", name, "embedding") in findings:
-            true, got = findings["true", name, "embedding"].value, findings["count", name, "autoencoder"].value
-            clauses.append(f"{name} {got:g} of {true:g}")
-    counts = f"dense autoencoders use, of the latents that each set needs, {', '.join(clauses)}" if clauses else ""
+        if ("count", name, "autoencoder") in findings:
+            needed = findings.select("true", name, "embedding")
+            of_law = "".join(f" ({true.value:g} are needed)" for true in needed)
+            clauses.append(f"{name} {findings['count', name, 'autoencoder'].value:g}{of_law}")
+    counts = f"latents that dense autoencoders use: {', '.join(clauses)}" if clauses else ""
     errors = [f"{name} {with_error(findings['knob-error', name, 'linear'].estimate)}%" for name in swept]
     switch = "linear ones switch a latent where theory says, within " + ", ".join(errors) if errors else ""
     parts = [part for part in (counts, switch) if part]
