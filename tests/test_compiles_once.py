@@ -38,7 +38,7 @@ from diffusion.measure import (
     memorisation,
     relevance,
 )
-from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, sample_strings
+from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, Sphere, sample_strings
 from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample, top_k
 from theory.ensemble.information import level_entropies
 from theory.ensemble.pair_correlation import posterior_pairs
@@ -48,6 +48,7 @@ RHM = RandomHierarchyModel(3, 2, 2, 2, key=jax.random.key(0))
 DATA = sample_strings(jax.random.key(1), RHM, 6)
 MASKS, NOISE, ARRAYS = Masking(3), UniformNoise(3), VectorProcess()
 MIXTURE = GaussianMixture(np.ones(2), np.eye(2), 0.3)
+SPHERE = Sphere(jax.random.key(0), 1, 3).noised(1, 0.5)
 NETWORK = from_function(lambda params, x_t, t: params[x_t], jnp.zeros((4, 3)), MASKS, 4)
 REPLACED = from_function(lambda params, x_t, t: params[x_t], jnp.zeros((3, 3)), NOISE, 4)
 STATM = pathlib.Path("/proc/self/statm")  # sizes of this process in pages, on Linux
@@ -83,6 +84,7 @@ CALLS = {
     "corrupt": lambda n: MASKS.corrupt(jax.random.key(n), (DATA + n) % 3, n / 10),
     "grammar denoiser": lambda n: GrammarDenoiser(grammar(n), MASKS)(DATA, n / 10),
     "empirical denoiser": lambda n: EmpiricalDenoiser((DATA + n) % 3, NOISE)(DATA, n / 10),
+    "sphere": lambda n: SPHERE.laplacian(np.ones((5, 3)) * n),
     "mixture denoiser": lambda n: MixtureDenoiser(MIXTURE).score(jnp.ones((5, 2)) * n, n / 10),
     "forward_backward": lambda n: forward_backward(jax.random.key(n), GrammarDenoiser(grammar(n), NOISE), DATA, n / 10),
     "random order": lambda n: forward_backward(jax.random.key(n), NETWORK, DATA, n / 10, sampler=RandomOrder()),

@@ -18,12 +18,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from ..arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole
-from ..law import AbstractNoisedLaw, Sample, Shape, one_noise, sample_each
+from ..law import AbstractNoisedLaw, Sample, Shape, one_noise, over_rows, sample_each
 
 Point = Float[Array, " d"]
-POINTS_AT_ONCE = 2048
-"""Points that are computed together. From 4096 on XLA's simplification of sums gave wrong densities on CPUs (jax 0.10
-and 0.12, by .004 nats and more: a term of the sum was taken twice, another left out); smaller arrays are right."""
 
 
 class AbstractEmbedded(AbstractNoisedLaw):
@@ -100,11 +97,17 @@ class AbstractEmbedded(AbstractNoisedLaw):
 
     def hessian_vector(self, x: Given, v: Given) -> Float[Array, "*batch d"]:
         """The Hessian of ln p at x times v."""
-        return self._over_batch(lambda x, v: jax.jvp(self._score, (x,), (v,))[1], x, v)
+        return self._over_batch(self._hessian_vector, x, v)
 
     def laplacian(self, x: Given) -> Float[Array, "*batch"]:
         """The trace of that Hessian."""
-        return self._over_batch(lambda x: jnp.trace(jax.jacfwd(self._score)(x)), x)
+        return self._over_batch(self._laplacian, x)
+
+    def _hessian_vector(self, x: Point, v: Point) -> Point:
+        return jax.jvp(self._score, (x,), (v,))[1]
+
+    def _laplacian(self, x: Point) -> Float[Array, ""]:
+        return jnp.trace(jax.jacfwd(self._score)(x))
 
     def _over_batch(self, function: Callable, *arrays: Given) -> Array:
         given = [as_numbers(array, self.noise.dtype) for array in arrays]
@@ -115,8 +118,7 @@ class AbstractEmbedded(AbstractNoisedLaw):
             raise ValueError("noise = 0: a law on a set of lower dimension has no density; take law.noised(1, sigma)")
         given = jnp.broadcast_arrays(*given)
         batch, rows = given[0].shape[:-1], [array.reshape(-1, self.ambient_dimension) for array in given]
-        block = min(POINTS_AT_ONCE, max(1, len(rows[0])))
-        result = jax.lax.map(lambda row: function(*row), rows, batch_size=block)
+        result = over_rows(function, *rows)
         return jnp.where(self.noise > 0, result.reshape(*batch, *result.shape[1:]), jnp.nan)
 
 

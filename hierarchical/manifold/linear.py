@@ -78,7 +78,7 @@ class LinearSubspace(AbstractEmbedded):
         along = self.axes.T @ away
         return along, away - self.axes @ along
 
-    def laplacian(self, x):
+    def _laplacian(self, x):
         variances = (self.scale * self.spreads) ** 2 + self.noise**2
         free = self.ambient_dimension - self.dimension
-        return self._over_batch(lambda _: -jnp.sum(1 / variances) - free / self.noise**2, x)
+        return -jnp.sum(1 / variances) - free / self.noise**2

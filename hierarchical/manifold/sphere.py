@@ -75,12 +75,9 @@ class Sphere(AbstractEmbedded):
         r = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         return shrunk, shrunk * r / self.noise**2, y
 
-    def laplacian(self, x):
-        def trace(x):
-            shrunk, kappa, _ = self._at(x)
-            ratio, _ = bessel_ratio(self._order, kappa)
-            # k tangents and the radius together: what is taken from the radius is that of the tangents
-            along = (shrunk / self.noise) ** 2 * (1 - ratio**2)
-            return (along - self.ambient_dimension) / self.noise**2
-
-        return self._over_batch(trace, x)
+    def _laplacian(self, x):
+        shrunk, kappa, _ = self._at(x)
+        ratio, _ = bessel_ratio(self._order, kappa)
+        # k tangents and the radius together: what is taken from the radius is that of the tangents
+        along = (shrunk / self.noise) ** 2 * (1 - ratio**2)
+        return (along - self.ambient_dimension) / self.noise**2

@@ -1,16 +1,14 @@
 """The exact denoisers of laws whose smoothed density is known: spheres, linear subspaces, unions, one's own."""
 
 import abc
-from collections.abc import Callable
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, Float
 
 from diffusion import VectorProcess
 from diffusion.denoise.denoiser import AbstractVectorDenoiser
 from hierarchical import AbstractNoisedLaw, Sphere
-from hierarchical.manifold.embedded import POINTS_AT_ONCE
+from hierarchical.law import over_rows
 
 
 class AbstractLawDenoiser(AbstractVectorDenoiser):
@@ -21,10 +19,10 @@ class AbstractLawDenoiser(AbstractVectorDenoiser):
         """The law of alpha x_0 + sigma z."""
 
     def score_batch(self, x_t, t):
-        def score(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
-            return self.noised_law(alpha, sigma).score(x)
+        return over_rows(self._score, x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
 
-        return _over_rows(score, x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
+    def _score(self, x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
+        return self.noised_law(alpha, sigma).score(x)
 
 
 class LawDenoiser(AbstractLawDenoiser):
@@ -61,12 +59,7 @@ class SphereDenoiser(AbstractLawDenoiser):
         return self.law.noised(alpha, sigma)
 
     def denoise_batch(self, x_t, t):
-        def mean(x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
-            return self.noised_law(alpha, sigma).mean(x) / alpha
+        return over_rows(self._mean, x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
 
-        return _over_rows(mean, x_t, self.process.path.alpha(t), self.process.path.sigma(t)).astype(x_t.dtype)
-
-
-def _over_rows(function: Callable[..., Array], *rows: Array) -> Array:
-    """A function of one datum over all of them, in blocks, as the laws compute."""
-    return jax.lax.map(lambda row: function(*row), rows, batch_size=min(POINTS_AT_ONCE, max(1, len(rows[0]))))
+    def _mean(self, x: Float[Array, " d"], alpha: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, " d"]:
+        return self.noised_law(alpha, sigma).mean(x) / alpha
