@@ -16,7 +16,7 @@ class Config:
     """Count the degrees of freedom of symmetric data by three instruments, and find when a broken symmetry is seen."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: two sets, a minute; default: five sets, about ten minutes on two
+    """Starting point for all other options. quick: two sets, a minute; default: five sets, nine to ten minutes on two
     cores; paper: all sets, more data and longer training, hours."""
     seed: int = 0
     """Decides the data, the networks' initial weights and every draw."""

@@ -75,13 +75,16 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
             pieces = [pieces[0].drop_dims("score"), xr.concat(scores, "score", join="outer")]
         if not config.no_train:
             pieces += [_best(config, results, name), *_sweeps(config, results, name)]
-        part = xr.merge(pieces, compat="no_conflicts", join="outer")
-        counts = {dim: np.arange(size) for dim, size in part.sizes.items() if dim not in part.coords}
-        parts.append(part.assign_coords(counts))  # so that sets of different sizes are padded
+        parts.append(xr.merge(map(_numbered, pieces), compat="no_conflicts", join="outer"))
     names = xr.Variable("set", list(config.names))
     return xr.concat(
         parts, names, join="outer", data_vars="all", coords="minimal", compat="override", fill_value=np.nan
     )
+
+
+def _numbered(piece: xr.Dataset) -> xr.Dataset:
+    """With a coordinate along every dimension, so that networks and sets of different sizes are padded."""
+    return piece.assign_coords({dim: np.arange(size) for dim, size in piece.sizes.items() if dim not in piece.coords})
 
 
 def _best(config: Config, results: Mapping[str, xr.Dataset], name: str) -> xr.Dataset:
