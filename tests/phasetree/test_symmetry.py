@@ -15,7 +15,8 @@ pytestmark = pytest.mark.optimised
 
 TINY = experiment.Config(
     sets=("ring", "muon-pairs"), num_data=512, num_taus=2, num_seeds=2, num_trials=2, steps=3000, dense_steps=4,
-    switch_steps=4, score_steps=4, width=8, num_latents=2, factors=(0.5, 0.8, 1.2, 1.5), dense_factors=(1.2, 1.5), noise=0.5,
+    switch_steps=4, score_steps=4, width=8, num_latents=2, factors=(0.5, 0.8, 1.2, 1.5), dense_factors=(1.2, 1.5),
+    noise=0.5,
 )  # fmt: skip
 
 
