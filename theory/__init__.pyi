@@ -16,6 +16,7 @@ from .gaussian import random_features as random_features
 from .gaussian import seed_weight as seed_weight
 from .gaussian import speciation as speciation
 from .gaussian import windows as windows
+from .inference import learning as learning
 from .inference.belief_propagation import cavity_marginals as cavity_marginals
 from .inference.belief_propagation import count_derivations as count_derivations
 from .inference.belief_propagation import local_marginals as local_marginals

@@ -28,7 +28,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Int32, Key
 
 from ..arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole, mark_symbols
 from ..law import AbstractLaw, Sample, Shape, check_shape
@@ -142,11 +142,26 @@ class RandomHierarchyModel(AbstractLaw):
             )
         for level, (table, row) in enumerate(zip(rules, given, strict=True)):
             check_table(level, table, row, vocabulary[level + 1])
+        return cls.of_tables(rules, log_probs, vocabulary, check_filter_level(filter_level, len(rules)))
+
+    @classmethod
+    def of_tables(
+        cls,
+        rules: Sequence[Rules | Int32[np.ndarray, "_parents _synonyms _branching"]],
+        rule_log_probs: Sequence[RuleLogProbs | None],
+        vocabulary: tuple[int, ...],
+        filter_level: int = 0,
+    ) -> "RandomHierarchyModel":
+        """The tables as they are, unchecked. If a tuple has several parents, sums over trees are right, not `parse`.
+
+        Args:
+          vocabulary: symbols of every level, root first.
+        """
         model = object.__new__(cls)  # the constructor draws rules; these are given
         object.__setattr__(model, "rules", tuple(map(jnp.asarray, rules)))
-        object.__setattr__(model, "rule_log_probs", log_probs)
+        object.__setattr__(model, "rule_log_probs", tuple(rule_log_probs))
         object.__setattr__(model, "vocabulary", vocabulary)
-        object.__setattr__(model, "filter_level", check_filter_level(filter_level, len(rules)))
+        object.__setattr__(model, "filter_level", filter_level)
         return model
 
     @property

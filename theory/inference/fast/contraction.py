@@ -46,7 +46,7 @@ class Lists(eqx.Module):
     longest: Int[Array, " tables"]
     """Entries of the longest list, R of equation (3)."""
     heaviest: Float[Array, " tables"]
-    """W of equation (3)."""
+    """W of equation (3); infinite, so that the guard refuses, if a list has more entries than there is room for."""
     lightest: Float[Array, " tables"]
     """The smallest weight that is not 0."""
 
@@ -156,6 +156,15 @@ def upward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     return _lists(operands, weights, jnp.full(levels, m, jnp.int32))
 
 
+def most_rules(v: int, m: int, s: int) -> int:
+    """Room for the rules that produce a symbol at one place; where tuples are distinct there are no more.
+
+    With more rules than tuples they are not, and all rules may produce the same symbol. Lists that are longer all the
+    same are refused by the guard.
+    """
+    return min(v ** (s - 1), v * m) if v * m <= v**s else v * m
+
+
 @jax.named_scope("lists")
 def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     """A table per level of rules: for each symbol of each child, the rules that produce it.
@@ -166,7 +175,7 @@ def downward_lists(rhm: RandomHierarchyModel, dtype) -> Lists:
     levels, v, m, s = rules.shape
     flat, weights = rules.reshape(levels, v * m, s), weights.reshape(levels, 1, v * m)
     symbol = jnp.where(weights == 0, v, jnp.swapaxes(flat, 1, 2))  # padding: behind all lists, used by none
-    most = min(v ** (s - 1), v * m)  # tuples are distinct
+    most = most_rules(v, m, s)
     rule, is_used, longest = _rules_of_symbols(symbol, v, most)
     weight = jnp.where(is_used, jnp.take_along_axis(weights[:, :, None], rule, -1), 0)
     operands = jnp.take_along_axis(_siblings_and_parent(flat, v, m)[:, :, None], rule[..., None], -2)
@@ -214,7 +223,7 @@ def _lists(
         operands.reshape(levels, passes, RULES_AT_ONCE, -1, rows),
         padded.reshape(levels, passes, RULES_AT_ONCE, rows),
         longest,
-        jnp.max(jnp.sum(weight, -1), -1),
+        jnp.where(longest > entries, jnp.inf, jnp.max(jnp.sum(weight, -1), -1)),
         jnp.min(jnp.where(weight > 0, weight, 1), (1, 2)),
     )
 

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from hierarchical import RandomHierarchyModel
 
 from .compiler import after, in_memory
-from .contraction import Messages
+from .contraction import Messages, most_rules
 
 
 class Cutting(eqx.Module):
@@ -135,7 +135,7 @@ def serves(rhm: RandomHierarchyModel, dtype: DTypeLike) -> bool:
     v, m, s = max(rhm.vocabulary), max(rhm.num_synonyms), rhm.branching[0]
     if rhm.filter_level or len(set(rhm.branching)) > 1 or (v + 1) * v * m >= 2**31 or dtype not in _DTYPES:
         return False
-    if rhm.depth * s * v * min(v ** (s - 1), v * m) > MOST_ENTRIES:
+    if rhm.depth * s * v * most_rules(v, m, s) > MOST_ENTRIES:
         return False
     return v * m * sum(rhm.num_nodes[:-1]) <= 4 * _work(rhm)
 
