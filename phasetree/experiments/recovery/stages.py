@@ -61,7 +61,7 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
     if config.learned_depth is None:
         return dataset
     rows = xr.concat([results[f"learned-{number}"] for number in grammars.values], grammars)
-    return dataset.merge(rows.assign_coords(level=np.arange(config.learned_depth)), join="outer")
+    return xr.merge([dataset, rows.assign_coords(level=np.arange(config.learned_depth))], join="outer")
 
 
 def recovered(config: Config, key: Key[Array, ""], inputs: Inputs, *, depth: int, number: int) -> xr.Dataset:

@@ -23,12 +23,10 @@ def tell(dataset: xr.Dataset, findings: Findings) -> Report:
         _strings(dataset, findings),
     ]
     if "rules" in dataset:
-        parts += ["Rules found by clusters and after learning, and the loss of held-out strings over their entropy.",
-                  _rules(dataset, findings)]  # fmt: skip
-    parts += [
-        "Distances between leaves, and in two embeddings in a plane: scores of the tree.",
-        _trees(dataset, findings),
-    ]
+        text = "Rules found by clusters and after learning, and the loss of held-out strings over their entropy."
+        parts += [text, _rules(dataset, findings)]
+    text = "Distances between leaves, and in two embeddings in a plane: scores of the tree."
+    parts += [text, _trees(dataset, findings)]
     return Report(title, tuple(parts), _closing(dataset, findings))
 
 
@@ -88,8 +86,8 @@ def _closing(dataset: xr.Dataset, findings: Findings) -> str:
         if complete:
             over = 100 * (findings["loss", complete[0]].value - 1)
             clauses.append(
-                f"all rules of all {about.num_grammars} grammars of depth {depth} are learned from {complete[0]} strings "
-                f"(n m^L = {scale}), with a loss {over:.1f}% above the entropy"
+                f"all rules of all {about.num_grammars} grammars of depth {depth} are learned from {complete[0]} "
+                f"strings (n m^L = {scale}), with a loss {over:.1f}% above the entropy"
             )
         else:
             clauses.append(f"not all rules of depth {depth} are learned from {dataset.samples.values[-1]} strings")
@@ -103,22 +101,18 @@ def _closing(dataset: xr.Dataset, findings: Findings) -> str:
 def _of_file(dataset: xr.Dataset, findings: Findings) -> Report:
     about, levels = config_of(dataset), dataset.level.values.tolist()
     title = (
-        f"{int(dataset.windows)} windows of {about.branching}^{about.depths[0]} tokens of {about.file}, seed {about.seed}: "
-        f"levels found in one half, asked in the other."
+        f"{int(dataset.windows)} windows of {about.branching}^{about.depths[0]} tokens of {about.file}, seed "
+        f"{about.seed}: levels found in one half, asked in the other."
     )
     tuples = dict(zip(dataset.step.values.tolist(), dataset.tuples.values.tolist(), strict=True))
-    rows = [
-        (
-            f"{level}",
-            tuples.get(level, "-"),
-            findings["information", "found", level],
-            findings["information", "shuffled", level],
-        )
-        for level in levels
-    ]
+    rows = []
+    for level in levels:
+        pair = (findings["information", source, level] for source in ("found", "shuffled"))
+        rows.append((f"{level}", tuples.get(level, "-"), *pair))
     table = Table(("level", "different tuples below", "information of a sibling, nats", "shuffled"), tuple(rows))
     told = [f"level {level} {with_error(findings['information', 'found', level].estimate)}" for level in levels]
-    return Report(
-        title, (f"The last level, {levels[-1]}, is that of the tokens.", table),
-        f"A hidden symbol tells of its sibling, in nats: {', '.join(told)} (shuffled: 0 within the errors; seed {about.seed}).",
-    )  # fmt: skip
+    closing = (
+        f"A hidden symbol tells of its sibling, in nats: {', '.join(told)} (shuffled ones: 0 within the errors; seed "
+        f"{about.seed})."
+    )
+    return Report(title, (f"The last level, {levels[-1]}, is that of the tokens.", table), closing)
