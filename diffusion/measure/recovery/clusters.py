@@ -13,6 +13,7 @@ Source of the last: Roberts et al., arXiv:2207.13179.
 
 import abc
 import importlib
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -87,7 +88,9 @@ class Factors(AbstractClustering):
             num_groups, init="random", solver="mu", beta_loss="kullback-leibler", max_iter=1000, tol=1e-4,
             random_state=seed % 2**32,
         )  # fmt: skip
-        shares = model.fit_transform(domains)
+        with warnings.catch_warnings():  # starts that end unconverged are compared all the same
+            warnings.simplefilter("ignore", sklearn_part("exceptions").ConvergenceWarning)
+            shares = model.fit_transform(domains)
         return float(model.reconstruction_err_), shares, model.components_.sum(1)
 
 

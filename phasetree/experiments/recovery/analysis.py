@@ -50,13 +50,13 @@ def _of_statistic(dataset: xr.Dataset, name: str) -> list[Finding]:
                 rows = part.values[:, at, level]
                 if np.isfinite(rows).all():
                     found.append(_mean(path("agreement", name, depth, level, n), rows, "1"))
-        crossings.append(np.array([_crossing(dataset.samples.values, row[:, 1]) for row in part.values]))
+        crossings.append(np.array([crossing(dataset.samples.values, row[:, 1]) for row in part.values]))
         found.append(Finding(path("strings", name, depth), _geometric(crossings[-1]), "measured", "strings"))
     growth = _geometric(crossings[-1], crossings[0])
     return [*found, Finding(path("growth", name), growth, "measured", "1")]
 
 
-def _crossing(samples: np.ndarray, index: Float[np.ndarray, " samples"]) -> float:
+def crossing(samples: np.ndarray, index: Float[np.ndarray, " samples"]) -> float:
     """ln P at which the index first reaches 1/2; NaN if it begins above or stays below."""
     above = np.flatnonzero(index >= HALF)
     if not len(above) or above[0] == 0:

@@ -53,7 +53,7 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
     if config.file is not None:
         return results["own"]
     grammars = xr.Variable("grammar", np.arange(config.num_grammars))
-    parts = []
+    parts: list[xr.Dataset] = []
     for depth in config.depths:
         rows = [results[f"grammar-{depth}-{number}"] for number in grammars.values]
         parts.append(xr.concat(rows, grammars).assign_coords(level=np.arange(depth)))
@@ -61,7 +61,8 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
     if config.learned_depth is None:
         return dataset
     rows = xr.concat([results[f"learned-{number}"] for number in grammars.values], grammars)
-    return xr.merge([dataset, rows.assign_coords(level=np.arange(config.learned_depth))], join="outer")
+    rows = rows.assign_coords(level=np.arange(config.learned_depth)).reindex(level=dataset.level)
+    return dataset.assign(dict(rows.data_vars))
 
 
 def recovered(config: Config, key: Key[Array, ""], inputs: Inputs, *, depth: int, number: int) -> xr.Dataset:
@@ -166,13 +167,14 @@ def _tree_scores(
     """Of the distances between leaves, and of what two embeddings in a plane make of them."""
     branching = (config.branching,) * depth
     given = recovery.leaf_distances(x)
-    curved, flat = (embed(key, given) for embed in (recovery.hyperbolic, recovery.euclidean))
+    curved_key, flat_key = jax.random.split(key)
+    curved, flat = recovery.hyperbolic(curved_key, given), recovery.euclidean(flat_key, given)
     scores = [recovery.tree_score(d, branching) for d in (given, curved.distances, flat.distances)]
     stress = [0.0, float(curved.stress), float(flat.stress)]
     return np.array([[getattr(score, kind) for kind in SCORES] for score in scores]), np.array(stress)
 
 
-def _windows(tokens: Int[np.ndarray, "n length"], length: int) -> Int[np.ndarray, "windows length"]:
+def _windows(tokens: Int[np.ndarray, "n total"], length: int) -> Int[np.ndarray, "windows {length}"]:
     """Rows cut into windows, what is left over at the end of a row left out."""
     if tokens.shape[1] < length:
         raise ValueError(f"sequences of {tokens.shape[1]} tokens, windows of {length}: lower depths or branching")

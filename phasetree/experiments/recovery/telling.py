@@ -101,8 +101,8 @@ def _closing(dataset: xr.Dataset, findings: Findings) -> str:
 def _of_file(dataset: xr.Dataset, findings: Findings) -> Report:
     about, levels = config_of(dataset), dataset.level.values.tolist()
     title = (
-        f"{int(dataset.windows)} windows of {about.branching}^{about.depths[0]} tokens of {about.file}, seed "
-        f"{about.seed}: levels found in one half, asked in the other."
+        f"{int(dataset.windows)} windows of {about.branching}^{about.depths[0]} tokens, seed {about.seed}: levels "
+        f"found in one half, asked in the other."
     )
     tuples = dict(zip(dataset.step.values.tolist(), dataset.tuples.values.tolist(), strict=True))
     rows = []
