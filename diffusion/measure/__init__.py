@@ -21,6 +21,9 @@ from .changes.geometry import GridGeometry as GridGeometry
 from .changes.geometry import LineGeometry as LineGeometry
 from .changes.geometry import RingGeometry as RingGeometry
 from .changes.geometry import TreeGeometry as TreeGeometry
+from .curation import balanced as balanced
+from .curation import effective_number as effective_number
+from .curation import ngram_log_weights as ngram_log_weights
 from .estimate import Estimate as Estimate
 from .estimate import bootstrap as bootstrap
 from .estimate import bootstrap_groups as bootstrap_groups
