@@ -34,3 +34,5 @@ from .inference.questions.broken_rules import broken_rule_log_ratio as broken_ru
 from .inference.questions.broken_rules import surprises as surprises
 from .inference.questions.divergence import cross_entropy as cross_entropy
 from .inference.questions.divergence import kl_divergence as kl_divergence
+from .inference.questions.pair_covariance import posterior_covariance as posterior_covariance
+from .inference.questions.pair_covariance import posterior_covariance_times as posterior_covariance_times
