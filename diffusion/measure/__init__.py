@@ -28,6 +28,10 @@ from .estimate import mean_estimate as mean_estimate
 from .estimate import student_factor as student_factor
 from .field import LocalField as LocalField
 from .field import local_field as local_field
+from .jacobian import LeadingPairs as LeadingPairs
+from .jacobian import leading_pairs as leading_pairs
+from .jacobian import subtree_level as subtree_level
+from .jacobian import subtree_shares as subtree_shares
 from .likelihood import log_density as log_density
 from .locate.crossing import halfway as halfway
 from .locate.crossing import locate_crossing as locate_crossing
