@@ -45,6 +45,8 @@ from .memorisation.copies import is_copy as is_copy
 from .retention import among_valid as among_valid
 from .retention import is_valid as is_valid
 from .retention import level_retention as level_retention
+from .stein import SteinSubspace as SteinSubspace
+from .stein import stein_subspace as stein_subspace
 from .surprise import Costs as Costs
 from .surprise import cut_log_ratios as cut_log_ratios
 from .surprise import site_costs as site_costs
