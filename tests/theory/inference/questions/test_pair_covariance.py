@@ -65,6 +65,7 @@ def test_evidence_of_inner_levels_conditions_the_leaves():
     assert abs(matrix[:2, :, 2:]).max() < 1e-14 < 0.1 < abs(matrix[:2, :, :2]).max()
 
 
+@pytest.mark.slow
 def test_known_strings_do_not_vary_and_masked_ones_vary_as_the_prior():
     rhm, data = enumerated("uniform")
     masked = NoisedStrings(Masking(3), np.array([[3, 3, 3, 3], data[0][1][2]]), 0.5)
