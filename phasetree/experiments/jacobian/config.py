@@ -20,8 +20,8 @@ class Config:
     """Find where the Jacobian of the denoiser has its largest eigenvalue; compare with the loss of the class."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Where all other options start from. quick: depth 3, about a minute; default: under five minutes on two cores;
-    paper: v = 16, m = 4, depth 5, more strings and noise times, about an hour."""
+    """Where all other options start from. quick: depth 3, under two minutes; default: under five minutes on two
+    cores; paper: v = 16, m = 4, depth 5, more grammars, strings and noise times, longer training."""
     seed: int = 0
     """Decides the grammars, the network's initial weights and every draw."""
     num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
