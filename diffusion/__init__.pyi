@@ -12,6 +12,7 @@ from .denoise.from_network import from_host as from_host
 from .denoise.network import AbstractNetworkDenoiser as AbstractNetworkDenoiser
 from .denoise.network import NetworkDenoiser as NetworkDenoiser
 from .denoise.network import VectorNetworkDenoiser as VectorNetworkDenoiser
+from .denoise.one_hot import OneHotDenoiser as OneHotDenoiser
 from .denoise.parametrisation import AbstractParametrisation as AbstractParametrisation
 from .denoise.parametrisation import AbstractWeighting as AbstractWeighting
 from .denoise.parametrisation import MeanWeight as MeanWeight

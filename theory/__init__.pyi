@@ -9,9 +9,11 @@ from .ensemble import mean_field as mean_field
 from .ensemble import pair_correlation as pair_correlation
 from .ensemble import quenched as quenched
 from .gaussian import collapse as collapse
+from .gaussian import flow_map as flow_map
 from .gaussian import gaussian_field as gaussian_field
 from .gaussian import labelled as labelled
 from .gaussian import linear_vae as linear_vae
+from .gaussian import outlier as outlier
 from .gaussian import random_features as random_features
 from .gaussian import seed_weight as seed_weight
 from .gaussian import speciation as speciation
@@ -35,3 +37,5 @@ from .inference.questions.broken_rules import broken_rule_log_ratio as broken_ru
 from .inference.questions.broken_rules import surprises as surprises
 from .inference.questions.divergence import cross_entropy as cross_entropy
 from .inference.questions.divergence import kl_divergence as kl_divergence
+from .inference.questions.pair_covariance import posterior_covariance as posterior_covariance
+from .inference.questions.pair_covariance import posterior_covariance_times as posterior_covariance_times

@@ -89,7 +89,7 @@ def flown(
             if not traced:
                 return drift(x), jnp.zeros_like(_total)
             basis = jnp.eye(x.size, dtype=x.dtype) if signs is None else signs
-            _, along = _linearised(drift, x)
+            _, along = linearised(drift, x)
             products = jax.vmap(lambda v: jnp.vdot(v, along(v.reshape(x.shape)).ravel()))(basis)
             return drift(x), jnp.sum(products) if signs is None else jnp.mean(products)
 
@@ -113,7 +113,7 @@ def flown(
     return jax.vmap(one, in_axes=(0, 0, 0, 0, None if probes is None else 0))(*start, first, last, probes)
 
 
-def _linearised(drift: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
+def linearised(drift: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
     """`jax.linearize`, telling of a denoiser that runs outside JAX."""
     try:
         return jax.linearize(drift, x)
@@ -121,6 +121,6 @@ def _linearised(drift: Callable[[Array], Array], x: Array) -> tuple[Array, Calla
         if "callbacks do not support JVP" not in str(error):
             raise
         raise ValueError(
-            "the denoiser runs on the host (`from_host`) and has no derivative, which its likelihood needs: give one "
-            "that JAX can trace (`from_function`, `from_equinox`, `from_flax`)"
+            "the denoiser runs on the host (`from_host`) and has no derivative, which is needed here: give one that "
+            "JAX can trace (`from_function`, `from_equinox`, `from_flax`)"
         ) from error

@@ -22,7 +22,7 @@ from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractTokenDenoi
 from diffusion.noise.process import AbstractProcess, AbstractTokenProcess, draw_symbols, per_datum
 from hierarchical.arguments import NO_SYMBOL, Given, as_symbols
 
-from ..logspace import finite, log_sum
+from ..logspace import finite, log_sum, log_where_positive
 
 LogWeights = Float[Array, "batch n"]
 
@@ -59,7 +59,7 @@ class EmpiricalTokenDenoiser(AbstractEmpiricalDenoiser, AbstractTokenDenoiser):
         weights = self.log_weights_batch(x_t, t)
         symbols = jax.nn.one_hot(self.data, self.process.num_symbols, dtype=weights.dtype)  # (n, sites, v)
         # TF32 would cost digits
-        return jnp.log(jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols, precision="highest"))
+        return log_where_positive(jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols, precision="highest"))
 
     @eqx.filter_jit
     def draw_batch(self, key, x_t, t):

@@ -1,7 +1,6 @@
 """The exact denoiser of a grammar: marginals of the leaves and joint draws by belief propagation."""
 
 import equinox as eqx
-import jax.numpy as jnp
 
 from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractTokenDenoiser
 from diffusion.noise.process import AbstractTokenProcess
@@ -10,6 +9,7 @@ from hierarchical import RandomHierarchyModel
 from ..inference.belief_propagation import marginals, posterior_sample
 from ..inference.evidence import noised_evidence
 from ..inference.fast.segments import data_at_once, in_pieces
+from ..logspace import log_where_positive
 
 
 class GrammarDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
@@ -28,7 +28,7 @@ class GrammarDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
     @eqx.filter_jit
     def denoise_batch(self, x_t, t):
         def log_probs(_, rows):
-            return jnp.log(marginals(self.rhm, noised_evidence(self.process, *rows))[-1])
+            return log_where_positive(marginals(self.rhm, noised_evidence(self.process, *rows))[-1])
 
         return in_pieces(log_probs, data_at_once(self.rhm), (x_t, t))
 

@@ -1,4 +1,4 @@
-"""Closed forms and limits of Gaussian laws: speciation, collapse, random features, fields on trees, linear VAEs.
+"""Closed forms and limits of Gaussian laws: speciation, collapse, flows, outliers, random features, fields, VAEs.
 
 What is here stands in `__init__.pyi`; each part is imported when first used.
 """

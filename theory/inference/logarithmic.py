@@ -214,7 +214,8 @@ def _with(message: LevelMessages, own: LevelMessages | None) -> LevelMessages:
 
 
 def _shift(message: LevelMessages) -> Float[Array, "nodes batch"]:
-    return finite(jnp.max(message, 0))
+    # it cancels in every result; the derivative of a maximum is 0 / 0 where XLA computes the evidence twice
+    return finite(jax.lax.stop_gradient(jnp.max(message, 0)))
 
 
 def _shifted(message: LevelMessages) -> LevelMessages:

@@ -75,6 +75,17 @@ class TreeGeometry(AbstractGeometry):
         blocks = np.array(self._blocks, float)
         return blocks[-1] * np.diff(blocks, prepend=0)
 
+    def subtree_sums(self, field: Float[Array, "*batch sites"]) -> list[Float[Array, "*batch _nodes"]]:
+        """The sum of a field over the leaves below each node, level by level, the root's first.
+
+        Raises:
+          ValueError: if the field has another number of sites.
+        """
+        levels = [self._checked(field)]
+        for s in reversed(self.branching):
+            levels.insert(0, jnp.sum(levels[0].reshape(*field.shape[:-1], -1, s), -1))
+        return levels
+
     def pair_sums(self, field):
         sums = [jnp.sum(self._checked(field) ** 2, -1)]
         for s in reversed(self.branching):

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, Key
 from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
 
+from ..eigenpairs import compressed
 from ..field import ROWS_AT_ONCE, LocalField, local_field
 from .pointwise import Dimension, over_batch
 
@@ -114,8 +115,7 @@ def _ritz(key: Key[Array, ""], field: LocalField, num_probes: int) -> Float[Arra
     probes = jax.random.normal(key, (num_probes, count, d), field.points.dtype)
     basis, _ = jnp.linalg.qr(jnp.moveaxis(field.over_draws(field.jacobian_times, probes), 0, 2))  # (points, d, q)
     image = field.over_draws(field.jacobian_times, jnp.moveaxis(basis, 2, 0))  # (q, points, d)
-    small = jnp.einsum("ndq,pnd->nqp", basis, image)
-    return jnp.linalg.eigvalsh((small + jnp.swapaxes(small, 1, 2)) / 2)[:, ::-1]
+    return jnp.linalg.eigvalsh(compressed(basis, jnp.moveaxis(image, 0, 2)))[:, ::-1]
 
 
 def _counted(field: LocalField, count: Int[Array, " points"], flags: dict[str, Array] | None = None) -> Dimension:

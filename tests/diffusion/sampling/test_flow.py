@@ -103,7 +103,7 @@ def test_what_has_no_flow_is_refused():
     with pytest.raises(ValueError, match="num_probes = 2 are drawn with a key: give one"):
         log_density(gaussian(), jnp.zeros((1, 3)), jnp.ones(1), num_probes=2)
     host = from_host(lambda x, t: x / 2, VectorProcess(), (3,), parametrisation=PredictMean())
-    with pytest.raises(ValueError, match=r"runs on the host .* and has no derivative, which its likelihood needs"):
+    with pytest.raises(ValueError, match=r"runs on the host .* and has no derivative, which is needed here"):
         log_density(host, jnp.zeros((1, 3)), jnp.ones(1))
 
 

@@ -1,1 +1,1 @@
-"""Questions beyond marginals: the best trees of a string, how far two grammars differ, whether a rule is broken."""
+"""Questions beyond marginals: the best trees, how leaves vary together, how far grammars differ, broken rules."""
