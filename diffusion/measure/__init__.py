@@ -2,6 +2,7 @@
 
 from . import dimension as dimension
 from . import memorisation as memorisation
+from . import probing as probing
 from . import relevance as relevance
 from . import symmetry as symmetry
 from .changes.correlation import Changes as Changes
