@@ -1,8 +1,8 @@
 r"""Linear probes: ridge regression of what is to be known (symbols, probabilities) from states.
 
-With X the n states and Y the targets, each less its mean, and the singular values X = Z S V',
+With X the n states and Y the targets, each less its mean, X'X = V S V' and U = X V,
 
-    weights  W = V S/(S^2 + ridge) Z' Y,          fitted  H Y,  H = Z S^2/(S^2 + ridge) Z',                        (1)
+    weights  W = V (S + ridge)^-1 U' Y,           fitted  H Y,  H = U (S + ridge)^-1 U',                           (1)
 
 and leaving datum i out, mean included, changes its error from e_i to
 
@@ -35,8 +35,8 @@ from hierarchical.arguments import Given, Whole, as_numbers, as_symbols, as_whol
 
 from ..estimate import Estimate, mean_estimate
 
-RIDGES = tuple(10.0 ** np.arange(-6, 2.5, 0.5))
-"""That are tried, in units of the mean square of a singular value."""
+RIDGES = tuple(10.0 ** np.arange(-5, 2.5, 0.5))
+"""That are tried, in units of the mean of S; below the first, S of wide states is rounding in single precision."""
 States = Float[Array, "n width"]
 Targets = Float[Array, "n outputs"]
 
@@ -47,7 +47,7 @@ class Probe(eqx.Module):
     weights: Float[Array, "*batch width outputs"]
     intercept: Float[Array, "*batch outputs"]
     ridge: Float[Array, "*batch"]
-    """That (2) chose, in units of the mean square of a singular value."""
+    """That (2) chose, in units of the mean of S."""
 
     def __call__(self, states: Given) -> Float[Array, "*batch n outputs"]:
         """What the probe says of states (..., n, width)."""
@@ -103,20 +103,21 @@ def score_probe(probe: Probe, states: Given, targets: Given, num_symbols: Whole 
 @functools.partial(jnp.vectorize, signature="(n,p),(n,q)->(p,q),(q),()")
 def _fitted(x: States, y: Targets) -> tuple[Array, Array, Array]:
     x_mean, y_mean = jnp.mean(x, 0), jnp.mean(y, 0)
-    basis, triangle = jnp.linalg.qr(x - x_mean[None])
-    turn, singular, axes = jnp.linalg.svd(triangle, full_matrices=False)
-    z, inside = basis @ turn, y - y_mean[None]  # z has orthonormal columns
-    along, scale = z.T @ inside, jnp.mean(singular**2)
+    inside, wanted = x - x_mean[None], y - y_mean[None]
+    axes = jnp.linalg.eigh(jnp.matmul(inside.T, inside, precision="highest"))[1]
+    turned = inside @ axes
+    squares, along = jnp.sum(turned**2, 0), turned.T @ wanted
+    scale = jnp.mean(squares)
     unit = jnp.where(scale > 0, scale, 1.0)  # states that are all the same say nothing, whatever the ridge
 
     def left_out(ridge: Float[Array, ""]) -> Float[Array, ""]:
-        share = singular**2 / (singular**2 + ridge * unit)
-        errors = inside - z @ (share[:, None] * along)
-        return jnp.mean((errors / (1 - 1 / len(x) - (z**2) @ share)[:, None]) ** 2)
+        shares = 1 / (squares + ridge * unit)
+        errors = wanted - turned @ (shares[:, None] * along)
+        return jnp.mean((errors / (1 - 1 / len(x) - (turned**2) @ shares)[:, None]) ** 2)
 
     ridges = jnp.asarray(RIDGES, x.dtype)
     ridge = ridges[jnp.argmin(jax.lax.map(left_out, ridges))]
-    weights = axes.T @ ((singular / (singular**2 + ridge * unit))[:, None] * along)
+    weights = axes @ ((1 / (squares + ridge * unit))[:, None] * along)
     return weights, y_mean - x_mean @ weights, ridge
 
 
