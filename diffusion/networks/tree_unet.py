@@ -65,7 +65,8 @@ class TreeUNet(nnx.Module):
         """Of the nodes of every level, in the order of equation (1), each (batch, nodes, width).
 
         `up_l` is u at level l, from the leaves' embedding `up_L` to the root's `up_0`; `down_l` is d, from `down_1` to
-        the leaves' `down_L`, which is read out. The root's own d is 0 and left out.
+        the leaves' `down_L`, which is read out. The root's own d is 0 and left out; its u enters no output, so that the
+        weights that make it are never trained.
         """
         depth, upward, children = len(self.branching), self.embedding(x_t, t), []
         states = {f"up_{depth}": upward}
