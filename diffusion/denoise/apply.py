@@ -1,7 +1,8 @@
 """Networks as functions of (params, x_t, t), whatever library they come from: what a denoiser calls."""
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -11,6 +12,26 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from ..noise.process import AbstractProcess, AbstractTokenProcess
+
+States = dict[str, Array]
+"""What a network computes on the way, by name, first layer first; each (batch, nodes or sites, width).
+
+JAX sorts what leaves a compiled function by name, but for an `OrderedDict`, which is what `LayeredApply` gives.
+"""
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A network, of Flax or Equinox, that gives its states."""
+
+    def states(self, x_t: Any, t: Any, /) -> States: ...
+
+
+@runtime_checkable
+class LayeredApply(Protocol):
+    """A network without its parameters that gives its states."""
+
+    def states(self, params: PyTree, x_t: Array, t: Array, /) -> States: ...
 
 
 class FlaxApply(eqx.Module):
@@ -26,6 +47,9 @@ class FlaxApply(eqx.Module):
 
     def __call__(self, params, x_t, t):
         return _called(self.network(params), x_t, t)
+
+    def states(self, params: PyTree, x_t: Array, t: Array) -> States:
+        return _states_of(self.network(params), x_t, t)
 
 
 def draws(apply: FlaxApply, params: PyTree, example: tuple) -> bool:
@@ -47,13 +71,29 @@ def _called(network: nnx.Module, x_t: Array, t: Array) -> Array:
         return network(x_t, t)
 
 
+def _states_of(network: Any, x_t: Array, t: Array) -> States:
+    if not isinstance(network, Layered):
+        raise ValueError(
+            f"{type(network).__name__} has no method states(x_t, t): write one, or give states= to its door"
+        )
+    with jax.numpy_dtype_promotion("standard"):
+        return OrderedDict(network.states(x_t, t))
+
+
 class EquinoxApply(eqx.Module):
     """An Equinox network without its parameters."""
 
     rest: PyTree
 
     def __call__(self, params, x_t, t):
-        return jax.vmap(eqx.combine(params, self.rest))(x_t, t)
+        return jax.vmap(self.network(params))(x_t, t)
+
+    def network(self, params: PyTree) -> Any:
+        return eqx.combine(params, self.rest)
+
+    def states(self, params: PyTree, x_t: Array, t: Array) -> States:
+        network = self.network(params)
+        return jax.vmap(lambda x, time: _states_of(network, x, time))(x_t, t)
 
 
 class FunctionApply(eqx.Module):
@@ -63,7 +103,26 @@ class FunctionApply(eqx.Module):
     rest: PyTree
 
     def __call__(self, params, x_t, t):
-        return self.function(eqx.combine(params, self.rest), x_t, t)
+        return self.function(self.network(params), x_t, t)
+
+    def network(self, params: PyTree) -> PyTree:
+        """What the function is given first."""
+        return eqx.combine(params, self.rest)
+
+
+class WithStates(eqx.Module):
+    """A network without its parameters, and a function of a user's own that gives its states."""
+
+    apply: FlaxApply | FunctionApply
+    read: Callable = eqx.field(static=True)
+    """(network, or the parameters of a function, x_t, t) -> states."""
+
+    def __call__(self, params, x_t, t):
+        return self.apply(params, x_t, t)
+
+    def states(self, params: PyTree, x_t: Array, t: Array) -> States:
+        with jax.numpy_dtype_promotion("standard"):
+            return OrderedDict(self.read(self.apply.network(params), x_t, t))
 
 
 class HostApply(eqx.Module):

@@ -5,6 +5,7 @@ that a wrong shape is refused where it was made. A process of strings makes a `N
 (batch, sites, symbols); `VectorProcess` a `VectorNetworkDenoiser`, whose output has the shape of x_t.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,17 @@ from jaxtyping import Array, PyTree, Shaped
 
 from ..noise.gaussian import VectorProcess
 from ..noise.process import AbstractProcess, AbstractTokenProcess
-from .apply import EquinoxApply, FlaxApply, FunctionApply, HostApply, as_arrays, draws, output_in_words
+from .apply import (
+    EquinoxApply,
+    FlaxApply,
+    FunctionApply,
+    HostApply,
+    States,
+    WithStates,
+    as_arrays,
+    draws,
+    output_in_words,
+)
 from .network import AbstractNetworkDenoiser, NetworkDenoiser, VectorNetworkDenoiser
 from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
 
@@ -33,6 +44,7 @@ def from_flax(
     shape: Shape,
     *,
     blind: bool = False,
+    states: Callable[[Any, Array, Array], States] | None = None,
     parametrisation: AbstractParametrisation = UNIT_DATA,
     weighting: AbstractWeighting = OUTPUT,
 ) -> AbstractNetworkDenoiser:
@@ -45,6 +57,8 @@ def from_flax(
     Args:
       shape: of a datum; of a string, its number of sites.
       blind: of strings, whether the output at a site is independent of that site.
+      states: of strings, `states(network, x_t, t)` gives what `NetworkDenoiser.states` does; None: the network's own
+        method of this name, if it has one. `save` keeps no function.
       parametrisation: of arrays, how the output is read.
       weighting: of arrays, how errors at different times count in training.
 
@@ -61,7 +75,7 @@ def from_flax(
             "the network draws random numbers in every call: a denoiser is a function of x_t and t, so leave them out "
             "after `network.eval()`, as dropout does"
         )
-    return denoiser
+    return denoiser if states is None else _with_states(denoiser, apply, states)
 
 
 def from_equinox(
@@ -86,16 +100,20 @@ def from_function(
     process: AbstractProcess,
     shape: Shape,
     *,
+    states: Callable[[Any, Array, Array], States] | None = None,
     parametrisation: AbstractParametrisation = UNIT_DATA,
     weighting: AbstractWeighting = OUTPUT,
 ) -> AbstractNetworkDenoiser:
     """A plain function `function(params, x_t, t)` on batches; `params` is any pytree of arrays.
 
     Floating-point numbers in it are trained; integers, random keys and the collections beside "params" of a Flax linen
-    network (its "batch_stats") keep their value. Arguments and errors as of `from_flax`.
+    network (its "batch_stats") keep their value. Arguments and errors as of `from_flax`, but that `states` is called as
+    `states(params, x_t, t)`.
     """
     trained, rest = eqx.partition(as_arrays(params), _is_trained(params))
-    return _checked(_denoiser(process, shape, FunctionApply(function, rest), trained, parametrisation, weighting))
+    apply = FunctionApply(function, rest)
+    denoiser = _checked(_denoiser(process, shape, apply, trained, parametrisation, weighting))
+    return denoiser if states is None else _with_states(denoiser, apply, states)
 
 
 def from_host(
@@ -155,6 +173,21 @@ def _denoiser(
     if isinstance(process, AbstractTokenProcess):
         return NetworkDenoiser(process=process, apply=apply, params=params, datum_shape=datum, blind=blind)
     raise ValueError(f"{type(process).__name__} is neither a process of strings nor of arrays")
+
+
+def _with_states(
+    denoiser: AbstractNetworkDenoiser, apply: FlaxApply | FunctionApply, states: Callable
+) -> NetworkDenoiser:
+    """The denoiser, with a function of a user's own that gives its states.
+
+    Raises:
+      ValueError: if it is one of arrays, or the function gives no states of strings.
+    """
+    if not isinstance(denoiser, NetworkDenoiser):
+        raise ValueError("states = ... is for strings: a denoiser of arrays gives none, leave it out")
+    given = dataclasses.replace(denoiser, apply=WithStates(apply, states))
+    jax.eval_shape(lambda: given.states(*_example(given.process, given.shape)))
+    return given
 
 
 def _is_trained(params: PyTree) -> PyTree:

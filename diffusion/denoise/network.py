@@ -12,6 +12,7 @@ Gradients of the cross-entropy of (1) therefore train the cavity, whatever the p
 """
 
 import abc
+from collections import OrderedDict
 from collections.abc import Callable
 
 import equinox as eqx
@@ -19,8 +20,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from hierarchical.arguments import Given
+
 from ..noise.gaussian import VectorProcess
 from ..noise.process import AbstractTokenProcess, Shape, beside, per_datum
+from .apply import LayeredApply
 from .denoiser import AbstractDenoiser, AbstractTokenDenoiser, AbstractVectorDenoiser, BatchCorrupted, BatchData, Times
 from .loss import posterior_loss, site_weights
 from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
@@ -88,6 +92,28 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
         rows, times, batch = self.rows(x_t, t)
         rest = self.cavity_batch(rows, times)
         return rest.reshape(*batch, *rest.shape[1:])
+
+    def states(self, x_t: Given, t: Given) -> dict[str, Float[Array, "*batch nodes width"]]:
+        """What the network computes on the way, by name, first layer first: a vector for each site or node.
+
+        Which states there are, and of what, the network's method `states` says, or the function given to its door.
+
+        Args:
+          x_t, t: as of calling the denoiser; batch axes of x_t are those of every state.
+
+        Raises:
+          ValueError: if the network gives no states, or one that is not of shape (batch, nodes, width).
+        """
+        if not isinstance(self.apply, LayeredApply):
+            raise ValueError("this network gives no states: give states=, a function of (params, x_t, t), to its door")
+        rows, times, batch = self.rows(x_t, t)
+        found = self.apply.states(self.params, rows, times)
+        for name, state in found.items():
+            if state.ndim != 3 or len(state) != len(rows):
+                raise ValueError(
+                    f"state {name!r} of {len(rows)} strings has shape {state.shape}: give (batch, nodes, width)"
+                )
+        return OrderedDict((name, state.reshape(*batch, *state.shape[1:])) for name, state in found.items())
 
     def loss(self, x0, x_t, t):
         """Nats per site: the cavity loss of a blind network, the posterior loss of any other."""

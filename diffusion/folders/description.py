@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ..denoise.apply import EquinoxApply, FlaxApply
+from ..denoise.apply import EquinoxApply, FlaxApply, WithStates
 from ..denoise.network import AbstractNetworkDenoiser, NetworkDenoiser, VectorNetworkDenoiser
 from ..denoise.parametrisation import (
     MeanWeight,
@@ -44,7 +44,7 @@ Saved = AbstractNetworkDenoiser | Autoencoder
 
 NETWORKS: dict[type, tuple[str, ...]] = {
     TreeUNet: ("process", "branching", "width"),
-    Transformer: ("embedding", "num_sites", "num_symbols", "width", "num_layers", "num_heads", "reach"),
+    Transformer: ("embedding", "num_sites", "num_symbols", "width", "num_layers", "num_heads", "reach", "causal"),
     ConvUNet: ("channels", "width", "levels", "patch"),
     VectorMLP: ("dimension", "width", "num_blocks"),
     WhitenedMLP: ("dimension", "span", "data_std", "width", "num_blocks"),
@@ -93,7 +93,7 @@ def rebuilt(description: dict[str, Any]) -> Saved:
 
 
 def _described_network(model: Saved) -> dict[str, Any]:
-    apply = model.apply
+    apply = model.apply.apply if isinstance(model.apply, WithStates) else model.apply
     if isinstance(apply, FlaxApply):
         network = apply.network(model.params)
         described = _described(network)

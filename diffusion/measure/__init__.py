@@ -2,6 +2,7 @@
 
 from . import dimension as dimension
 from . import memorisation as memorisation
+from . import probing as probing
 from . import recovery as recovery
 from . import relevance as relevance
 from . import symmetry as symmetry

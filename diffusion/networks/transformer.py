@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
-from .embeddings import BeliefEmbedding, TokenEmbedding
+from .embeddings import BeliefEmbedding, Hidden, TokenEmbedding
 
 Logits = Float[Array, "batch sites v"]
 Rows = Float[Array, "rows _width"]
@@ -29,6 +29,9 @@ class Transformer(nnx.Module):
     Local mixing is what lets a small model leave the unigram plateau on text; `reach` 0 leaves it out. It is written as
     shifted copies and one matrix product, and activations are kept as one row per site, (batch sites, width): the fast
     forms on a CPU.
+
+    A `causal` one attends to, and mixes, the sites up to each alone: its output at site i is a function of the noised
+    sites 0 .. i, and its exact counterpart is the posterior given these, all evidence to the right put to 0.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Transformer(nnx.Module):
         num_layers: int = 4,
         num_heads: int = 4,
         reach: int = 3,
+        causal: bool = False,
         *,
         rngs: nnx.Rngs,
     ):
@@ -50,28 +54,38 @@ class Transformer(nnx.Module):
             raise ValueError(f"width = {width} is not a multiple of num_heads = {num_heads}: change one of them")
         self.embedding = embedding
         self.num_sites, self.num_symbols, self.width = num_sites, num_symbols, width
-        self.num_layers, self.num_heads, self.reach = num_layers, num_heads, reach
+        self.num_layers, self.num_heads, self.reach, self.causal = num_layers, num_heads, reach, causal
         self.position = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_sites, width), jnp.float32))
-        self.layers = nnx.List([TransformerLayer(width, num_heads, reach, rngs=rngs) for _ in range(num_layers)])
+        self.layers = nnx.List(
+            [TransformerLayer(width, num_heads, reach, causal, rngs=rngs) for _ in range(num_layers)]
+        )
         self.norm = nnx.RMSNorm(width, rngs=rngs)
         self.readout = nnx.Linear(width, num_symbols, rngs=rngs)
 
     def __call__(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> Logits:
+        *_, last = self.states(x_t, t).values()
+        batch, sites, width = last.shape
+        return self.readout(self.norm(last.reshape(batch * sites, width))).reshape(batch, sites, -1)
+
+    def states(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> dict[str, Hidden]:
+        """Of all sites, each (batch, sites, width): `embedding`, then what leaves `layer_1` .. `layer_n`."""
         embedded = self.embedding(x_t, t) + self.position[...][None]
         batch, sites, width = embedded.shape
-        h = embedded.reshape(batch * sites, width)
-        for layer in self.layers:
+        states, h = {"embedding": embedded}, embedded.reshape(batch * sites, width)
+        for number, layer in enumerate(self.layers, 1):
             h = layer(h, sites)
-        return self.readout(self.norm(h)).reshape(batch, sites, -1)
+            states[f"layer_{number}"] = h.reshape(batch, sites, width)
+        return states
 
 
 class TransformerLayer(nnx.Module):
     """Local mixing, attention, feed-forward, each added to its input."""
 
-    def __init__(self, width: int, num_heads: int, reach: int, *, rngs: nnx.Rngs):
-        self.num_heads, self.reach = num_heads, reach
+    def __init__(self, width: int, num_heads: int, reach: int, causal: bool = False, *, rngs: nnx.Rngs):
+        self.num_heads, self.reach, self.ahead = num_heads, reach, 0 if causal else reach
+        self.causal = causal
         if reach:
-            self.mix = nnx.Linear((2 * reach + 1) * width, width, rngs=rngs)
+            self.mix = nnx.Linear((reach + 1 + self.ahead) * width, width, rngs=rngs)
             self.mix_norm = nnx.RMSNorm(width, rngs=rngs)
         self.attention_norm = nnx.RMSNorm(width, rngs=rngs)
         self.qkv = nnx.Linear(width, 3 * width, use_bias=False, rngs=rngs)
@@ -85,14 +99,16 @@ class TransformerLayer(nnx.Module):
         return h + self.feed_forward(h)
 
     def _neighbours(self, h: Rows, sites: int) -> Rows:
-        """Sites i - reach .. i + reach of the same string side by side, zeros beyond its ends."""
-        strings = h.reshape(-1, sites, h.shape[1])
-        padded = jnp.pad(strings, ((0, 0), (self.reach, self.reach), (0, 0)))
-        return jnp.concatenate([padded[:, i : i + sites] for i in range(2 * self.reach + 1)], -1).reshape(len(h), -1)
+        """Sites i - reach .. i + ahead of the same string side by side, zeros beyond its ends."""
+        strings, copies = h.reshape(-1, sites, h.shape[1]), self.reach + 1 + self.ahead
+        padded = jnp.pad(strings, ((0, 0), (self.reach, self.ahead), (0, 0)))
+        return jnp.concatenate([padded[:, i : i + sites] for i in range(copies)], -1).reshape(len(h), -1)
 
     def _attended(self, qkv: Rows, sites: int) -> Rows:
         heads = qkv.reshape(-1, sites, 3, self.num_heads, qkv.shape[1] // (3 * self.num_heads))
         query, key, value = jnp.einsum("bsnhd->nbhsd", heads)
         scores = jnp.einsum("bhqd,bhkd->bhqk", query, key) * query.shape[-1] ** -0.5
+        if self.causal:
+            scores = jnp.where(jnp.tri(sites, dtype=bool)[None, None], scores, -jnp.inf)  # each site sees itself
         weights = jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32))).astype(value.dtype)
         return jnp.einsum("bhqk,bhkd->bqhd", weights, value).reshape(len(qkv), -1)

@@ -58,19 +58,29 @@ class TreeUNet(nnx.Module):
         self.readout = nnx.Linear(width, process.num_symbols, rngs=rngs)
 
     def __call__(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> Logits:
-        upward = self.embedding(x_t, t)
-        children = []  # leaves first, each (batch, parents, s, width)
-        for s, block in zip(reversed(self.branching), reversed(self.up), strict=True):
-            children.append(upward.reshape(upward.shape[0], -1, s, upward.shape[2]))
-            upward = children[-1].mean(2) + block(_concatenated(children[-1]))
+        *_, leaves = self.states(x_t, t).values()
+        return self.readout(self.norm(leaves))
+
+    def states(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> dict[str, Hidden]:
+        """Of the nodes of every level, in the order of equation (1), each (batch, nodes, width).
+
+        `up_l` is u at level l, from the leaves' embedding `up_L` to the root's `up_0`; `down_l` is d, from `down_1` to
+        the leaves' `down_L`, which is read out. The root's own d is 0 and left out; its u enters no output, so that the
+        weights that make it are never trained.
+        """
+        depth, upward, children = len(self.branching), self.embedding(x_t, t), []
+        states = {f"up_{depth}": upward}
+        for level, s, block in zip(reversed(range(depth)), reversed(self.branching), reversed(self.up), strict=True):
+            children.append(upward.reshape(upward.shape[0], -1, s, upward.shape[2]))  # (batch, parents, s, width)
+            upward = states[f"up_{level}"] = children[-1].mean(2) + block(_concatenated(children[-1]))
         downward = jnp.zeros_like(upward)
-        for blocks, below in zip(self.down, reversed(children), strict=True):
-            states = [
+        for level, blocks, below in zip(range(1, depth + 1), self.down, reversed(children), strict=True):
+            moved = [
                 downward + block(jnp.concatenate([downward, *_siblings(below, j)], -1))
                 for j, block in enumerate(blocks)
             ]
-            downward = jnp.stack(states, 2).reshape(below.shape[0], -1, below.shape[3])
-        return self.readout(self.norm(downward))
+            downward = states[f"down_{level}"] = jnp.stack(moved, 2).reshape(below.shape[0], -1, below.shape[3])
+        return states
 
 
 def _concatenated(children: Float[Array, "batch parents s width"]) -> Float[Array, "batch parents s_width"]:

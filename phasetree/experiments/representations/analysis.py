@@ -1,0 +1,95 @@
+"""The findings of the experiment `representations`. KIND is tree, transformer or causal, WEIGHTS trained or random.
+
+true/KIND/WEIGHTS/LAYER/LEVEL/T         measured: R^2 of probes of the true symbols, mean over the nodes of a level
+posterior/KIND/WEIGHTS/LAYER/LEVEL/T    measured: of the exact posterior
+upward/.., cavity/..                    measured: CKA with the messages of belief propagation
+window/KIND/WEIGHTS/LAYER/T             measured: level of the window whose posterior a layer's probe is nearest to
+rank/KIND/WEIGHTS/LAYER/T               measured: effective rank of the states of a node
+f1/KIND/WEIGHTS/LEVEL                   measured: sparse features of the last layer beside the symbols of a level
+gain/KIND/LEVEL                         difference: `posterior` of the best layer, trained less random, in the middle
+loss/KIND, bayes/KIND, excess/KIND      measured, predicted, difference: nats per masked site
+
+All errors are those over grammars, not known for a single one. What a causal network is asked for is given the sites up
+to each (`beliefs.py`).
+"""
+
+import numpy as np
+import xarray as xr
+
+from diffusion.measure import Estimate, mean_estimate
+from phasetree.experiment import Finding, Findings, config_of
+from phasetree.experiments.representations.config import layer_names
+from phasetree.findings import path
+
+LEVELS = ("true", "posterior", "upward", "cavity")
+LOSSES = {"loss": "measured", "bayes": "predicted", "excess": "difference"}
+NATS = "nats per masked site"
+
+
+def analyse(dataset: xr.Dataset) -> Findings:
+    """Every reading, averaged over grammars."""
+    found: list[Finding] = []
+    window = dataset.window_distance.argmin("window", skipna=False).where(
+        dataset.window_distance.notnull().all("window")
+    )
+    for kind in kinds(dataset):
+        for name, sort in LOSSES.items():
+            value = _over_grammars(dataset[name].sel(network=kind))
+            found.append(Finding(path(name, kind), value, sort, NATS))  # pyright: ignore[reportArgumentType]
+        for weights in dataset.weights.values.tolist():
+            at = {"network": kind, "weights": weights}
+            for layer in layers(dataset, kind):
+                for name in LEVELS:
+                    found += _measured(dataset[name].sel(**at, layer=layer), (name, kind, weights, layer), "1")
+                found += _measured(window.sel(**at, layer=layer), ("window", kind, weights, layer), "level")
+                found += _measured(dataset["rank"].sel(**at, layer=layer), ("rank", kind, weights, layer), "dimensions")
+            found += _measured(dataset.f1.sel(**at), ("f1", kind, weights), "1")
+        found += [_gain(dataset, kind, level) for level in dataset.level.values.tolist()]
+    return Findings(found)
+
+
+def kinds(dataset: xr.Dataset) -> list[str]:
+    """The networks."""
+    return dataset.network.values.tolist()
+
+
+def layers(dataset: xr.Dataset, kind: str) -> list[str]:
+    """Names of the states of a network, first layer first."""
+    return layer_names(kind, config_of(dataset).depth, config_of(dataset).num_layers)
+
+
+def middle(dataset: xr.Dataset) -> float:
+    """The time of the figure and the tables."""
+    return float(dataset.t.values[dataset.sizes["t"] // 2])
+
+
+def best_layer(dataset: xr.Dataset, kind: str, level: int) -> str:
+    """Whose probes read the posterior of a level best, trained, at the time in the middle."""
+    part = dataset.posterior.sel(network=kind, weights="trained", level=level, t=middle(dataset)).mean("grammar")
+    return max(layers(dataset, kind), key=lambda layer: float(part.sel(layer=layer)))
+
+
+def _gain(dataset: xr.Dataset, kind: str, level: int) -> Finding:
+    part = dataset.posterior.sel(network=kind, layer=best_layer(dataset, kind, level), level=level, t=middle(dataset))
+    difference = part.sel(weights="trained", drop=True) - part.sel(weights="random", drop=True)
+    return Finding(path("gain", kind, level), _over_grammars(difference), "difference", "1")
+
+
+def _measured(part: xr.DataArray, name: tuple, unit: str) -> list[Finding]:
+    """A finding for each level and time that the part has."""
+    rest = [dim for dim in ("level", "t") if dim in part.dims]
+    part = part.transpose("grammar", *rest)
+    places = np.ndindex(*(part.sizes[dim] for dim in rest))
+    return [
+        Finding(
+            path(*name, *(part[dim].values[i].item() for dim, i in zip(rest, place, strict=True))),
+            _over_grammars(part[(slice(None), *place)]),
+            "measured",
+            unit,
+        )
+        for place in places
+    ]
+
+
+def _over_grammars(part: xr.DataArray) -> Estimate:
+    return mean_estimate(np.asarray(part.values, np.float64))
