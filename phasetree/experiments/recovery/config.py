@@ -14,6 +14,7 @@ STATISTICS: dict[str, tuple[recovery.AbstractStatistic, recovery.AbstractCluster
     "label-shift": (recovery.Labels(), recovery.Factors()),
     "tokens": (recovery.SiblingTokens(), recovery.KMeans()),
     "tuples": (recovery.SiblingTuples(), recovery.KMeans()),
+    "next-tuple": (recovery.SiblingTuples(to_the_right=True), recovery.KMeans()),
     "pmi": (recovery.SiblingTuples(), recovery.PMIEmbedding()),
     "latents": (recovery.SiblingLatents(), recovery.KMeans()),
     "latents-pmi": (recovery.SiblingLatents(), recovery.PMIEmbedding()),
@@ -27,7 +28,7 @@ class Config:
     """Recover the hidden levels of random hierarchies from their strings, and learn their rules."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: two depths, a minute; default: four depths, about six minutes on two
+    """Starting point for all other options. quick: two depths, a minute; default: four depths, under ten minutes on two
     cores; paper: ten grammars and more strings, under an hour."""
     seed: int = 0
     """Decides the grammars, the strings and every start of the clustering."""
@@ -43,10 +44,10 @@ class Config:
     """Grammars of each depth, each of which is recovered by itself."""
     samples: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
     """Numbers of strings, increasing; of a file all are taken."""
-    statistics: tuple[str, ...] = tuple(STATISTICS)
+    statistics: tuple[str, ...] = ("labels", "label-shift", "tokens", "tuples", "pmi", "latents", "latents-pmi")
     """What is counted of a tuple, and how counts are clustered: labels (classes), label-shift (factors of the same),
-    tokens (leaves below siblings), tuples (siblings' tuples), pmi (their mutual information), latents (siblings' hidden
-    symbols), latents-pmi."""
+    tokens (leaves below siblings), tuples (siblings' tuples), next-tuple (those to the right alone), pmi (mutual
+    information of siblings' tuples), latents (siblings' hidden symbols), latents-pmi."""
     learn: bool = True
     """Learn the rules of the first depth above 2 too, by expectation-maximisation from the clusters."""
     num_steps: int = 200

@@ -46,7 +46,7 @@ def _agreement(axis: Axes, dataset: xr.Dataset, findings: Findings, depth: int) 
     axis.text(scale * 1.1, 0.02, "$n m^L$", fontsize=6)
     axis.set(xscale="log", xlabel="strings $P$", ylabel="adjusted Rand index", ylim=(-0.05, 1.05))
     axis.set_title(f"tuples of leaves, $L = {depth}$")
-    axis.legend(fontsize=5, loc="upper left", handlelength=1.2)
+    axis.legend(fontsize=5, loc="lower right", handlelength=1.2)
 
 
 def _strings(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
