@@ -7,7 +7,9 @@ R^k, lifted to the hyperboloid,
     X = (sqrt(1 + |x|^2), x),        d(x, y) = arccosh(X_0 Y_0 - x . y),                                           (1)
 
 and the points descend the relative stress  sum_ij (c d_ij / D_ij - 1)^2 / pairs, with the scale c too. The flat
-embedding descends the same with Euclidean d. Descents end in local optima: the best of several starts is kept. Source: Nickel & Kiela, arXiv:1806.03417 (the hyperboloid); stress: ours.
+embedding descends the same with Euclidean d. Descents end in local optima: the best of several starts is kept.
+
+Source: Nickel & Kiela, arXiv:1806.03417 (the hyperboloid); the stress is ours.
 """
 
 import functools
