@@ -31,12 +31,14 @@ from .estimate import bootstrap_groups as bootstrap_groups
 from .estimate import independent_rows as independent_rows
 from .estimate import mean_estimate as mean_estimate
 from .estimate import student_factor as student_factor
+from .field import LeadingPairs as LeadingPairs
 from .field import LocalField as LocalField
+from .field import SteinSubspace as SteinSubspace
+from .field import leading_pairs as leading_pairs
 from .field import local_field as local_field
-from .jacobian import LeadingPairs as LeadingPairs
-from .jacobian import leading_pairs as leading_pairs
-from .jacobian import subtree_level as subtree_level
-from .jacobian import subtree_shares as subtree_shares
+from .field import stein_subspace as stein_subspace
+from .field import subtree_level as subtree_level
+from .field import subtree_shares as subtree_shares
 from .likelihood import log_density as log_density
 from .locate.crossing import halfway as halfway
 from .locate.crossing import locate_crossing as locate_crossing
@@ -50,8 +52,6 @@ from .memorisation.copies import is_copy as is_copy
 from .retention import among_valid as among_valid
 from .retention import is_valid as is_valid
 from .retention import level_retention as level_retention
-from .stein import SteinSubspace as SteinSubspace
-from .stein import stein_subspace as stein_subspace
 from .surprise import Costs as Costs
 from .surprise import cut_log_ratios as cut_log_ratios
 from .surprise import site_costs as site_costs

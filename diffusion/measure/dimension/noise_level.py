@@ -27,7 +27,7 @@ from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_numbers, as_
 
 from ...noise.gaussian import log_ratio, time_of_log_ratio
 from ..estimate import Estimate, mean_estimate
-from ..field import LocalField, local_field
+from ..field.local import LocalField, local_field
 from .pointwise import CURVED, Dimension, antithetic, over_batch, trace
 
 Estimator = Callable[[AnyKey, AbstractDenoiser, Given, Given], Dimension]

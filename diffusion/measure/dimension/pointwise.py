@@ -31,7 +31,7 @@ from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
 
 from ..estimate import Estimate, mean_estimate
-from ..field import LocalField, local_field
+from ..field.local import LocalField, local_field
 
 CURVED = 0.25  # the share of the value from which what (4) corrects is called a limit
 Terms = Float[Array, "draws points"]

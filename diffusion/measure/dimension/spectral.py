@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, Int, Key
 from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
 
-from ..eigenpairs import compressed
-from ..field import ROWS_AT_ONCE, LocalField, local_field
+from ..field.eigenpairs import compressed
+from ..field.local import ROWS_AT_ONCE, LocalField, local_field
 from .pointwise import Dimension, over_batch
 
 

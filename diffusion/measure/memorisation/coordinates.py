@@ -31,7 +31,7 @@ from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole
 from ...denoise.denoiser import AbstractDenoiser, AbstractTokenDenoiser
 from ...noise.process import batch_axes, over_batch, per_datum
 from ..estimate import Estimate, mean_estimate
-from ..field import LocalField, local_field
+from ..field.local import LocalField, local_field
 
 Data = Shaped[Array, "data *datum"]
 Times = Float[Array, " data"]

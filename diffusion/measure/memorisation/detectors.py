@@ -32,7 +32,7 @@ from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_whole, as_wi
 from ...denoise.denoiser import AbstractDenoiser
 from ..dimension.pointwise import flipd
 from ..estimate import Estimate
-from ..field import LocalField, local_field
+from ..field.local import LocalField, local_field
 from .copies import nearest_two
 from .p_laplace import directions, inward, sphere_radius
 from .roc import check_rate, rates_with_errors

@@ -34,7 +34,7 @@ from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_numbers, as_
 from ...denoise.denoiser import AbstractDenoiser
 from ...noise.process import over_batch
 from ..estimate import Estimate, mean_estimate
-from ..field import LocalField, Points, local_field
+from ..field.local import LocalField, Points, local_field
 
 Scalar = Float[Array, ""]
 

@@ -34,7 +34,7 @@ from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, as_key, as_numbers
 
 from ..estimate import Estimate, mean_estimate
-from ..field import LocalField, local_field
+from ..field.local import LocalField, local_field
 
 POINTS_AT_ONCE = 256  # at which the denoiser is asked together
 RELATIVE = 1e-6  # directions in which the second moment of the mean is below this share of the largest are left out

@@ -17,7 +17,7 @@ from diffusion.denoise.denoiser import AbstractDenoiser
 from hierarchical.arguments import AnyKey, Given, as_numbers
 
 from ..estimate import Estimate
-from ..field import local_field
+from ..field.local import local_field
 from .lie import Terms, broken, terms_of
 
 UNBROKEN = 0.01  # the breaking below which a generator is called a symmetry of the law

@@ -10,7 +10,7 @@ A product C w is the derivative of the leaves' marginals in the direction w, and
 with their tangents, whatever the number of leaves. The whole matrix is a product for each of its columns.
 
 Of strings with Gaussian noise, x_t = alpha e_x + sigma z, the evidence has the derivative alpha / sigma^2 by x_t, so
-that the Jacobian of the exact denoiser's mean is C alpha / sigma^2 (`diffusion.measure.jacobian` takes it from any
+that the Jacobian of the exact denoiser's mean is C alpha / sigma^2 (`diffusion.measure.field` takes it from any
 denoiser). Source: derived here.
 """
 

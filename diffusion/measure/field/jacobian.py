@@ -26,9 +26,9 @@ from diffusion.denoise.one_hot import OneHotDenoiser
 from diffusion.sampling.flow import linearised
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole
 
-from .changes.geometry import TreeGeometry
+from ..changes.geometry import TreeGeometry
 from .eigenpairs import lanczos, ritz_pairs
-from .field import LocalField, local_field
+from .local import LocalField, local_field
 
 POINTS_AT_ONCE = 64  # at which the denoiser is linearised together
 SPARE = 2  # columns of a block beside those of the pairs that are asked for

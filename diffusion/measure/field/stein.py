@@ -25,8 +25,8 @@ from diffusion.noise.process import beside
 from diffusion.sampling.flow import path_scale
 from hierarchical.arguments import AnyKey, Given, as_key
 
-from .estimate import Estimate, mean_estimate
-from .field import LocalField, local_field
+from ..estimate import Estimate, mean_estimate
+from .local import LocalField, local_field
 
 
 class SteinSubspace(eqx.Module):

@@ -20,7 +20,7 @@ from diffusion import (
     from_host,
 )
 from diffusion.measure import TreeGeometry, leading_pairs, subtree_level, subtree_shares
-from diffusion.measure.eigenpairs import lanczos, ritz_pairs
+from diffusion.measure.field.eigenpairs import lanczos, ritz_pairs
 from diffusion.noise.gaussian import time_of_noise
 from hierarchical import GaussianMixture, TreeGaussian
 from tests.grammars import enumerated

@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from hierarchical.arguments import Given
 
-from ..denoise.denoiser import AbstractDenoiser, AbstractVectorDenoiser
-from ..noise.gaussian import log_ratio, time_of_log_ratio
+from ...denoise.denoiser import AbstractDenoiser, AbstractVectorDenoiser
+from ...noise.gaussian import log_ratio, time_of_log_ratio
 
 ROWS_AT_ONCE = 4096  # points that the denoiser sees together, draws of all points among them
 Points = Float[Array, "points d"]
