@@ -20,8 +20,8 @@ class Config:
     """Read the latents of a grammar, and their exact posterior, off the layers of trained networks."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: a grammar, a few minutes; default: three grammars, eleven minutes
-    of processor time; paper: ten grammars and longer training, hours."""
+    """Starting point for all other options. quick: a grammar, a few minutes; default: three grammars, about six
+    minutes on two cores; paper: ten grammars and longer training, hours."""
     seed: int = 0
     """Decides the grammars, the networks' initial weights and every draw."""
     num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
