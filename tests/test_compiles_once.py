@@ -32,14 +32,27 @@ from diffusion.measure import (
     change_sums,
     connected_sums_within,
     is_copy,
+    leading_pairs,
     level_retention,
     locate_transition,
     log_density,
     memorisation,
+    probing,
+    recovery,
     relevance,
+    stein_subspace,
 )
 from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, Sphere, sample_strings
-from theory import NoisedStrings, cavity_marginals, log_evidence, marginals, posterior_sample, top_k
+from theory import (
+    NoisedStrings,
+    cavity_marginals,
+    learning,
+    log_evidence,
+    marginals,
+    posterior_covariance,
+    posterior_sample,
+    top_k,
+)
 from theory.ensemble.information import level_entropies
 from theory.ensemble.pair_correlation import posterior_pairs
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser, MixtureDenoiser, seed_log_weights
@@ -62,6 +75,11 @@ def grammar(seed):
 
 def evidence(seed):
     return jax.random.normal(jax.random.key(seed), (6, 4, 3))
+
+
+def soft(seed):
+    """A soft grammar of the same sizes."""
+    return learning.SoftGrammar.random(jax.random.key(seed), 3, (2, 2))
 
 
 def autoencoder(seed):
@@ -133,6 +151,16 @@ CALLS = {
     "collapse in arrays": lambda n: memorisation.coordinate_collapse(
         jax.random.key(n), MixtureDenoiser(MIXTURE), EmpiricalDenoiser(np.eye(2) * n, ARRAYS), np.ones(2) * n, n / 10
     ),
+    "learn": lambda n: learning.learn(soft(n), (DATA + n) % 3, num_steps=3).grammar.log_probs,
+    "descend_likelihood": lambda n: learning.descend_likelihood(soft(n), (DATA + n) % 3, num_steps=3).log_likelihood,
+    "posterior_covariance": lambda n: posterior_covariance(grammar(n), evidence(n)),
+    "leading_pairs": lambda n: leading_pairs(jax.random.key(n), MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10),
+    "stein_subspace": lambda n: (
+        stein_subspace(jax.random.key(n), MixtureDenoiser(MIXTURE), np.eye(2) * n, n / 10).directions
+    ),
+    "linear_probe": lambda n: probing.linear_probe(np.arange(24.0).reshape(8, 3) % (n + 4), np.arange(8) % 2, 2),
+    "linear_cka": lambda n: probing.linear_cka(np.arange(24.0).reshape(8, 3) % (n + 4), np.eye(8) * n),
+    "hyperbolic": lambda n: recovery.hyperbolic(jax.random.key(n), (1 - np.eye(3)) * n).points,
     "encode": lambda n: autoencoder(n).encode(np.ones((5, 4)) * n),
     "free_energy": lambda n: autoencoder(n).free_energy(jax.random.key(n), np.ones((5, 4)) * n),
     "relevance": lambda n: relevance.table(jax.random.key(n), autoencoder(n), np.eye(4) * n, n / 100),

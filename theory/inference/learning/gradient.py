@@ -17,6 +17,8 @@ from ..belief_propagation import log_evidence
 from .expectation import Learned
 from .soft_grammar import SoftGrammar
 
+ADAM = optax.adam(0.1)  # made once, so that a second call compiles nothing
+
 
 def descend_likelihood(
     start: SoftGrammar,
@@ -41,8 +43,7 @@ def descend_likelihood(
     evidence = start.evidence(strings, labels)
     if not all(bool(jnp.all(rows > -jnp.inf)) for rows in start.log_probs):
         raise ValueError("a probability at the start is 0, and descent would leave it there: smooth the grammar")
-    chosen = optax.adam(0.1) if optimiser is None else optimiser
-    grammar, history = _descended(start, evidence, chosen, as_whole("num_steps", num_steps, 2))
+    grammar, history = _descended(start, evidence, optimiser or ADAM, as_whole("num_steps", num_steps, 2))
     return Learned(grammar, history, history[-1] - history[-2] < tolerance)
 
 
