@@ -3,7 +3,9 @@
 import dataclasses
 import math
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import arg
 
 from diffusion.measure import recovery
 from hierarchical import RandomHierarchyModel
@@ -32,14 +34,14 @@ class Config:
     cores; paper: ten grammars and more strings, under an hour."""
     seed: int = 0
     """Decides the grammars, the strings and every start of the clustering."""
-    num_symbols: int = 8
-    """Symbols v of every level; of a file, clusters of every hidden level."""
-    num_synonyms: int = 4
-    """Rules m of every symbol."""
-    branching: int = 2
-    """Children s of a node."""
+    num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
+    """v, symbols of every level; of a file, clusters of every hidden level."""
+    num_synonyms: Annotated[int, arg(aliases=("-m",))] = 4
+    """m, production rules per symbol."""
+    branching: Annotated[int, arg(aliases=("-s",))] = 2
+    """s, children per node."""
     depths: tuple[int, ...] = (2, 3, 4, 5)
-    """Depths L of the trees, increasing; of a file one, whose windows of s^L tokens are the strings."""
+    """L, depths of the trees, increasing; of a file one, whose windows of s^L tokens are the strings."""
     num_grammars: int = 5
     """Grammars of each depth, each of which is recovered by itself."""
     samples: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -48,8 +50,8 @@ class Config:
     """What is counted of a tuple, and how counts are clustered: labels (classes), label-shift (factors of the same),
     tokens (leaves below siblings), tuples (siblings' tuples), next-tuple (those to the right alone), pmi (mutual
     information of siblings' tuples), latents (siblings' hidden symbols), latents-pmi."""
-    learn: bool = True
-    """Learn the rules of the first depth above 2 too, by expectation-maximisation from the clusters."""
+    no_learn: bool = False
+    """Learn no rules; else those of the first depth above 2, by expectation-maximisation from the clusters."""
     num_steps: int = 200
     """Steps of expectation-maximisation, at most."""
     held_out: int = 4096
@@ -79,7 +81,7 @@ class Config:
     def learned_depth(self) -> int | None:
         """The depth whose rules are learned."""
         deep = [depth for depth in self.depths if depth > 2]
-        return deep[0] if self.learn and deep else None
+        return deep[0] if deep and not self.no_learn else None
 
     @property
     def label(self) -> str:
