@@ -88,8 +88,15 @@ def _of_rules(dataset: xr.Dataset) -> list[Finding]:
                 rows = dataset.rules.sel(source=source, level=level).isel(samples=at).values
                 if np.isfinite(rows).all():
                     found.append(_mean(path("rules", source, level, n), rows, "1"))
-        found.append(_mean(path("loss", n), dataset.loss.isel(samples=at).values, "entropy"))
+        losses = dataset.loss.isel(samples=at).values
+        if np.isfinite(losses).all():
+            found.append(_mean(path("loss", n), losses, "entropy"))
     return found
+
+
+def learned_samples(dataset: xr.Dataset, findings: Findings) -> list[int]:
+    """Numbers of strings from which rules were learned."""
+    return [n for n in dataset.samples.values.tolist() if ("loss", n) in findings]
 
 
 def _of_trees(dataset: xr.Dataset) -> list[Finding]:

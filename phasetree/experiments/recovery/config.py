@@ -84,6 +84,13 @@ class Config:
         return deep[0] if deep and not self.no_learn else None
 
     @property
+    def learned_samples(self) -> list[int]:
+        """Numbers of strings from which rules are learned: up to 8 n m^L, beyond which nothing changes."""
+        depth = self.learned_depth
+        most = 0 if depth is None else 8 * self.num_symbols * self.num_synonyms**depth
+        return [n for n in self.samples if n <= most] or [self.samples[0]]
+
+    @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
         return self.preset if self.file is None else f"{self.preset}-{self.file.stem}"

@@ -9,6 +9,7 @@ from diffusion.measure import Estimate
 from phasetree.drawing import curves
 from phasetree.drawing.style import COLORS, PALETTE, in_style, new_figure, new_page
 from phasetree.experiment import Findings, config_of
+from phasetree.experiments.recovery.analysis import learned_samples
 
 MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 
@@ -65,7 +66,7 @@ def _strings(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
 
 def _rules(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     """Found by clusters (open) and learned (filled), each level below the root."""
-    samples = dataset.samples.values
+    samples = learned_samples(dataset, findings)
     levels = [level for level in dataset.level.values.tolist() if ("rules", "learned", level, samples[0]) in findings]
     for number, level in enumerate(levels):
         for source, filled in (("clusters", False), ("learned", True)):

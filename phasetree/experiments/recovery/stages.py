@@ -61,7 +61,8 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
     if config.learned_depth is None:
         return dataset
     rows = xr.concat([results[f"learned-{number}"] for number in grammars.values], grammars)
-    rows = rows.assign_coords(level=np.arange(config.learned_depth)).reindex(level=dataset.level)
+    rows = rows.assign_coords(level=np.arange(config.learned_depth))
+    rows = rows.reindex(level=dataset.level, samples=dataset.samples)
     return dataset.assign(dict(rows.data_vars))
 
 
@@ -93,17 +94,18 @@ def learned(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int)
     assert depth is not None  # or there is no such stage
     rhm, x, _ = _drawn(config, key, depth, number)
     held = rhm.sample(named_key(key, "held-out", number), config.held_out).x
-    rules, loss = np.full((2, len(config.samples), depth), np.nan), np.full(len(config.samples), np.nan)
-    for j, n in enumerate(config.samples):
+    samples = config.learned_samples
+    rules, loss = np.full((2, len(samples), depth), np.nan), np.full(len(samples), np.nan)
+    for j, n in enumerate(samples):
         found = _recovered(config, OWN, named_key(key, f"learned-{number}", n), x[:n], None)
         start = learning.SoftGrammar.from_recovered(found, config.num_symbols)
         end = learning.learn(start, x[:n], num_steps=config.num_steps).grammar
         rules[:, j] = learning.rules_found(start, rhm), learning.rules_found(end, rhm)
         loss[j] = float(-end.log_evidence(held).mean() / rhm.entropy)
-        inputs.advance(inputs.units / len(config.samples), f"rules from {n} strings")
+        inputs.advance(inputs.units / len(samples), f"rules from {n} strings")
     return xr.Dataset(
         {"rules": (("source", "samples", "level"), rules), "loss": ("samples", loss)},
-        {"source": ["clusters", "learned"], "samples": list(config.samples)},
+        {"source": ["clusters", "learned"], "samples": samples},
     )
 
 

@@ -4,6 +4,7 @@ import xarray as xr
 
 from phasetree.drawing.style import with_error
 from phasetree.experiment import Findings, Report, Table, config_of
+from phasetree.experiments.recovery.analysis import learned_samples
 
 
 def tell(dataset: xr.Dataset, findings: Findings) -> Report:
@@ -50,7 +51,7 @@ def _rules(dataset: xr.Dataset, findings: Findings) -> Table:
     levels = [level for level in dataset.level.values.tolist() if findings.select("rules", "learned", level)]
     header = ("strings", *(f"clusters, level {level}" for level in levels[1:]), *(f"level {level}" for level in levels))
     rows = []
-    for n in dataset.samples.values.tolist():
+    for n in learned_samples(dataset, findings):
         clusters = (findings["rules", "clusters", level, n] for level in levels[1:])
         rows.append((n, *clusters, *(findings["rules", "learned", level, n] for level in levels), findings["loss", n]))
     return Table((*header, "loss / entropy"), tuple(rows))
@@ -79,7 +80,7 @@ def _closing(dataset: xr.Dataset, findings: Findings) -> str:
         depth = next(d for d in depths if d > 2)
         level = range(1, depth)
         complete = [
-            n for n in dataset.samples.values.tolist()
+            n for n in learned_samples(dataset, findings)
             if all(findings["rules", "learned", k, n].value == 1 for k in (0, *level))
         ]  # fmt: skip
         scale = int(findings["strings", "predicted", depth].value)
@@ -90,7 +91,9 @@ def _closing(dataset: xr.Dataset, findings: Findings) -> str:
                 f"strings (n m^L = {scale}), with a loss {over:.1f}% above the entropy"
             )
         else:
-            clauses.append(f"not all rules of depth {depth} are learned from {dataset.samples.values[-1]} strings")
+            clauses.append(
+                f"not all rules of depth {depth} are learned from {learned_samples(dataset, findings)[-1]} strings"
+            )
     if not clauses:
         name = str(dataset.statistic.values[0])
         clauses.append(f"{name} need {with_error(findings['strings', name, depths[0]].estimate)} strings")
