@@ -30,7 +30,7 @@ class Config:
     """Recover the hidden levels of random hierarchies from their strings, and learn their rules."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: two depths, a minute; default: four depths, under ten minutes on two
+    """Starting point for all other options. quick: two depths, a minute; default: four depths, under six minutes on two
     cores; paper: ten grammars and more strings, under an hour."""
     seed: int = 0
     """Decides the grammars, the strings and every start of the clustering."""
