@@ -28,13 +28,13 @@ def per_level(name: str, value, depth: int) -> tuple:
     return tuple(value)
 
 
-def whole_per_level(name: str, value, depth: int) -> tuple[int, ...]:
+def whole_per_level(name: str, value, depth: int, least: int | None = None) -> tuple[int, ...]:
     """A size for each level, Python integers.
 
     Raises:
-      ValueError: if one is no whole number.
+      ValueError: if one is no whole number, or below `least`.
     """
-    return tuple(as_whole(name, size) for size in per_level(name, value, depth))
+    return tuple(as_whole(name, size, least) for size in per_level(name, value, depth))
 
 
 def check_filter_level(filter_level: Any, depth: int) -> int:

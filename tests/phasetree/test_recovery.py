@@ -63,7 +63,12 @@ def test_sequences_of_ones_own(tmp_path):
     assert found.findings["information", "found", 1].value > 0.1
     shuffled = found.findings["information", "shuffled", 1]
     assert abs(shuffled.value) < 5 * shuffled.stderr
+    assert found.findings["known", 1].value == found.findings["known", 2].value == 1
     assert "800 windows of 2^2 tokens" in found.report.title
+    assert "standard errors from 0" in found.report.closing
+    np.savetxt(tmp_path / "few.txt", strings[:30], fmt="%d")
+    with pytest.raises(ValueError, match="hold 30 windows of 4 tokens: give at least 32"):
+        execute("recovery", experiment, dataclasses.replace(config, file=tmp_path / "few.txt"), tmp_path / "few")
     with pytest.raises(ValueError, match="sequences of 8 tokens, windows of 16"):
         execute("recovery", experiment, dataclasses.replace(config, depths=(4,)), tmp_path / "long")
 

@@ -70,11 +70,14 @@ def sibling_information(symbols: Given, family: Whole) -> Estimate:
 
 
 def _pointwise(a: Int[np.ndarray, "n families"], b: Int[np.ndarray, "n families"]) -> tuple[Any, float]:
-    """ln (p_ab / p_a p_b) of every pair, and the bias of its mean."""
-    table = np.zeros((a.max() + 1, b.max() + 1))
-    np.add.at(table, (a, b), 1)
-    total, first, second = table.sum(), table.sum(1), table.sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(table * total / (first[:, None] * second))
-    cells = np.count_nonzero(table) - np.count_nonzero(first) - np.count_nonzero(second) + 1
-    return logs[a, b], cells / (2 * total)
+    """ln (p_ab / p_a p_b) of every pair, and the bias of its mean; only pairs that occur take memory."""
+    seen = (a, b, a * (b.max() + 1) + b)
+    counts, cells = zip(*(_counted(numbers) for numbers in seen), strict=True)
+    first, second, both = counts
+    return np.log(both * a.size / (first * second)), (cells[2] - cells[0] - cells[1] + 1) / (2 * a.size)
+
+
+def _counted(numbers: Int[np.ndarray, "n families"]) -> tuple[Any, int]:
+    """How often the number at each place occurs, and how many different ones there are."""
+    different, places, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    return counts[places].reshape(numbers.shape).astype(float), len(different)

@@ -19,10 +19,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
-Counts = Float[np.ndarray, "tuples features"]
-Clusters = Int[np.ndarray, " tuples"]
+from .statistics import Clusters, Counts
 
 MISSING = "recovery clusters with scikit-learn, which is not installed: pip install scikit-learn"
 STARTS = 10  # of which the best is taken

@@ -14,6 +14,7 @@ from jaxtyping import Array, Int, Key
 
 from hierarchical.arguments import NO_SYMBOL, AnyKey, Given, Whole, as_key, as_whole
 from hierarchical.files.memory import check_memory
+from hierarchical.grammar.sizes import whole_per_level
 
 from .clusters import AbstractClustering, PMIEmbedding
 from .statistics import AbstractStatistic, Clusters, SiblingLatents, Tuples
@@ -99,10 +100,7 @@ def recover(
     depth = len(branching)
     if leaves.shape[1] != int(np.prod(branching)):
         raise ValueError(f"strings of {leaves.shape[1]} leaves, branching = {branching}: its product must be that")
-    sizes = num_symbols if isinstance(num_symbols, Sequence) else (num_symbols,) * depth
-    if len(sizes) != depth:
-        raise ValueError(f"num_symbols = {sizes}: give one number, or {depth}, one for each level of parents")
-    sizes = [as_whole("num_symbols", size, 1) for size in sizes]
+    sizes = whole_per_level("num_symbols", num_symbols, depth, 1)
     classes = _as_labels(labels, statistic, len(leaves))
     levels, found = {depth: leaves}, {}
     top = 0 if statistic.needs_labels else 1

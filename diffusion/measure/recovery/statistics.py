@@ -9,10 +9,12 @@ So rows of counts of anything outside, one row for each tuple, have one law for 
 many points as there are symbols with different laws. What differs is how many strings are needed until the rows of n
 tuples stand apart (v symbols, m synonyms, s children, L levels):
 
-    Labels          class of the string, at each place of the tuple           n m^L strings for all levels
-    SiblingTokens   leaves below each sibling                                 grows with the depth below, as m^depth
+    Labels          class of the string, at each place of the tuple           grows with depth, at most as n m^L
+    SiblingTokens   leaves below each sibling                                 grows with depth
     SiblingTuples   the siblings' tuples, v m values                          does not grow with depth
     SiblingLatents  the siblings' symbols, v values, themselves recovered     does not grow with depth, and is fewer
+
+(docs/recovery.md has the numbers.)
 
 Sources: Cagnetta et al., arXiv:2307.02129 (labels); arXiv:2605.27734 (prediction of siblings' latents).
 """

@@ -11,6 +11,7 @@ tree joins first, 1/3 by chance.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -20,6 +21,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from hierarchical.arguments import Given, Whole, as_whole
+from hierarchical.files.memory import check_memory
 
 from .levels import as_strings
 
@@ -44,13 +46,15 @@ def leaf_distances(strings: Given, num_symbols: Whole | None = None) -> Distance
       num_symbols: v; default the largest symbol + 1.
 
     Raises:
-      ValueError: if there are fewer than two strings, or a leaf has the same symbol in all of them.
+      ValueError: if there are fewer than two strings, a leaf has the same symbol in all of them, or the covariances do
+        not fit into memory.
     """
     rows = as_strings(strings)
     v = int(rows.max()) + 1 if num_symbols is None else as_whole("num_symbols", num_symbols, int(rows.max()) + 1)
     if len(rows) < 2 or np.any(rows.min(0) == rows.max(0)):
         raise ValueError(f"strings of shape {rows.shape}: give two or more, and leaves whose symbol varies")
     n, leaves = rows.shape
+    check_memory(8 * leaves * v * (2 * n + leaves * v), f"covariances of {leaves} leaves of {v} symbols")
     shown = (rows[..., None] == np.arange(v)).reshape(n, -1).astype(float)
     shown -= shown.mean(0)
     covariance = (shown.T @ shown / n).reshape(leaves, v, leaves, v)
@@ -70,7 +74,7 @@ def tree_score(distances: Given, branching: Sequence[Whole]) -> TreeScore:
       branching: children of a node of each level of the true tree, root first.
 
     Raises:
-      ValueError: if the distances are none, or the tree has other leaves; or fewer than three.
+      ValueError: if the distances are none, the tree has other leaves, or fewer than three or too many for memory.
     """
     given, branching = np.asarray(distances, float), [as_whole("branching", s, 2) for s in branching]
     leaves = int(np.prod(branching))
@@ -80,6 +84,7 @@ def tree_score(distances: Given, branching: Sequence[Whole]) -> TreeScore:
         )
     if not np.isfinite(given).all() or not np.allclose(given, given.T) or np.diag(given).any() or given.min() < 0:
         raise ValueError("distances are not finite, symmetric, 0 on the diagonal and 0 or more elsewhere")
+    check_memory(12 * 8 * math.comb(leaves, 3), f"scoring all triples of {leaves} leaves")
     flat = squareform(given, checks=False)
     with np.errstate(invalid="ignore", divide="ignore"):
         joined = hierarchy.cophenet(hierarchy.linkage(flat, "average"))

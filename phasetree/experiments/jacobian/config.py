@@ -77,7 +77,12 @@ class Config:
 
 
 PRESETS = {
-    "quick": Config("quick", depth=3, num_grammars=8, num_data=32, num_times=11, train=TrainConfig(steps=500)),
+    "quick": Config(
+        preset="quick", depth=3, num_grammars=8, num_data=32, num_times=11, train=TrainConfig(steps=500)
+    ),
     "default": Config(),
-    "paper": Config("paper", 0, 16, 4, 2, 5, 32, 64, 31, 12, train=TrainConfig(steps=10_000, learning_rate=3e-3)),
-}
+    "paper": Config(
+        preset="paper", num_symbols=16, num_synonyms=4, depth=5, num_grammars=32, num_data=64, num_times=31,
+        search_steps=12, train=TrainConfig(steps=10_000, learning_rate=3e-3),
+    ),
+}  # fmt: skip

@@ -10,6 +10,7 @@ loss/P                                 measured: loss of held-out strings under 
 score/SPACE/KIND/DEPTH                 measured: tree scores of distances between leaves, given and embedded
 stress/SPACE/DEPTH                     measured
 information/SOURCE/LEVEL               measured, of a file: what a symbol tells of its sibling, and shuffled ones do
+known/LEVEL                            measured, of a file: share of the held-out windows whose tuples all occurred
 
 Errors are over grammars. A crossing is read for each grammar between the first number of strings at which the index is
 1/2 and the one before, linearly in ln P, and averaged in ln P; it is not resolved if a grammar has none.
@@ -117,6 +118,9 @@ def _of_file(dataset: xr.Dataset) -> Findings:
             part = dataset.sel(source=source, level=level)
             estimate = Estimate(*(jnp.asarray(float(part[name])) for name in ("information", "information_stderr")))
             found.append(Finding(path("information", source, level), estimate, "measured", "nats"))
+    for level in dataset.level.values:
+        known = float(dataset.known.sel(level=level))
+        found.append(Finding.exact(path("known", level), known, "measured", "of the windows"))
     return Findings(found)
 
 

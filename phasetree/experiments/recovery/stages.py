@@ -21,6 +21,7 @@ from theory import learning
 
 SPACES = ("given", "hyperbolic", "flat")
 SCORES = ("cophenetic", "violation", "triplets")
+FEWEST = 16  # windows of a file in each half, and of which the information of siblings is taken
 
 
 def plan(config: Config) -> list[Stage]:
@@ -48,7 +49,8 @@ def collect(config: Config, results: Mapping[str, xr.Dataset]) -> xr.Dataset:
       For every `depth`, `grammar`, `statistic`, number of `samples` and `level`, 0 the root's, the adjusted Rand index
       `agreement`; for every `space` of distances (given, hyperbolic, flat) the `score` of the tree and the `stress`;
       for the learned depth the share of `rules` found and the `loss` of held-out strings over their entropy. Of a file:
-      the `information` of siblings on held-out windows, and that of shuffled ones. NaN where there is none.
+      the `information` of siblings on held-out windows, of which a share is `known`, having no new tuple, and that of
+      shuffled ones. NaN where there is none.
     """
     if config.file is not None:
         return results["own"]
@@ -73,7 +75,9 @@ def recovered(config: Config, key: Key[Array, ""], inputs: Inputs, *, depth: int
     agreement = np.full(shape, np.nan)
     for i, name in enumerate(config.statistics):
         for j, n in enumerate(config.samples):
-            found = _recovered(config, name, named_key(key, f"{name}-{depth}-{number}", n), x[:n], levels[0][:n, 0])
+            found = _recovered(
+                config, name, named_key(key, f"{name}-{depth}-{number}", n), x[:n], depth, levels[0][:n, 0]
+            )
             for level, value in recovery.level_agreement(found, [symbols[:n] for symbols in levels]).items():
                 agreement[i, j, level] = value
         inputs.advance(inputs.units / len(config.statistics), f"depth {depth}, {name}")
@@ -97,7 +101,7 @@ def learned(config: Config, key: Key[Array, ""], inputs: Inputs, *, number: int)
     samples = config.learned_samples
     rules, loss = np.full((2, len(samples), depth), np.nan), np.full(len(samples), np.nan)
     for j, n in enumerate(samples):
-        found = _recovered(config, OWN, named_key(key, f"learned-{number}", n), x[:n], None)
+        found = _recovered(config, OWN, named_key(key, f"learned-{number}", n), x[:n], depth)
         start = learning.SoftGrammar.from_recovered(found, config.num_symbols)
         end = learning.learn(start, x[:n], num_steps=config.num_steps).grammar
         rules[:, j] = learning.rules_found(start, rhm), learning.rules_found(end, rhm)
@@ -116,21 +120,25 @@ def own(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     windows = _windows(load_sequences(config.file).tokens, s**depth)
     windows = windows[np.asarray(jax.random.permutation(named_key(key, "windows", 0), len(windows)))]
     half = len(windows) // 2
-    found = _recovered(config, OWN, named_key(key, "own", 0), windows[:half], None, depth)
-    values = np.full((2, 2, depth), np.nan)
+    found = _recovered(config, OWN, named_key(key, "own", 0), windows[:half], depth)
+    values, known = np.full((2, 2, depth), np.nan), np.zeros(depth)
     rng = np.random.default_rng(np.asarray(jax.random.bits(named_key(key, "shuffle", 0), (2,), np.uint32)))
     for level, symbols in found.of(windows[half:]).items():
-        if level > 0:
-            known = symbols[(symbols >= 0).all(1)]
-            for row, rows in enumerate((known, _shuffled(rng, known))):
-                estimate = recovery.sibling_information(rows, s)
-                values[:, row, level - 1] = estimate.value, estimate.stderr
+        if level == 0:
+            continue
+        read = symbols[(symbols >= 0).all(1)]  # windows without a tuple that the other half does not have
+        known[level - 1] = len(read) / len(symbols)
+        if len(read) < FEWEST:
+            continue
+        for row, rows in enumerate((read, _shuffled(rng, read))):
+            estimate = recovery.sibling_information(rows, s)
+            values[:, row, level - 1] = estimate.value, estimate.stderr
     dims = "source", "level"
     return xr.Dataset(
         {
             "information": (dims, values[0]), "information_stderr": (dims, values[1]),
             "tuples": ("step", [len(found.found[level].table) for level in range(1, depth)]),
-            "windows": len(windows),
+            "windows": len(windows), "known": ("level", known),
         },
         {"source": ["found", "shuffled"], "level": np.arange(1, depth + 1), "step": np.arange(1, depth)},
     )  # fmt: skip
@@ -151,12 +159,10 @@ def _recovered(
     name: str,
     key: Key[Array, ""],
     x: Int[np.ndarray, "n leaves"],
-    labels: Int[np.ndarray, " n"] | None,
-    depth: int | None = None,
+    depth: int,
+    labels: Int[np.ndarray, " n"] | None = None,
 ) -> recovery.Recovered:
     statistic, clustering = STATISTICS[name]
-    leaves = x.shape[1]
-    depth = round(np.log(leaves) / np.log(config.branching)) if depth is None else depth
     branching = (config.branching,) * depth
     return recovery.recover(
         key, x, branching, config.num_symbols, statistic=statistic, clustering=clustering, labels=labels
@@ -181,7 +187,10 @@ def _windows(tokens: Int[np.ndarray, "n total"], length: int) -> Int[np.ndarray,
     if tokens.shape[1] < length:
         raise ValueError(f"sequences of {tokens.shape[1]} tokens, windows of {length}: lower depths or branching")
     count = tokens.shape[1] // length
-    return tokens[:, : count * length].reshape(-1, length)
+    windows = tokens[:, : count * length].reshape(-1, length)
+    if len(windows) < 2 * FEWEST:
+        raise ValueError(f"the sequences hold {len(windows)} windows of {length} tokens: give at least {2 * FEWEST}")
+    return windows
 
 
 def _shuffled(rng: np.random.Generator, rows: Int[np.ndarray, "n nodes"]) -> Int[np.ndarray, "n nodes"]:

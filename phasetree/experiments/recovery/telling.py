@@ -111,11 +111,14 @@ def _of_file(dataset: xr.Dataset, findings: Findings) -> Report:
     rows = []
     for level in levels:
         pair = (findings["information", source, level] for source in ("found", "shuffled"))
-        rows.append((f"{level}", tuples.get(level, "-"), *pair))
-    table = Table(("level", "different tuples below", "information of a sibling, nats", "shuffled"), tuple(rows))
+        rows.append((f"{level}", tuples.get(level, "-"), findings["known", level], *pair))
+    header = ("level", "different tuples below", "windows known", "information of a sibling, nats", "shuffled")
+    table = Table(header, tuple(rows))
+    shuffled = [findings["information", "shuffled", level] for level in levels]
+    most = max((abs(f.value) / f.stderr for f in shuffled if f.resolved and f.stderr > 0), default=float("nan"))
     told = [f"level {level} {with_error(findings['information', 'found', level].estimate)}" for level in levels]
     closing = (
-        f"A hidden symbol tells of its sibling, in nats: {', '.join(told)} (shuffled ones: 0 within the errors; seed "
-        f"{about.seed})."
+        f"A hidden symbol tells of its sibling, in nats: {', '.join(told)} (shuffled ones: at most {most:.1f} standard "
+        f"errors from 0; seed {about.seed})."
     )
     return Report(title, (f"The last level, {levels[-1]}, is that of the tokens.", table), closing)

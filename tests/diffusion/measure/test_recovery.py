@@ -182,7 +182,7 @@ def test_a_line_is_hyperbolic_and_flat():
     [
         (lambda x: recovery.recover(KEY, x, (2, 2), 3), "its product must be that"),
         (lambda x: recovery.recover(KEY, x / 2, BRANCHING, 3), "give .n, leaves. symbols"),
-        (lambda x: recovery.recover(KEY, x, BRANCHING, (3, 3)), "give one number, or 3"),
+        (lambda x: recovery.recover(KEY, x, BRANCHING, (3, 3)), "has 2 entries for depth = 3"),
         (lambda x: recovery.recover(KEY, x, BRANCHING, 3, statistic=recovery.Labels()), "give the labels"),
         (lambda x: recovery.recover(KEY, x, BRANCHING, 3, labels=x), "labels of shape"),
         (lambda x: recovery.sibling_information(x, 3), "in families of that"),

@@ -176,6 +176,10 @@ def test_names_of_symbols_do_not_matter():
     assert learning.rules_found(learning.SoftGrammar.from_model(grammar(1)), rhm).mean() < 0.6
 
 
+def recovered():
+    return recovery.recover(KEY, np.random.default_rng(0).integers(0, 3, (50, 4)), (2, 2), 3)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -187,6 +191,9 @@ def test_names_of_symbols_do_not_matter():
         (lambda soft: learning.SoftGrammar.random(KEY, 300, (2, 2)), "tuples are more than 65536"),
         (lambda soft: learning.SoftGrammar.random(KEY, 3, (2, 2), concentration=0.0), "must be positive"),
         (lambda soft: learning.rules_found(soft, grammar(0)), "make them agree"),
+        (lambda soft: learning.SoftGrammar.random(KEY, (3, 2, 2), (2, 2)), "has 3 entries for depth = 2"),
+        (lambda soft: learning.SoftGrammar.from_recovered(recovered(), 3, smoothing=1.5), "give a share, 0 to 1"),
+        (lambda soft: learning.SoftGrammar.from_recovered(recovered(), 2), "clusters beyond"),
         (
             lambda soft: learning.descend_likelihood(
                 learning.SoftGrammar.from_model(RandomHierarchyModel(3, 2, 2, 2, key=KEY)), [[0, 1, 1, 0]]

@@ -26,7 +26,7 @@ from hierarchical.arguments import Given, Whole, as_numbers, as_whole
 from ..belief_propagation import log_evidence, rule_counts
 from .soft_grammar import SoftGrammar
 
-STRINGS_AT_ONCE = 4096
+NUMBERS_AT_ONCE = 2**23  # counts of rules of the strings that are counted together
 
 
 class Learned(eqx.Module):
@@ -60,7 +60,7 @@ def learn(
       levels: those whose rules are learned, 0 the root's; the others stay as they are. Default: all.
 
     Raises:
-      ValueError: if a shape does not fit, a symbol or level is out of range, or no string is possible at the start.
+      ValueError: if a shape does not fit, a symbol or level is out of range, or a string is impossible at the start.
     """
     evidence = start.evidence(strings, labels)
     array = evidence if isinstance(evidence, jax.Array) else evidence[start.depth]
@@ -112,7 +112,7 @@ def _expected(grammar: SoftGrammar, evidence) -> tuple[Float[Array, ""], list[Fl
     """The mean log-likelihood, and (1), some strings at a time."""
     model = grammar.model
     n = len(jax.tree.leaves(evidence)[0])
-    size = min(STRINGS_AT_ONCE, n)
+    size = min(n, max(1, NUMBERS_AT_ONCE // sum(rows.size for rows in grammar.log_probs)))
 
     def of(piece):
         return jnp.sum(log_evidence(model, piece)), [jnp.sum(table, 0) for table in rule_counts(model, piece)]

@@ -29,7 +29,7 @@ def descend_likelihood(
     num_steps: Whole = 200,
     tolerance: float = 1e-6,
 ) -> Learned:
-    """Descent on all strings at once, from where `start` stands; every probability there must be positive.
+    """Descent on all strings at once, from where `start` stands, with positive probabilities; not inside `jax.jit`.
 
     Args:
       strings, labels: as of `learn`.

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, Int32
 from diffusion.measure.recovery import Recovered
 from hierarchical import RandomHierarchyModel
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_numbers, as_symbols, as_whole
+from hierarchical.grammar.sizes import whole_per_level
 
 from ..belief_propagation import RuleCounts, log_evidence, rule_counts
 from ..evidence import hard_evidence
@@ -60,7 +61,7 @@ class SoftGrammar(eqx.Module):
         Raises:
           ValueError: if a level has more than 2^16 tuples, or a size is no positive whole number.
         """
-        below = _per_level(num_symbols, len(branching))
+        below = whole_per_level("num_symbols", num_symbols, len(branching), 1)
         parents = (as_whole("num_classes", num_classes, 1), *below[:-1])
         tuples = [_all_tuples(v, as_whole("branching", s, 2)) for v, s in zip(below, branching, strict=True)]
         if not concentration > 0:
@@ -106,19 +107,19 @@ class SoftGrammar(eqx.Module):
     ) -> "SoftGrammar":
         """What clusters of tuples say, where learning starts best: counts of tuples in each cluster, as shares.
 
-        Levels above those that were found start evenly among the tuples that occur.
+        Where the root was not found, its classes start alike, with the tuples that occur.
 
         Args:
           num_symbols: v; a sequence gives levels 1 .. depth their own; at least as many as clusters.
           smoothing: the share of every row that is spread evenly over all tuples, so that learning can mend clusters.
 
         Raises:
-          ValueError: as in `random`; or if clusters are more than symbols.
+          ValueError: as in `random`; or if clusters are more than symbols, or the share is outside [0, 1].
         """
+        if not 0 <= smoothing <= 1:
+            raise ValueError(f"smoothing = {smoothing}: give a share, 0 to 1")
         depth = max(found.levels)
-        if found.top > 1:
-            raise ValueError(f"levels are recovered from {found.top} on: recover all levels below the root")
-        below = _per_level(num_symbols, depth)
+        below = whole_per_level("num_symbols", num_symbols, depth, 1)
         parents = (as_whole("num_classes", num_classes, 1), *below[:-1])
         tables, rows = [], []
         for level, (n, v) in enumerate(zip(parents, below, strict=True)):
@@ -191,13 +192,6 @@ def _shares(found: Recovered, level: int, n: int, v: int, s: int) -> Float[np.nd
         counts[:] = counts[0]
     total = counts.sum(1, keepdims=True)
     return np.where(total > 0, counts / np.maximum(total, 1), 1 / v**s)
-
-
-def _per_level(num_symbols: Whole | Sequence[Whole], depth: int) -> tuple[int, ...]:
-    sizes = num_symbols if isinstance(num_symbols, Sequence) else (num_symbols,) * depth
-    if len(sizes) != depth:
-        raise ValueError(f"num_symbols = {sizes}: give one number, or {depth}, one for each level below the root")
-    return tuple(as_whole("num_symbols", size, 1) for size in sizes)
 
 
 def _places(v: int, s: int) -> Int32[np.ndarray, " s"]:
