@@ -61,6 +61,8 @@ from .noise.strings import EpsilonBelief as EpsilonBelief
 from .noise.strings import Masking as Masking
 from .noise.strings import UniformNoise as UniformNoise
 from .sampling.choose import default_sampler as default_sampler
+from .sampling.few_steps import FlowEnd as FlowEnd
+from .sampling.few_steps import Renoised as Renoised
 from .sampling.flow import AdaptiveFlow as AdaptiveFlow
 from .sampling.forward_backward import forward_backward as forward_backward
 from .sampling.generate import generate as generate

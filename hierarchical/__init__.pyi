@@ -5,6 +5,8 @@ from .grammar.broken_rules import Broken as Broken
 from .grammar.broken_rules import BrokenRules as BrokenRules
 from .grammar.derivation import Derivation as Derivation
 from .grammar.hierarchy import RandomHierarchyModel as RandomHierarchyModel
+from .grammar.levels import expand as expand
+from .grammar.levels import upper_levels as upper_levels
 from .grammar.markov import MarkovChain as MarkovChain
 from .grammar.markov import matched_chain as matched_chain
 from .grammar.read_rules import load_rules as load_rules

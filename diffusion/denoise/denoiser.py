@@ -90,10 +90,17 @@ class AbstractTokenDenoiser(AbstractDenoiser):
         return self(x_t, t)
 
     def cavity(self, x_t: Given, t: Given) -> Float[Array, "*batch sites v"]:
-        """ln p(x_0^i = x | x_t at the other sites), nats; evidence must be finite, see `noise.strings.cavity`."""
+        """ln p(x_0^i = x | x_t at the other sites), nats."""
         rows, times, batch = self.rows(x_t, t)
-        rest = cavity(self.denoise_batch(rows, times), self.process.site_evidence(rows, per_datum(times, rows)))
+        rest = self.cavity_batch(rows, times)
         return rest.reshape(*batch, *rest.shape[1:])
+
+    def cavity_batch(self, x_t: BatchCorrupted, t: Times) -> Known:
+        """`cavity` of checked data with one batch axis, from the posterior: NaN where evidence is `-inf`, of masks.
+
+        A denoiser that knows its cavity without dividing by the evidence writes its own.
+        """
+        return cavity(self.denoise_batch(x_t, t), self.process.site_evidence(x_t, per_datum(t, x_t)))
 
 
 class AbstractVectorDenoiser(AbstractDenoiser):

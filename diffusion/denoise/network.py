@@ -26,7 +26,7 @@ from ..noise.gaussian import VectorProcess
 from ..noise.process import AbstractTokenProcess, Shape, beside, per_datum
 from .apply import LayeredApply
 from .denoiser import AbstractDenoiser, AbstractTokenDenoiser, AbstractVectorDenoiser, BatchCorrupted, BatchData, Times
-from .loss import posterior_loss, site_weights
+from .loss import expected_loss, posterior_loss, site_weights
 from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
 
 LogProbs = Float[Array, "batch sites v"]
@@ -61,6 +61,10 @@ class AbstractNetworkDenoiser(AbstractDenoiser):
     def loss(self, x0: BatchData, x_t: BatchCorrupted, t: Times) -> Float[Array, " batch"]:
         """What training descends; smallest on average for the exact denoiser."""
 
+    @abc.abstractmethod
+    def distillation_loss(self, teacher: AbstractDenoiser, x_t: BatchCorrupted, t: Times) -> Float[Array, " batch"]:
+        """`loss` with what a teacher knows of x_0 in the place of x_0; smallest for the teacher itself."""
+
 
 class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
     """A network of strings behind the interface, equation (1)."""
@@ -75,7 +79,7 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
     trained_up_to: float | None = eqx.field(static=True, default=None)
     trained_from: float = eqx.field(static=True, default=0.0)
 
-    def cavity_batch(self, x_t: BatchCorrupted, t: Times) -> LogProbs:
+    def cavity_batch(self, x_t, t):
         """The network's own output, normalised."""
         return jax.nn.log_softmax(self.apply(self.params, x_t, t).astype(t.dtype))
 
@@ -86,12 +90,6 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
         logits = self.apply(self.params, x_t, t).astype(t.dtype)
         posterior = jax.nn.log_softmax(logits + jnp.where(impossible, 0.0, evidence))
         return jnp.where(impossible, -jnp.inf, posterior)
-
-    def cavity(self, x_t, t):
-        """ln p(x_0^i = x | x_t at the other sites), nats: the network's own output."""
-        rows, times, batch = self.rows(x_t, t)
-        rest = self.cavity_batch(rows, times)
-        return rest.reshape(*batch, *rest.shape[1:])
 
     def states(self, x_t: Given, t: Given) -> dict[str, Float[Array, "*batch nodes width"]]:
         """What the network computes on the way, by name, first layer first: a vector for each site or node.
@@ -120,6 +118,13 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
         if self.blind:
             return posterior_loss(self.cavity_batch(x_t, t), x0, jnp.full(x0.shape, 1 / x0.shape[1], jnp.float32))
         return posterior_loss(self.denoise_batch(x_t, t), x0, site_weights(self.process, x_t))
+
+    def distillation_loss(self, teacher, x_t, t):
+        """Nats per site, equation (3) of `loss.py`; on average as large as `loss` if the teacher is exact."""
+        if self.blind:
+            weights = jnp.full(x_t.shape[:2], 1 / x_t.shape[1], jnp.float32)
+            return expected_loss(self.cavity_batch(x_t, t), teacher.cavity_batch(x_t, t), weights)
+        return expected_loss(self.denoise_batch(x_t, t), teacher.denoise_batch(x_t, t), site_weights(self.process, x_t))
 
 
 class VectorNetworkDenoiser(AbstractNetworkDenoiser, AbstractVectorDenoiser):
@@ -150,3 +155,7 @@ class VectorNetworkDenoiser(AbstractNetworkDenoiser, AbstractVectorDenoiser):
         output = self.apply(self.params, entry * x_t, t).astype(x_t.dtype)
         squares = jnp.mean(((x0 - skip * x_t) / scale - output) ** 2, tuple(range(1, x_t.ndim)))
         return squares * self.weighting.factor(self.process.path, t, scale.reshape(t.shape))
+
+    def distillation_loss(self, teacher, x_t, t):
+        """As `loss`, beside the teacher's mean: smaller by the posterior variance of x_0 if the teacher is exact."""
+        return self.loss(teacher.denoise_batch(x_t, t).astype(x_t.dtype), x_t, t)

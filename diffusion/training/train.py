@@ -3,6 +3,8 @@ r"""Training a denoiser: noise data, ask the network for the clean ones, descend
 One step draws a batch of data x_0, times t (stratified, spread by a schedule) and x_t ~ q(x_t | x_0), all inside the
 compiled chunk (`descent.py`). What is descended is the denoiser's own `loss`: nats per site for strings (`loss.py`),
 the squared error of a number for arrays (`parametrisation.py`).
+
+With a `teacher` the network is asked for what the teacher knows of x_0 instead of x_0 itself: `distillation_loss`.
 """
 
 import dataclasses
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..denoise.denoiser import AbstractDenoiser
 from ..denoise.network import AbstractNetworkDenoiser
 from ..noise.schedule import AbstractSchedule, default_schedule
 from .config import TrainConfig
@@ -35,6 +38,7 @@ def train(
     data: AbstractSource,
     config: TrainConfig,
     *,
+    teacher: AbstractDenoiser | None = None,
     schedule: AbstractSchedule | None = None,
     optimiser: optax.GradientTransformation | None = None,
     frozen: Callable[[str], bool] | None = None,
@@ -49,12 +53,15 @@ def train(
       denoiser: holds the network with its initial parameters.
       data: where data come from: `Fresh` of any law, `Finite`, or a source of one's own.
       config: how.
+      teacher: a denoiser of the same data and noise, exact, trained or a `FlowEnd`, which the network comes to imitate.
+        None: the network learns from the data themselves.
       schedule: spreads the times; default `default_schedule` of the process.
       optimiser, frozen, folder, report: as of `descend`.
       observe: called after every chunk with the steps done and the denoiser of the moment, see `descend`.
 
     Raises:
-      ValueError: if the batch cannot be shared out over the devices, or the data are not what the network takes.
+      ValueError: if the batch cannot be shared out over the devices, the data are not what the network takes, or the
+        teacher undoes another noise or knows other data.
       NonFiniteLossError: if the loss or a parameter is not finite.
       FolderError: if `folder` belongs to another run or is damaged.
     """
@@ -62,7 +69,9 @@ def train(
     first, last = (float(schedule(jnp.full((), u))) for u in (0.0, 1.0))
     denoiser = dataclasses.replace(denoiser, trained_from=first, trained_up_to=last)
     source = _checked(data, denoiser, config.batch_size)
-    loss = _DenoisingLoss(denoiser, source, schedule, config.batch_size)
+    if teacher is not None:
+        _check_teacher(teacher, denoiser)
+    loss = _DenoisingLoss(denoiser, source, schedule, config.batch_size, teacher)
 
     def with_params(params: PyTree) -> AbstractNetworkDenoiser:
         return eqx.tree_at(lambda d: d.params, denoiser, params)
@@ -100,6 +109,14 @@ def _checked(source: AbstractSource, denoiser: AbstractNetworkDenoiser, batch_si
     return source
 
 
+def _check_teacher(teacher: AbstractDenoiser, denoiser: AbstractNetworkDenoiser) -> None:
+    if teacher.shape != denoiser.shape or not eqx.tree_equal(teacher.process, denoiser.process):
+        raise ValueError(
+            f"the teacher undoes {teacher.process} of data {teacher.shape}, the network {denoiser.process} of "
+            f"{denoiser.shape}: make them agree"
+        )
+
+
 class _DenoisingLoss(eqx.Module):
     """The mean loss of a batch that is drawn and noised here."""
 
@@ -107,6 +124,7 @@ class _DenoisingLoss(eqx.Module):
     data: AbstractSource
     schedule: AbstractSchedule
     batch_size: int = eqx.field(static=True)
+    teacher: AbstractDenoiser | None
 
     def __call__(self, params: PyTree, key: Key[Array, ""], shard: Callable) -> Float[Array, ""]:
         data_key, time_key, noise_key = jax.random.split(key, 3)
@@ -114,4 +132,7 @@ class _DenoisingLoss(eqx.Module):
         t = draw_times(time_key, self.batch_size, self.schedule)
         x0 = x0.astype(t.dtype) if jnp.issubdtype(x0.dtype, jnp.floating) else x0  # networks compute in float32
         x_t = jax.vmap(self.denoiser.process.draw_noised)(jax.random.split(noise_key, self.batch_size), x0, t)
-        return eqx.tree_at(lambda d: d.params, self.denoiser, params).loss(x0, x_t, t).mean()
+        student = eqx.tree_at(lambda d: d.params, self.denoiser, params)
+        if self.teacher is None:
+            return student.loss(x0, x_t, t).mean()
+        return student.distillation_loss(self.teacher, x_t, t).mean()

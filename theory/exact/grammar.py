@@ -6,7 +6,7 @@ from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractTokenDenoi
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel
 
-from ..inference.belief_propagation import marginals, posterior_sample
+from ..inference.belief_propagation import cavity_marginals, marginals, posterior_sample
 from ..inference.evidence import noised_evidence
 from ..inference.fast.segments import data_at_once, in_pieces
 from ..logspace import log_where_positive
@@ -29,6 +29,15 @@ class GrammarDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
     def denoise_batch(self, x_t, t):
         def log_probs(_, rows):
             return log_where_positive(marginals(self.rhm, noised_evidence(self.process, *rows))[-1])
+
+        return in_pieces(log_probs, data_at_once(self.rhm), (x_t, t))
+
+    @eqx.filter_jit
+    def cavity_batch(self, x_t, t):
+        """From the messages themselves, so that it is known where evidence is `-inf` too; all `-inf`: impossible."""
+
+        def log_probs(_, rows):
+            return log_where_positive(cavity_marginals(self.rhm, noised_evidence(self.process, *rows))[-1])
 
         return in_pieces(log_probs, data_at_once(self.rhm), (x_t, t))
 
