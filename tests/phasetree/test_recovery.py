@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from diffusion.measure.estimate import student_factor
 from hierarchical import RandomHierarchyModel
 from phasetree.experiments import recovery as experiment
-from phasetree.experiments.recovery.analysis import crossing
+from phasetree.recipes.sample_numbers import crossing, geometric_mean, geometric_ratio
 from phasetree.runner.run import execute
 
 pytestmark = pytest.mark.optimised
@@ -52,6 +53,16 @@ def test_crossings_are_read_linearly_in_the_logarithm():
     assert crossing(samples, np.array([0.0, 0.25, 0.75])) == pytest.approx(np.log(10**2.5))
     assert np.isnan(crossing(samples, np.array([0.6, 0.7, 1.0])))
     assert np.isnan(crossing(samples, np.array([0.0, 0.1, 0.2])))
+
+
+def test_geometric_means_and_ratios_propagate_errors_in_the_logarithm():
+    """Of ln 1, ln 4 the mean is 2; the error of a mean of two is half their distance, times Student's factor."""
+    logs = np.log([1.0, 4.0])
+    mean, ratio = geometric_mean(logs), geometric_ratio(logs + np.log(3.0), logs)
+    assert float(mean.value) == pytest.approx(2) and float(ratio.value) == pytest.approx(3)
+    assert float(mean.stderr) == pytest.approx(2 * student_factor(2) * np.log(2.0))
+    assert float(ratio.stderr) == pytest.approx(3 * np.sqrt(2) * student_factor(2) * np.log(2.0))
+    assert np.isnan(geometric_mean(np.array([0.0, np.nan])).value)
 
 
 def test_sequences_of_ones_own(tmp_path):

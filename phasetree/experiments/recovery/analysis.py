@@ -24,9 +24,7 @@ from jaxtyping import Float
 from diffusion.measure import Estimate, mean_estimate
 from phasetree.experiment import Finding, Findings, config_of
 from phasetree.findings import path
-
-HALF = 0.5
-NONE = Estimate(jnp.asarray(np.nan), jnp.asarray(np.nan))
+from phasetree.recipes.sample_numbers import crossing, geometric_mean, geometric_ratio
 
 
 def analyse(dataset: xr.Dataset) -> Findings:
@@ -52,31 +50,9 @@ def _of_statistic(dataset: xr.Dataset, name: str) -> list[Finding]:
                 if np.isfinite(rows).all():
                     found.append(_mean(path("agreement", name, depth, level, n), rows, "1"))
         crossings.append(np.array([crossing(dataset.samples.values, row[:, 1]) for row in part.values]))
-        found.append(Finding(path("strings", name, depth), _geometric(crossings[-1]), "measured", "strings"))
-    growth = _geometric(crossings[-1], crossings[0])
+        found.append(Finding(path("strings", name, depth), geometric_mean(crossings[-1]), "measured", "strings"))
+    growth = geometric_ratio(crossings[-1], crossings[0])
     return [*found, Finding(path("growth", name), growth, "measured", "1")]
-
-
-def crossing(samples: np.ndarray, index: Float[np.ndarray, " samples"]) -> float:
-    """ln P at which the index first reaches 1/2; NaN if it begins above or stays below."""
-    above = np.flatnonzero(index >= HALF)
-    if not len(above) or above[0] == 0:
-        return np.nan
-    j, logs = above[0], np.log(samples)
-    share = (HALF - index[j - 1]) / (index[j] - index[j - 1])
-    return float(logs[j - 1] + share * (logs[j] - logs[j - 1]))
-
-
-def _geometric(logs: Float[np.ndarray, " grammars"], over: Float[np.ndarray, " grammars"] | None = None) -> Estimate:
-    """The geometric mean, or the ratio of two of independent grammars."""
-    if np.isnan(logs).any() or (over is not None and np.isnan(over).any()):
-        return NONE
-    mean = mean_estimate(logs)
-    value, error = float(mean.value), float(mean.stderr)
-    if over is not None:
-        other = mean_estimate(over)
-        value, error = value - float(other.value), float(np.hypot(error, other.stderr))
-    return Estimate(jnp.asarray(np.exp(value)), jnp.asarray(np.exp(value) * error))
 
 
 def _of_rules(dataset: xr.Dataset) -> list[Finding]:
