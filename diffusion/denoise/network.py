@@ -121,6 +121,8 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
 
     def distillation_loss(self, teacher, x_t, t):
         """Nats per site, equation (3) of `loss.py`; on average as large as `loss` if the teacher is exact."""
+        if not isinstance(teacher, AbstractTokenDenoiser):
+            raise ValueError(f"{type(teacher).__name__} does not denoise strings: give an AbstractTokenDenoiser")
         if self.blind:
             weights = jnp.full(x_t.shape[:2], 1 / x_t.shape[1], jnp.float32)
             return expected_loss(self.cavity_batch(x_t, t), teacher.cavity_batch(x_t, t), weights)

@@ -26,6 +26,8 @@ from .flow import AdaptiveFlow
 from .reverse import DDIM, ProbabilityFlow
 from .samplers import AbstractSampler, check_positive
 
+FLOW = ProbabilityFlow()
+
 
 class FlowEnd(AbstractDenoiser):
     """Where the probability flow of a denoiser takes x_t, behind the interface of denoisers; see equation (1).
@@ -34,22 +36,26 @@ class FlowEnd(AbstractDenoiser):
     """
 
     denoiser: AbstractDenoiser
-    sampler: DDIM | ProbabilityFlow | AdaptiveFlow = ProbabilityFlow()
-    """How the flow is followed: without random numbers. A student inherits its errors: from t = 4, N(0, 1) comes back
-    with variance .998 by the default, with .984 by `ProbabilityFlow(24, 0.001)` and with .80 by `DDIM(16, 0.001)`."""
+    process: VectorProcess
+    sampler: AbstractSampler
 
-    def __check_init__(self):
-        if not isinstance(self.denoiser.process, VectorProcess):
+    def __init__(self, denoiser: AbstractDenoiser, sampler: AbstractSampler = FLOW):
+        """A student inherits the errors of `sampler`, which follows the flow: `DDIM`, `ProbabilityFlow`, `AdaptiveFlow`.
+
+        From t = 4, N(0, 1) comes back with variance .998 by the default, with .984 by `ProbabilityFlow(24, 0.001)` and
+        with .80 by `DDIM(16, 0.001)`.
+
+        Raises:
+          ValueError: if the denoiser is one of strings, or the sampler draws random numbers.
+        """
+        if not isinstance(denoiser.process, VectorProcess):
             raise ValueError(
-                f"{type(self.denoiser.process).__name__} has no flow: give a denoiser of arrays, of strings with "
-                f"Gaussian noise OneHotDenoiser(denoiser)"
+                f"{type(denoiser.process).__name__} has no flow: give a denoiser of arrays, of strings with Gaussian "
+                f"noise OneHotDenoiser(denoiser)"
             )
-        if not isinstance(self.sampler, DDIM | ProbabilityFlow | AdaptiveFlow):
-            raise ValueError(f"{type(self.sampler).__name__} draws: give DDIM, ProbabilityFlow or AdaptiveFlow")
-
-    @property
-    def process(self) -> VectorProcess:
-        return self.denoiser.process
+        if not isinstance(sampler, DDIM | ProbabilityFlow | AdaptiveFlow):
+            raise ValueError(f"{type(sampler).__name__} draws: give DDIM, ProbabilityFlow or AdaptiveFlow")
+        self.denoiser, self.process, self.sampler = denoiser, denoiser.process, sampler
 
     @property
     def shape(self) -> Shape:

@@ -101,7 +101,7 @@ def learn(
         from_flax(network, at.process, at.upper.num_leaves, blind=True),
         source,
         config.train,
-        teacher=GrammarDenoiser(at.upper, at.process) if taught else None,
+        teacher=GrammarDenoiser(rhm=at.upper, process=at.process) if taught else None,
         report=lambda step, loss: inputs.advance(min(share, 1 - share * (len(found))), f"{note}, loss {loss:.3f}"),
         observe=look,
     )

@@ -46,7 +46,7 @@ def student(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     `inside_all` is the share inside of the flow closely followed.
     """
     tree = tree_mixture(named_key(key, "tree", 0), DIMENSION, OFFSETS, variance=STD**2)
-    exact = MixtureDenoiser(tree.mixture, VectorProcess())
+    exact = MixtureDenoiser(mixture=tree.mixture, process=VectorProcess())
     scale = float(jnp.sqrt(jnp.mean(jnp.sum(tree.mixture.means**2, 1)) / DIMENSION + STD**2))
     network = VectorMLP(DIMENSION, WIDTH, rngs=nnx.Rngs(config.seed))
     training = TrainConfig(config.student_steps, batch_size=256, learning_rate=3e-3)
@@ -55,7 +55,7 @@ def student(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
         from_flax(network, exact.process, (DIMENSION,), parametrisation=Preconditioned(scale)),
         Fresh(tree),
         training,
-        teacher=FlowEnd(exact, ProbabilityFlow(24, SCHEDULE.min_time)),
+        teacher=FlowEnd(denoiser=exact, sampler=ProbabilityFlow(24, SCHEDULE.min_time)),
         schedule=SCHEDULE,
         report=inputs.training(training),
     )

@@ -90,8 +90,5 @@ def test_what_has_no_flow_is_refused():
 
 
 def test_a_sampler_that_draws_follows_no_flow():
-    """The annotation, which is checked in tests alone, is passed over here."""
-    end = FlowEnd(ONE)
-    object.__setattr__(end, "sampler", ReverseSDE())
     with pytest.raises(ValueError, match="ReverseSDE draws: give DDIM, ProbabilityFlow or AdaptiveFlow"):
-        end.__check_init__()
+        FlowEnd(ONE, ReverseSDE())
