@@ -26,7 +26,7 @@ def main() -> None:
     for k in (10, 50):
         law = Sphere(jax.random.key(k), k, AMBIENT)
         exact = SphereDenoiser(law=law, process=VectorProcess(VarianceExploding()))
-        x, probes = law.sample(jax.random.key(1), 8).x, 2 * k + 10
+        x, probes = law.sample(jax.random.key(1), 8).x, 3 * k // 2 + 10
         ritz = functools.partial(dimension.ritz, key, exact, x, t, num_probes=probes)
         bundle = functools.partial(dimension.normal_bundle, key, exact, x, t)
         for call in (ritz, bundle):

@@ -80,6 +80,16 @@ def test_the_page_on_anomalies_runs():
     assert not names["broken"].latent.tree.valid[0].any()
 
 
+@pytest.mark.slow
+def test_the_page_on_latent_diffusion_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "latent-diffusion.md").read_text(), re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "latent-diffusion.md", "exec"), {})
+    shape, share = re.fullmatch(r"(.*) (.*) of them grammatical\n", printed.getvalue()).groups()
+    assert shape == "(1000, 8)" and float(share) > 0.8
+
+
 def test_the_page_on_inference_runs():
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "inference.md").read_text(), re.DOTALL)
     exec(compile(code, "inference.md", "exec"), names := {})

@@ -40,7 +40,7 @@ class FlowEnd(AbstractDenoiser):
     sampler: AbstractSampler
 
     def __init__(self, denoiser: AbstractDenoiser, sampler: AbstractSampler = FLOW):
-        """A student inherits the errors of `sampler`, which follows the flow: `DDIM`, `ProbabilityFlow`, `AdaptiveFlow`.
+        """A student inherits the errors of `sampler`, `DDIM`, `ProbabilityFlow` or `AdaptiveFlow`.
 
         From t = 4, N(0, 1) comes back with variance .998 by the default, with .984 by `ProbabilityFlow(24, 0.001)` and
         with .80 by `DDIM(16, 0.001)`.

@@ -33,7 +33,7 @@ class Config:
     """L, levels of rules; strings have s^L symbols."""
     num_grammars: int = 3
     """Grammars; all errors are those over them."""
-    samples: tuple[int, ...] = (10, 32, 100, 320, 1000, 3200, 10_000)
+    samples: tuple[int, ...] = (10, 40, 160, 640, 2560, 10_240)
     """P, numbers of training strings, increasing."""
     num_data: int = 4096
     """Held-out strings: half choose the step at which training is best, the others are what losses are measured on."""

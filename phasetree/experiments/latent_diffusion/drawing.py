@@ -41,7 +41,7 @@ def _strings(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     axis.set(
         xscale="log", xlabel="strings $P$ (dotted: $n m^l$)", ylabel="learned of the topmost rules", ylim=(-1.05, 1.1)
     )
-    axis.legend(fontsize=6, loc="lower right")
+    axis.legend(fontsize=6, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=2)
 
 
 def _fresh(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
