@@ -50,8 +50,8 @@ def ritz(key: AnyKey, denoiser: AbstractDenoiser, x: Given, t: Given, *, num_pro
 
     Args:
       x, t: clean data and noise times, as of `local_field`.
-      num_probes: q; default min(d, 64). With exact scores 3 k / 2 + 10 are enough for dimension k (k + 2 counted 10- and
-        50-spheres in R^1000 right, at s = .01 to .12), 2 k + 10 for networks, whose eigenvalues fall more slowly.
+      num_probes: q; default min(d, 64). For dimension k with exact scores 3 k / 2 + 10 are enough (k + 2 counted 10-
+        and 50-spheres in R^1000 right, s = .01 to .12), for networks, whose eigenvalues fall more slowly, 2 k + 10.
 
     Flag "more probes needed": the count k is one for which 2 k + 10 probes, or d, would be wanted, and there are fewer.
 
