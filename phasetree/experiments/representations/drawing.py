@@ -20,7 +20,7 @@ ROWS = {"posterior": "exact posterior", "true": "true symbols"}
 def draw(dataset: xr.Dataset, findings: Findings) -> Figure:
     """R^2 of probes of every level, and what follows if a wrong symbol is forced; random weights dotted."""
     figure, panels = new_page(len(ROWS) + 1, dataset.sizes["network"])
-    for row, (name, title) in zip(panels, ROWS.items(), strict=True):
+    for row, (name, title) in zip(panels[:-1], ROWS.items(), strict=True):
         for axis, kind in zip(row, kinds(dataset), strict=True):
             _panel(axis, dataset, findings, name, kind)
             axis.set_title(f"{kind}: {title}", fontsize=8)
