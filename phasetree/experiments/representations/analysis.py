@@ -110,16 +110,11 @@ def _of_places(part: xr.DataArray, name: tuple, unit: str, sort: Kind) -> list[F
     """A finding for each level, forced symbol, strength and time that the part has."""
     rest = [dim for dim in ("level", "inner", "forced", "strength", "t") if dim in part.dims]
     part = part.transpose("grammar", *rest)
-    places = np.ndindex(*(part.sizes[dim] for dim in rest))
-    return [
-        Finding(
-            path(*name, *(part[dim].values[i].item() for dim, i in zip(rest, place, strict=True))),
-            _over_grammars(part[(slice(None), *place)]),
-            sort,
-            unit,
-        )
-        for place in places
-    ]
+    whole, found = _over_grammars(part), []
+    for place in np.ndindex(whole.value.shape):
+        where = (part[dim].values[i].item() for dim, i in zip(rest, place, strict=True))
+        found.append(Finding(path(*name, *where), Estimate(whole.value[place], whole.stderr[place]), sort, unit))
+    return found
 
 
 def _over_grammars(part: xr.DataArray) -> Estimate:
