@@ -159,6 +159,9 @@ CALLS = {
         stein_subspace(jax.random.key(n), MixtureDenoiser(MIXTURE), np.eye(2) * n, n / 10).directions
     ),
     "linear_probe": lambda n: probing.linear_probe(np.arange(24.0).reshape(8, 3) % (n + 4), np.arange(8) % 2, 2),
+    "fit_directions": lambda n: probing.fit_directions(
+        np.arange(24.0).reshape(8, 3) % (n + 4), np.eye(2)[np.arange(8) % 2]
+    ),
     "linear_cka": lambda n: probing.linear_cka(np.arange(24.0).reshape(8, 3) % (n + 4), np.eye(8) * n),
     "hyperbolic": lambda n: recovery.hyperbolic(jax.random.key(n), (1 - np.eye(3)) * n).points,
     "encode": lambda n: autoencoder(n).encode(np.ones((5, 4)) * n),

@@ -1,5 +1,6 @@
 """Networks as functions of (params, x_t, t), whatever library they come from: what a denoiser calls."""
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, PyTree, Shaped
 
 from ..noise.process import AbstractProcess, AbstractTokenProcess
 
@@ -18,6 +19,10 @@ States = dict[str, Array]
 
 JAX sorts what leaves a compiled function by name, but for an `OrderedDict`, which is what `LayeredApply` gives.
 """
+Change = Callable[[str, Array], Array]
+"""Given each state by name when it is made, (batch, nodes, width), it returns what the network computes on with."""
+BATCH = 2  # of the call that checks shapes
+STRINGS = "strings of a batch"  # axis along which a network of one datum is mapped
 
 
 @runtime_checkable
@@ -45,11 +50,11 @@ class FlaxApply(eqx.Module):
         rest = jax.tree.map(lambda leaf: leaf, self.rest)  # made anew where it is called: a call may write to it
         return nnx.merge(self.definition, params, rest)
 
-    def __call__(self, params, x_t, t):
-        return _called(self.network(params), x_t, t)
+    def __call__(self, params, x_t, t, change: Change | None = None):
+        return _called(self.network(params), x_t, t, change)
 
-    def states(self, params: PyTree, x_t: Array, t: Array) -> States:
-        return _states_of(self.network(params), x_t, t)
+    def states(self, params: PyTree, x_t: Array, t: Array, change: Change | None = None) -> States:
+        return _states_of(self.network(params), x_t, t, change)
 
 
 def draws(apply: FlaxApply, params: PyTree, example: tuple) -> bool:
@@ -66,18 +71,35 @@ def draws(apply: FlaxApply, params: PyTree, example: tuple) -> bool:
     return any(drawn)
 
 
-def _called(network: nnx.Module, x_t: Array, t: Array) -> Array:
+def changed(change: Change | None, function: Callable, *arguments: Any) -> Any:
+    """What a function gives of the arguments, and of `change` if there is one.
+
+    Raises:
+      ValueError: if there is one, and the function does not take it.
+    """
+    if change is None:
+        return function(*arguments)
+    if "change" not in inspect.signature(function).parameters:
+        name = getattr(function, "__qualname__", type(function).__name__)
+        raise ValueError(
+            f"{name} does not take change, so its states cannot be changed: give it an argument change, and compute on "
+            "with change(name, state) in the place of each state"
+        )
+    return function(*arguments, change=change)
+
+
+def _called(network: nnx.Module, x_t: Array, t: Array, change: Change | None = None) -> Array:
     with jax.numpy_dtype_promotion("standard"):  # Flax norms combine float32 statistics with bfloat16 scales
-        return network(x_t, t)
+        return changed(change, network, x_t, t)
 
 
-def _states_of(network: Any, x_t: Array, t: Array) -> States:
+def _states_of(network: Any, x_t: Array, t: Array, change: Change | None) -> States:
     if not isinstance(network, Layered):
         raise ValueError(
             f"{type(network).__name__} has no method states(x_t, t): write one, or give states= to its door"
         )
     with jax.numpy_dtype_promotion("standard"):
-        return OrderedDict(network.states(x_t, t))
+        return OrderedDict(changed(change, network.states, x_t, t))
 
 
 class EquinoxApply(eqx.Module):
@@ -85,15 +107,23 @@ class EquinoxApply(eqx.Module):
 
     rest: PyTree
 
-    def __call__(self, params, x_t, t):
-        return jax.vmap(self.network(params))(x_t, t)
+    def __call__(self, params, x_t, t, change: Change | None = None):
+        network, own = self.network(params), _of_one(change)
+        return jax.vmap(lambda x, time: changed(own, network, x, time), axis_name=STRINGS)(x_t, t)
 
     def network(self, params: PyTree) -> Any:
         return eqx.combine(params, self.rest)
 
-    def states(self, params: PyTree, x_t: Array, t: Array) -> States:
-        network = self.network(params)
-        return jax.vmap(lambda x, time: _states_of(network, x, time))(x_t, t)
+    def states(self, params: PyTree, x_t: Array, t: Array, change: Change | None = None) -> States:
+        network, own = self.network(params), _of_one(change)
+        return jax.vmap(lambda x, time: _states_of(network, x, time, own), axis_name=STRINGS)(x_t, t)
+
+
+def _of_one(change: Change | None) -> Change | None:
+    """The change of the state of one string: its row of the change of the states of all."""
+    if change is None:
+        return None
+    return lambda name, state: change(name, jax.lax.all_gather(state, STRINGS))[jax.lax.axis_index(STRINGS)]
 
 
 class FunctionApply(eqx.Module):
@@ -102,8 +132,8 @@ class FunctionApply(eqx.Module):
     function: Callable = eqx.field(static=True)
     rest: PyTree
 
-    def __call__(self, params, x_t, t):
-        return self.function(self.network(params), x_t, t)
+    def __call__(self, params, x_t, t, change: Change | None = None):
+        return changed(change, self.function, self.network(params), x_t, t)
 
     def network(self, params: PyTree) -> PyTree:
         """What the function is given first."""
@@ -117,12 +147,12 @@ class WithStates(eqx.Module):
     read: Callable = eqx.field(static=True)
     """(network, or the parameters of a function, x_t, t) -> states."""
 
-    def __call__(self, params, x_t, t):
-        return self.apply(params, x_t, t)
+    def __call__(self, params, x_t, t, change: Change | None = None):
+        return self.apply(params, x_t, t, change)
 
-    def states(self, params: PyTree, x_t: Array, t: Array) -> States:
+    def states(self, params: PyTree, x_t: Array, t: Array, change: Change | None = None) -> States:
         with jax.numpy_dtype_promotion("standard"):
-            return OrderedDict(self.read(self.apply.network(params), x_t, t))
+            return OrderedDict(changed(change, self.read, self.apply.network(params), x_t, t))
 
 
 class HostApply(eqx.Module):
@@ -151,6 +181,13 @@ def as_arrays(params: PyTree) -> PyTree:
     return jax.tree.map(
         lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic | float) else leaf, params
     )
+
+
+def example(process: AbstractProcess, datum: tuple[int, ...]) -> tuple[Shaped[Array, "batch *x_t"], Array]:
+    """Noised data, the arguments of a network: x_t and t."""
+    x0 = jnp.zeros((BATCH, *datum), jnp.int32 if isinstance(process, AbstractTokenProcess) else jnp.float32)
+    t = jnp.full(BATCH, 0.5, jnp.float32)
+    return process.corrupt(jax.random.key(0), x0, t), t
 
 
 def output_in_words(process: AbstractProcess) -> str:

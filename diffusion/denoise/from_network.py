@@ -11,14 +11,14 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import Array, PyTree
 
 from ..noise.gaussian import VectorProcess
 from ..noise.process import AbstractProcess, AbstractTokenProcess
 from .apply import (
+    BATCH,
     EquinoxApply,
     FlaxApply,
     FunctionApply,
@@ -27,12 +27,12 @@ from .apply import (
     WithStates,
     as_arrays,
     draws,
+    example,
     output_in_words,
 )
 from .network import AbstractNetworkDenoiser, NetworkDenoiser, VectorNetworkDenoiser
 from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
 
-BATCH = 2  # of the call that checks shapes
 UNIT_DATA = Preconditioned()
 OUTPUT = OutputWeight()
 Shape = int | tuple[int, ...]
@@ -141,7 +141,7 @@ def from_host(
     """
     datum = _datum_shape(shape)
     apply = HostApply(function, arrays, process, _output_shape(process, datum))
-    x_t, t = (np.asarray(array) for array in _example(process, datum))
+    x_t, t = (np.asarray(array) for array in example(process, datum))
     output = apply.on_host(x_t, t)
     wrong = np.isnan(output) | (output == np.inf)
     if (wrong if isinstance(process, AbstractTokenProcess) else ~np.isfinite(output)).any():
@@ -186,7 +186,7 @@ def _with_states(
     if not isinstance(denoiser, NetworkDenoiser):
         raise ValueError("states = ... is for strings: a denoiser of arrays gives none, leave it out")
     given = dataclasses.replace(denoiser, apply=WithStates(apply, states))
-    jax.eval_shape(lambda: given.states(*_example(given.process, given.shape)))
+    jax.eval_shape(lambda: given.states(*example(given.process, given.shape)))
     return given
 
 
@@ -215,14 +215,7 @@ def _checked(denoiser: AbstractNetworkDenoiser) -> AbstractNetworkDenoiser:
 
 def _example_of(denoiser: AbstractNetworkDenoiser) -> tuple[Any, Any]:
     """The shapes of x_t and t."""
-    return jax.eval_shape(lambda: _example(denoiser.process, denoiser.shape))
-
-
-def _example(process: AbstractProcess, datum: tuple[int, ...]) -> tuple[Shaped[Array, "batch *x_t"], Array]:
-    """Noised data, the arguments of a network: x_t and t."""
-    x0 = jnp.zeros((BATCH, *datum), jnp.int32 if isinstance(process, AbstractTokenProcess) else jnp.float32)
-    t = jnp.full(BATCH, 0.5, jnp.float32)
-    return process.corrupt(jax.random.key(0), x0, t), t
+    return jax.eval_shape(lambda: example(denoiser.process, denoiser.shape))
 
 
 def _output_shape(process: AbstractProcess, datum: tuple[int, ...]) -> tuple[int, ...]:

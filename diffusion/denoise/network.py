@@ -12,6 +12,7 @@ Gradients of the cross-entropy of (1) therefore train the cavity, whatever the p
 """
 
 import abc
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -24,10 +25,11 @@ from hierarchical.arguments import Given
 
 from ..noise.gaussian import VectorProcess
 from ..noise.process import AbstractTokenProcess, Shape, beside, per_datum
-from .apply import LayeredApply
+from .apply import Change, LayeredApply, example
 from .denoiser import AbstractDenoiser, AbstractTokenDenoiser, AbstractVectorDenoiser, BatchCorrupted, BatchData, Times
 from .loss import expected_loss, posterior_loss, site_weights
 from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
+from .steer import NO_STATES, SteeredApply, refuse_unsteerable
 
 LogProbs = Float[Array, "batch sites v"]
 
@@ -103,7 +105,7 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
           ValueError: if the network gives no states, or one that is not of shape (batch, nodes, width).
         """
         if not isinstance(self.apply, LayeredApply):
-            raise ValueError("this network gives no states: give states=, a function of (params, x_t, t), to its door")
+            raise ValueError(NO_STATES)
         rows, times, batch = self.rows(x_t, t)
         found = self.apply.states(self.params, rows, times)
         for name, state in found.items():
@@ -112,6 +114,22 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
                     f"state {name!r} of {len(rows)} strings has shape {state.shape}: give (batch, nodes, width)"
                 )
         return OrderedDict((name, state.reshape(*batch, *state.shape[1:])) for name, state in found.items())
+
+    def steered(self, change: Change) -> "NetworkDenoiser":
+        """This denoiser with its states changed on the way, for all that is asked of it: posteriors, cavities, states.
+
+        Args:
+          change: `change(name, state)` is given each state of `states` by name, when it is made, (strings, nodes,
+            width), and returns what the network computes on with, of the same shape and dtype. Batch axes of x_t are
+            one axis, strings. A `change` with arrays of its own is an `eqx.Module`, so that others of its shape compile
+            nothing.
+
+        Raises:
+          ValueError: if the network, or a function that gives its states, does not take `change`; when called, if the
+            change returns another shape or dtype, or every state as it was, as for a name that is none of theirs.
+        """
+        refuse_unsteerable(self.apply, self.params, example(self.process, self.datum_shape))
+        return dataclasses.replace(self, apply=SteeredApply(self.apply, change))
 
     def loss(self, x0, x_t, t):
         """Nats per site: the cavity loss of a blind network, the posterior loss of any other."""

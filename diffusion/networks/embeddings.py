@@ -6,6 +6,8 @@ time: under masking a belief is one-hot or flat, under uniform noise it is (1 - 
 noise it is soft. Large alphabets of masked tokens are read through a table instead.
 """
 
+from collections.abc import Callable
+
 import jax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
@@ -14,6 +16,12 @@ from ..noise.process import AbstractTokenProcess
 from ..noise.strings import Masking
 
 Hidden = Float[Array, "batch nodes width"]
+Change = Callable[[str, Hidden], Hidden]
+"""What a network does with each of its states, given by name, before it computes on."""
+
+
+def unchanged(name: str, state: Hidden) -> Hidden:
+    return state
 
 
 class BeliefEmbedding(nnx.Module):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
-from .embeddings import BeliefEmbedding, Hidden, TokenEmbedding
+from .embeddings import BeliefEmbedding, Change, Hidden, TokenEmbedding, unchanged
 
 Logits = Float[Array, "batch sites v"]
 Rows = Float[Array, "rows _width"]
@@ -62,19 +62,25 @@ class Transformer(nnx.Module):
         self.norm = nnx.RMSNorm(width, rngs=rngs)
         self.readout = nnx.Linear(width, num_symbols, rngs=rngs)
 
-    def __call__(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> Logits:
-        *_, last = self.states(x_t, t).values()
+    def __call__(
+        self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"], change: Change = unchanged
+    ) -> Logits:
+        *_, last = self.states(x_t, t, change).values()
         batch, sites, width = last.shape
         return self.readout(self.norm(last.reshape(batch * sites, width))).reshape(batch, sites, -1)
 
-    def states(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> dict[str, Hidden]:
-        """Of all sites, each (batch, sites, width): `embedding`, then what leaves `layer_1` .. `layer_n`."""
-        embedded = self.embedding(x_t, t) + self.position[...][None]
-        batch, sites, width = embedded.shape
-        states, h = {"embedding": embedded}, embedded.reshape(batch * sites, width)
+    def states(
+        self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"], change: Change = unchanged
+    ) -> dict[str, Hidden]:
+        """Of all sites, each (batch, sites, width): `embedding`, then what leaves `layer_1` .. `layer_n`.
+
+        `change` is given each state when it is made; what it returns stands in its place and enters the next layer.
+        """
+        state = change("embedding", self.embedding(x_t, t) + self.position[...][None])
+        (batch, sites, width), states = state.shape, {"embedding": state}
         for number, layer in enumerate(self.layers, 1):
-            h = layer(h, sites)
-            states[f"layer_{number}"] = h.reshape(batch, sites, width)
+            h = layer(state.reshape(batch * sites, width), sites)
+            state = states[f"layer_{number}"] = change(f"layer_{number}", h.reshape(batch, sites, width))
         return states
 
 

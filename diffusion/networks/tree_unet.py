@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
 from ..noise.process import AbstractTokenProcess
-from .embeddings import BeliefEmbedding, Hidden
+from .embeddings import BeliefEmbedding, Change, Hidden, unchanged
 
 Logits = Float[Array, "batch sites v"]
 
@@ -57,29 +57,40 @@ class TreeUNet(nnx.Module):
         self.norm = nnx.RMSNorm(width, rngs=rngs)
         self.readout = nnx.Linear(width, process.num_symbols, rngs=rngs)
 
-    def __call__(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> Logits:
-        *_, leaves = self.states(x_t, t).values()
+    def __call__(
+        self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"], change: Change = unchanged
+    ) -> Logits:
+        *_, leaves = self.states(x_t, t, change).values()
         return self.readout(self.norm(leaves))
 
-    def states(self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"]) -> dict[str, Hidden]:
+    def states(
+        self, x_t: Shaped[Array, "batch sites *vector"], t: Float[Array, " batch"], change: Change = unchanged
+    ) -> dict[str, Hidden]:
         """Of the nodes of every level, in the order of equation (1), each (batch, nodes, width).
 
         `up_l` is u at level l, from the leaves' embedding `up_L` to the root's `up_0`; `down_l` is d, from `down_1` to
         the leaves' `down_L`, which is read out. The root's own d is 0 and left out; its u enters no output, so that the
-        weights that make it are never trained.
+        weights that make it are never trained. `change` is given each state when it is made; what it returns stands in
+        its place, here and for the nodes that are computed from it.
         """
-        depth, upward, children = len(self.branching), self.embedding(x_t, t), []
-        states = {f"up_{depth}": upward}
+        depth, children = len(self.branching), []
+        states: dict[str, Hidden] = {}
+
+        def made(name: str, state: Hidden) -> Hidden:
+            states[name] = change(name, state)
+            return states[name]
+
+        upward = made(f"up_{depth}", self.embedding(x_t, t))
         for level, s, block in zip(reversed(range(depth)), reversed(self.branching), reversed(self.up), strict=True):
             children.append(upward.reshape(upward.shape[0], -1, s, upward.shape[2]))  # (batch, parents, s, width)
-            upward = states[f"up_{level}"] = children[-1].mean(2) + block(_concatenated(children[-1]))
+            upward = made(f"up_{level}", children[-1].mean(2) + block(_concatenated(children[-1])))
         downward = jnp.zeros_like(upward)
         for level, blocks, below in zip(range(1, depth + 1), self.down, reversed(children), strict=True):
             moved = [
                 downward + block(jnp.concatenate([downward, *_siblings(below, j)], -1))
                 for j, block in enumerate(blocks)
             ]
-            downward = states[f"down_{level}"] = jnp.stack(moved, 2).reshape(below.shape[0], -1, below.shape[3])
+            downward = made(f"down_{level}", jnp.stack(moved, 2).reshape(below.shape[0], -1, below.shape[3]))
         return states
 
 

@@ -31,7 +31,8 @@ def run_stages(stages: list[Stage], config: Any, folder: RunFolder, progress: Pr
 def to_bytes(dataset: xr.Dataset) -> bytes:
     """A netCDF file, made in memory: the HDF5 library aborts the process on a full disk."""
     file = io.BytesIO()
-    dataset.to_netcdf(file, engine="h5netcdf")
+    # a dataset made of files remembers the longest string of the first one, at which others would be cut off
+    dataset.drop_encoding().to_netcdf(file, engine="h5netcdf")
     return file.getvalue()
 
 

@@ -1,6 +1,7 @@
 """The runner, by an experiment of one's own: kept, resumed, locked, checked, and what it refuses."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -21,7 +22,7 @@ from phasetree.progress import Progress
 from phasetree.runner.choose import configure, experiment_names, find_experiment
 from phasetree.runner.folder import RunFolder
 from phasetree.runner.identity import run_identity
-from phasetree.runner.local import run_stages
+from phasetree.runner.local import run_stages, to_bytes
 from tests.phasetree import own_experiment as own
 
 
@@ -278,6 +279,14 @@ def test_modules_that_are_no_experiment_are_refused(name, message):
     with pytest.raises(ValueError, match=message):
         find_experiment(name)
     assert "speciation" in experiment_names() and "memorisation-time" in experiment_names()
+
+
+def test_names_of_joined_files_are_kept_whole():
+    short, long = (
+        xr.open_dataset(io.BytesIO(to_bytes(xr.Dataset(coords={"layer": [name]})))) for name in ("up", "layer_1")
+    )
+    joined = xr.concat([short, long], "layer")
+    assert xr.open_dataset(io.BytesIO(to_bytes(joined))).layer.values.tolist() == ["up", "layer_1"]
 
 
 def test_impossible_plans_are_refused(tmp_path):

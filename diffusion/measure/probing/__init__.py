@@ -2,8 +2,9 @@
 
 `linear` reads symbols and probabilities off states, `agreement` compares two representations of the same data,
 `spread` and `coding_rate` say how much of its dimensions one uses, `sparse` takes states apart into features and
-`matching` compares those with true latents. Arrays come in and estimates go out; which states there are is the
-business of `NetworkDenoiser.states`. Standard errors are those over independent data.
+`matching` compares those with true latents, `steering` makes changes of states. Arrays come in and estimates go out;
+which states there are is the business of `NetworkDenoiser.states`, what becomes of changed ones that of
+`NetworkDenoiser.steered`. Standard errors are those over independent data.
 """
 
 from .agreement import linear_cka as linear_cka
@@ -23,3 +24,7 @@ from .sparse import train_sparse as train_sparse
 from .spread import early_enrichment as early_enrichment
 from .spread import effective_rank as effective_rank
 from .spread import participation_ratio as participation_ratio
+from .steering import Directions as Directions
+from .steering import Shift as Shift
+from .steering import fit_directions as fit_directions
+from .steering import toward as toward

@@ -53,7 +53,7 @@ def effective_rank(states: Given) -> Estimate:
 
 def _enrichment(values: Float[Array, " D"]) -> Float[Array, ""]:
     size, shares = len(values), values[::-1] / jnp.sum(values)
-    return 2 / size * jnp.sum(jnp.cumsum(shares) - jnp.arange(1, size + 1) / size)
+    return 2 / size * jnp.sum(jnp.cumsum(shares) - jnp.arange(1, size + 1, dtype=values.dtype) / size)
 
 
 def _participation(values: Float[Array, " D"]) -> Float[Array, ""]:

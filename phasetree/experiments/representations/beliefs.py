@@ -6,6 +6,9 @@ know of node k at level l is the posterior by the sites up to the last one below
     last(l, k) = (k + 1) s^(L - l) - 1.                                                                            (1)
 
 For other networks every prefix is the whole string.
+
+A state that is moved is moved from what it was given: that of a site in a causal transformer the sites up to it, a
+downward state of the tree U-Net the sites that are not below its node (`tree_unet.py`, equation (1)).
 """
 
 from typing import NamedTuple
@@ -18,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel
-from theory import cavity_marginals, local_marginals, marginals, upward_messages
+from theory import cavity_marginals, hard_evidence, local_marginals, marginals, upward_messages
 
 Levels = list[Float[Array, "data _nodes v"]]
 
@@ -62,6 +65,53 @@ def leaf_posterior(
 ) -> Float[Array, "data leaves v"]:
     """Of every site, given the whole string, or the sites up to it: what a denoiser is asked for."""
     return _at_last([marginals(rhm, _prefixes(process, x_t, t, causal))[-1]])[0]
+
+
+@eqx.filter_jit
+def posteriors(
+    rhm: RandomHierarchyModel,
+    process: AbstractTokenProcess,
+    x_t: Int[Array, "data leaves"],
+    t: Float[Array, ""],
+    causal: bool,
+) -> Levels:
+    """`Beliefs.posterior` alone."""
+    return _at_last(list(marginals(rhm, _prefixes(process, x_t, t, causal))))
+
+
+@eqx.filter_jit
+def forced_posterior(
+    rhm: RandomHierarchyModel,
+    process: AbstractTokenProcess,
+    x_t: Int[Array, "data leaves"],
+    t: Float[Array, ""],
+    causal: bool,
+    level: int,
+    forced: Int[Array, "data _nodes"],
+) -> Float[Array, "data leaves v"]:
+    """`leaf_posterior` if the nodes of a level are known to have these symbols; -1 for what is not known."""
+    known = hard_evidence(forced, rhm.num_symbols).astype(t.dtype)
+    tables = marginals(rhm, {level: known, rhm.depth: _prefixes(process, x_t, t, causal)})
+    return _at_last([tables[-1]])[0]
+
+
+@eqx.filter_jit
+def ancestor_beliefs(
+    rhm: RandomHierarchyModel,
+    process: AbstractTokenProcess,
+    x_t: Int[Array, "data leaves"],
+    t: Float[Array, ""],
+    kind: str,
+    level: int,
+    nodes: int,
+) -> Float[Array, "data _nodes v"]:
+    """Probabilities of the ancestor at a level of each node of a layer, by what the state of the node was given."""
+    evidence = jax.vmap(process.log_likelihood)(x_t, jnp.broadcast_to(t, x_t.shape[:1]))
+    seen = {"causal": np.tri, "transformer": lambda n: np.ones((n, n)), "tree": lambda n: 1 - np.eye(n)}[kind](nodes)
+    seen = np.repeat(seen, x_t.shape[1] // nodes, 1) > 0  # (nodes, leaves)
+    table = marginals(rhm, jnp.where(seen[:, None, :, None], evidence[None], 0.0))[level]
+    own = np.arange(nodes) * table.shape[2] // nodes
+    return jnp.moveaxis(table[np.arange(nodes), :, own], 0, 1)
 
 
 def _prefixes(

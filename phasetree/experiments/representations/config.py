@@ -12,6 +12,8 @@ from hierarchical import RandomHierarchyModel
 from phasetree.experiments.checks import check_different, check_grammar, check_options
 
 KINDS = "tree", "transformer", "causal"
+FORCED = "true", "wrong"
+STRENGTHS = 1.0, 2.0, 4.0
 _TRAIN = TrainConfig(steps=1500, learning_rate=3e-3)
 
 
@@ -20,7 +22,7 @@ class Config:
     """Read the latents of a grammar, and their exact posterior, off the layers of trained networks."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: a grammar, a few minutes; default: three grammars, about six
+    """Starting point for all other options. quick: a grammar, a few minutes; default: three grammars, about eight
     minutes on two cores; paper: ten grammars and longer training, hours."""
     seed: int = 0
     """Decides the grammars, the networks' initial weights and every draw."""
@@ -52,7 +54,7 @@ class Config:
     """Training of each network."""
 
     def __post_init__(self):
-        check_options(self, num_grammars=1, num_data=8, num_layers=1, num_active=1, feature_steps=2, width=4)
+        check_options(self, num_grammars=1, num_data=16, num_layers=1, num_active=1, feature_steps=2, width=4)
         check_grammar(self)
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         if not self.times or not all(0 < t < 1 for t in self.times) or sorted(self.times) != list(self.times):
@@ -91,6 +93,21 @@ def layer_names(kind: str, depth: int, num_layers: int) -> list[str]:
     if kind == "tree":
         return [f"up_{level}" for level in reversed(range(depth + 1))] + [f"down_{n}" for n in range(1, depth + 1)]
     return ["embedding", *(f"layer_{number}" for number in range(1, num_layers + 1))]
+
+
+def steered_layers(kind: str, level: int, depth: int, num_layers: int) -> list[str]:
+    """Layers in which the symbol of a node at a level is forced: not chosen by what comes out.
+
+    Of the tree U-Net the downward states of the node; the root's is 0, and those of its children take its place. Of a
+    transformer every layer.
+    """
+    return [f"down_{max(level, 1)}"] if kind == "tree" else layer_names(kind, depth, num_layers)
+
+
+def shown_layer(kind: str, level: int, depth: int, num_layers: int) -> str:
+    """The middle one of these, of which costs are reported."""
+    layers = steered_layers(kind, level, depth, num_layers)
+    return layers[len(layers) // 2]
 
 
 PRESETS = {

@@ -1,4 +1,4 @@
-"""What is read off the states of one network at one time: probes, CKA, windows, spread, and sparse features.
+"""What is read off the states of one network at one time: probes, CKA, windows, neighbours, spread, sparse features.
 
 The states of a node are those of the nodes below it in the layer, side by side; of a layer whose nodes are fewer, the
 state of its ancestor. Numbers are means over the nodes of a level, of CKA over those whose messages vary.
@@ -7,6 +7,7 @@ state of its ancestor. Numbers are means over the nodes of a level, of CKA over 
 from collections.abc import Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,8 @@ from diffusion import TrainConfig
 from diffusion.measure import probing
 from phasetree.experiments.representations.beliefs import Beliefs
 
+COMPARED, NEIGHBOURS = 512, 10  # strings of which neighbours are compared, and how many of each
+EPSILON = 0.5  # of coding rates
 State = Float[Array, "data nodes width"]
 Symbols = tuple[Int[Array, "data _nodes"], ...]
 
@@ -75,15 +78,42 @@ def read_features(
     return np.array(found)
 
 
+def read_neighbours(state: State, known: Beliefs) -> Float[np.ndarray, " levels"]:
+    """The share of `NEIGHBOURS` nearest strings that states and exact posteriors of a node have in common."""
+    found = []
+    for posterior in known.posterior:
+        states, exact = of_nodes(state[:COMPARED], posterior.shape[1]), jnp.moveaxis(posterior[:COMPARED], 1, 0)
+        found.append(float(probing.neighbourhood_agreement(states, exact, NEIGHBOURS).value.mean()))
+    return np.array(found)
+
+
+def read_spread(state: State) -> dict[str, float]:
+    """How many dimensions the states of a node use; coding rates are those of states of mean square length 1."""
+    nodes = jnp.moveaxis(state, 1, 0)
+    measures = {"rank": probing.effective_rank(nodes).value.mean(), **_spread(nodes)}
+    return {name: float(measure) for name, measure in measures.items()}
+
+
+@eqx.filter_jit
+def _spread(nodes: Float[Array, "_nodes data width"]) -> dict[str, Float[Array, ""]]:
+    inside = nodes - nodes.mean(1, keepdims=True)
+    unit = inside / jnp.sqrt(jnp.mean(jnp.sum(inside**2, 2), 1))[:, None, None]
+    measures = {
+        "participation": probing.participation_ratio(nodes),
+        "enrichment": probing.early_enrichment(nodes),
+        "rate": probing.coding_rate(unit, EPSILON),
+    }
+    return {name: measure.value.mean() for name, measure in measures.items()}
+
+
 def read_layers(
     states: Mapping[str, State], truth: Symbols, known: Beliefs, masked: Float[Array, "data leaves"]
 ) -> xr.Dataset:
-    """All readings but sparse features, of every layer."""
+    """All readings but neighbours and sparse features, of every layer."""
     parts: list[xr.Dataset] = []
     for state in states.values():
         columns: dict[str, Any] = {name: ("level", column) for name, column in read_levels(state, truth, known).items()}
         columns["window_distance"] = ("window", read_windows(state, truth[-1], known, masked))
-        nodes = jnp.moveaxis(state, 1, 0)
-        columns["rank"] = ((), float(probing.effective_rank(nodes).value.mean()))
+        columns |= {name: ((), number) for name, number in read_spread(state).items()}
         parts.append(xr.Dataset(columns))
     return xr.concat(parts, xr.Variable("layer", list(states)))

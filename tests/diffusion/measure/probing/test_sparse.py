@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffusion import TrainConfig
-from diffusion.measure import probing
+from diffusion.measure import mean_estimate, probing
 from hierarchical import RandomHierarchyModel, sample_trees
 
 pytestmark = pytest.mark.optimised
@@ -15,16 +15,25 @@ pytestmark = pytest.mark.optimised
 WIDTH, DATA = 128, 8192
 
 
-def planted(level):
-    """x = sum over the nodes of a level of a D[node, symbol], a uniform in [.5, 1.5]: x, D, and which are on."""
-    rhm = RandomHierarchyModel(8, 4, 2, 3, key=jax.random.key(0))
-    symbols = np.asarray(sample_trees(jax.random.key(1), rhm, DATA).levels[level])
-    rng, nodes = np.random.default_rng(level), np.arange(symbols.shape[1])
+def planted(level, grammar=0, smallest=0.5):
+    """x = sum over the nodes of a level of a D[node, symbol]: x, D, and which are on.
+
+    Sizes a are uniform in [smallest, 2 - smallest].
+    """
+    rhm = RandomHierarchyModel(8, 4, 2, 3, key=jax.random.key(10 * grammar))
+    symbols = np.asarray(sample_trees(jax.random.key(10 * grammar + 1), rhm, DATA).levels[level])
+    rng, nodes = np.random.default_rng([level, grammar] if grammar else level), np.arange(symbols.shape[1])
     dictionary = rng.normal(size=(len(nodes), 8, WIDTH))
     dictionary /= np.linalg.norm(dictionary, axis=-1, keepdims=True)
-    sizes = rng.uniform(0.5, 1.5, symbols.shape)[..., None]
+    sizes = rng.uniform(smallest, 2 - smallest, symbols.shape)[..., None]
     x = (sizes * dictionary[nodes, symbols]).sum(1)
     return x, dictionary.reshape(-1, WIDTH), np.eye(8, dtype=bool)[symbols].reshape(DATA, -1)
+
+
+def matched_f1(level, grammar, smallest=0.5):
+    x, dictionary, on = planted(level, grammar, smallest)
+    found = probing.train_sparse(jax.random.key(2 + grammar), x, len(dictionary), 2**level)
+    return float(probing.best_match(found.features(x), on).mean_f1.value)
 
 
 @pytest.mark.parametrize("level", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)])
@@ -36,6 +45,24 @@ def test_planted_features_are_found_at_every_level(level):
     match = probing.best_match(features, on)
     assert match.mean_f1.value >= 0.95
     assert probing.matched_cosine(found.dictionary, dictionary).mean() >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", range(4))
+def test_planted_features_of_five_grammars_are_found(level):
+    """The head of `sparse.py` quotes these means."""
+    found = mean_estimate([matched_f1(level, grammar) for grammar in range(5)])
+    print(f"level {level}: F1 {found.value:.4f} +- {found.stderr:.4f}")
+    assert found.value >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", range(3))
+def test_planted_features_of_equal_sizes_are_harder_to_find(level):
+    """Sums of the features of two nodes explain them as well."""
+    found = mean_estimate([matched_f1(level, grammar, 1.0) for grammar in range(3)])
+    print(f"level {level}, equal sizes: F1 {found.value:.4f} +- {found.stderr:.4f}")
+    assert found.value < 0.95
 
 
 def test_a_trained_dictionary_has_unit_directions_and_rebuilds_by_them():

@@ -26,6 +26,9 @@ def axes(*lengths):
 def test_spread_of_exact_covariances(lengths, want):
     for measure, value in zip(MEASURES, want, strict=True):
         np.testing.assert_allclose(measure(axes(*lengths)).value, value, atol=1e-9)
+        found = measure(axes(*lengths).astype(np.float32)).value
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, value, atol=1e-5)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
