@@ -81,6 +81,21 @@ def test_impossible_configurations_say_what_to_change(options, message):
         dataclasses.replace(TINY, **options)
 
 
+def test_rows_of_ones_own_stand_in_the_place_of_images(tmp_path, whole):
+    rows = np.random.default_rng(0).normal(3.0, 2.0, (60, 5))
+    np.savetxt(tmp_path / "mine.csv", np.concatenate([rows, rows[:9]]), delimiter=",")
+    config = dataclasses.replace(TINY, file=tmp_path / "mine.csv")
+    data = planted_images(config, jax.random.key(0))
+    assert data.members.shape == (20, 5) and config.label == "default-mine"
+    made = whole.dataset.assign_attrs(
+        config=whole.dataset.attrs["config"].replace('"file": null', '"file": "mine.csv"')
+    )
+    report = experiment.tell(made, whole.findings)
+    assert "Rows: mine.csv, 24 seen" in report.title and "Rows are told from rows not seen" in report.closing
+    with pytest.raises(ValueError, match=r"mine.csv' has 60 different rows, num_train = 40"):
+        planted_images(dataclasses.replace(config, num_train=40), jax.random.key(0))
+
+
 def test_too_few_images_say_how_many_there_are():
     many = dataclasses.replace(TINY, num_train=5000, num_planted=4, images=pathlib.Path("digits"))
     with pytest.raises(ValueError, match="lower num_train to"):

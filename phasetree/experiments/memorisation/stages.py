@@ -32,7 +32,7 @@ from diffusion import (
 from diffusion.measure import memorisation
 from diffusion.measure.memorisation import Detection
 from diffusion.noise.gaussian import time_of_noise
-from hierarchical import GaussianMixture, load_images
+from hierarchical import GaussianMixture, load_images, load_points
 from phasetree.experiment import Inputs, Stage, Training
 from phasetree.experiments.memorisation.config import Config
 from phasetree.recipes.training import named_key
@@ -50,7 +50,7 @@ PROBED = 128  # numbers of an image above which FLIPD's trace is probed
 
 
 class Planted(NamedTuple):
-    """Images in units of the standard deviation of a pixel, and which of them the network sees, and how often."""
+    """Images, or rows, of which the network sees some, and some of these often; their numbers have variance 1 in all."""
 
     members: Float32[np.ndarray, "n d"]
     planted: Float32[np.ndarray, "p d"]
@@ -176,14 +176,15 @@ def planted_images(config: Config, key: Key[Array, ""]) -> Planted:
     """The images, the same in every stage.
 
     Raises:
-      FileNotFoundError, ValueError, ImportError: as `load_images`, or if there are too few images, or all are equal.
+      FileNotFoundError, ValueError, ImportError: as `load_images` or `load_points`, or if there are too few different
+        images.
     """
-    pixels = load_images(config.images, config.side).pixels
+    pixels = load_images(config.images, config.side).pixels if config.file is None else load_points(config.file)
     rows = np.unique(pixels.reshape(len(pixels), -1), axis=0)  # none is both seen and not seen
-    wanted = 2 * config.num_train
+    wanted, what = 2 * config.num_train, "images" if config.file is None else "rows"
     if len(rows) < wanted:
         raise ValueError(
-            f"{str(config.images)!r} has {len(rows)} different images, num_train = {config.num_train} and as many "
+            f"{str(config.source)!r} has {len(rows)} different {what}, num_train = {config.num_train} and as many "
             f"others are asked for: lower num_train to {len(rows) // 2}"
         )
     rows = rows[np.asarray(jax.random.permutation(named_key(key, "images", 0), len(rows)))[:wanted]]
