@@ -50,7 +50,7 @@ PROBED = 128  # numbers of an image above which FLIPD's trace is probed
 
 
 class Planted(NamedTuple):
-    """Images, or rows, of which the network sees some, and some of these often; their numbers have variance 1 in all."""
+    """Images, or rows, in units of the standard deviation of their numbers, and which the network sees how often."""
 
     members: Float32[np.ndarray, "n d"]
     planted: Float32[np.ndarray, "p d"]
