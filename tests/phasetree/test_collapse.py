@@ -55,6 +55,7 @@ def test_weights_that_begin_at_one_cross_where_they_part_for_good():
     assert abs(analysis.exact_crossing(dataset, 20, 28) - 0.94919) < 1e-4  # a root of curves summed another way
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     (whole.folder / "stages" / "dimension-6.nc").unlink()
     again = execute("collapse", experiment, TINY, whole.folder)

@@ -69,6 +69,7 @@ def test_the_report_prints_findings_and_ends_in_a_sentence(whole):
     assert "at 4 of 4 tau" in whole.report.closing
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_a_stage_comes_back_the_same(whole):
     stage = whole.folder / "stages" / f"linear-{TINY.grid[1]:g}.nc"
     stage.unlink()

@@ -15,7 +15,7 @@ from phasetree.runner.run import execute
 
 TINY = experiment.Config(
     num_train=24,
-    num_planted=4,
+    num_planted=12,  # as many as others of the training set: one program asks both
     copies=3,
     noises=(0.2, 0.4),
     shares=(0.0, 1.0),
@@ -53,8 +53,8 @@ def test_the_report_prints_findings_and_ends_in_a_sentence(whole):
 
 def test_images_seen_and_not_seen_differ(whole):
     data = planted_images(TINY, jax.random.key(0))
-    assert data.members.shape == (20, 64) and data.planted.shape == (4, 64) and data.others.shape == (24, 64)
-    assert len(data.training) == 20 + 3 * 4
+    assert data.members.shape == data.planted.shape == (12, 64) and data.others.shape == (24, 64)
+    assert len(data.training) == 12 + 3 * 12
     rows = np.concatenate([data.members, data.planted, data.others])
     assert len(np.unique(rows, axis=0)) == len(rows)
 

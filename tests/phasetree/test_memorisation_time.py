@@ -92,13 +92,16 @@ def test_exponents_of_power_laws_are_recovered():
     assert jnp.isnan(analysis.exponent(dataset, "copies", 0.5).value)
 
 
-def test_what_was_lost_is_computed_again_or_refused(whole):
-    """A network's stage is made again from what was measured; a look that is lost needs its training once more."""
-    stages_folder = whole.folder / "stages"
-    (stages_folder / "points-8-1.nc").unlink()
+@pytest.mark.slow
+def test_a_stage_that_was_lost_is_made_again_from_what_was_measured(whole):
+    (whole.folder / "stages" / "points-8-1.nc").unlink()
     again = finished(whole.folder)
     xr.testing.assert_identical(again.dataset, whole.dataset)
     assert again.findings == whole.findings
+
+
+def test_a_look_that_was_lost_needs_its_training_once_more(whole):
+    stages_folder = whole.folder / "stages"
     (stages_folder / "points-8-1.nc").unlink()
     (stages_folder / "points-8-1" / "step-80.nc").unlink()
     with pytest.raises(FolderError, match=r"of 8 points, repeat 1, is lost in part: delete .*checkpoints/points-8-1"):

@@ -8,13 +8,12 @@ import pytest
 
 from hierarchical import Ring
 from phasetree.experiments import symmetry as experiment
+from phasetree.experiments.symmetry import stages
 from phasetree.experiments.symmetry.sets import CASES, eigenvalues, switching, unit
 from phasetree.runner.run import execute
 
-pytestmark = pytest.mark.optimised
-
 TINY = experiment.Config(
-    sets=("ring", "muon-pairs"), num_data=512, num_taus=2, num_seeds=2, num_trials=2, steps=3000, dense_steps=4,
+    sets=("ring",), num_data=512, num_taus=2, num_seeds=2, num_trials=2, steps=3000, dense_steps=4,
     switch_steps=4, score_steps=4, width=8, num_latents=2, factors=(0.5, 0.8, 1.2, 1.5), dense_factors=(1.2, 1.5),
     noise=0.5,
 )  # fmt: skip
@@ -22,7 +21,16 @@ TINY = experiment.Config(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return execute("symmetry", experiment, TINY, tmp_path_factory.mktemp("runs") / "whole")
+    """Every stage of one set: here dense networks sweep its knob too, with the programs that count."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "SWITCHED", ("ring",))
+        return execute("symmetry", experiment, TINY, tmp_path_factory.mktemp("runs") / "whole")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    config = dataclasses.replace(TINY, sets=("ring", "muon-pairs"))
+    return execute("symmetry", experiment, config, tmp_path_factory.mktemp("runs") / "two")
 
 
 def test_knobs_switch_latents_where_their_variances_say():
@@ -42,24 +50,42 @@ def test_every_set_has_its_linear_rank_in_its_unit(name):
     assert np.sum(values > 1e-6 * values[0]) == CASES[name].law(0.0).counts.linear
 
 
+def check_switching(found, name):
+    assert found["closed-form", name, "spectrum"].value < 1e-3
+    assert found["closed-form", name, "switching"].value < 1e-3
+    assert abs(found["knob-error", name, "linear"].value) < 5
+
+
 def test_linear_networks_switch_where_theory_says(whole):
-    for name in TINY.sets:
-        assert whole.findings["closed-form", name, "spectrum"].value < 1e-3
-        assert whole.findings["closed-form", name, "switching"].value < 1e-3
-        assert abs(whole.findings["knob-error", name, "linear"].value) < 5
-    assert whole.findings["knob", "muon-pairs", "theory"].value == pytest.approx(0.08)
+    check_switching(whole.findings, "ring")
+    assert whole.findings["knob", "ring", "theory"].value == pytest.approx(2 - 4 * CASES["ring"].tau)
+
+
+def check_ring(found):
+    assert [found["count", "ring", kind].value for kind in ("linear", "intrinsic")] == [2, 1]
+    assert abs(found["count", "ring", "dimension"].value - 1) < 0.2
+    assert found["rotations", "ring", "exact"].value == found["true", "ring", "rotations"].value == 1
+    for of in ("law", "set"):
+        assert found["angle", "ring", "exact", of].value < 5
 
 
 def test_counts_and_generators_of_a_run(whole):
-    found = whole.findings
-    assert [found["count", "ring", kind].value for kind in ("linear", "intrinsic")] == [2, 1]
+    check_ring(whole.findings)
+
+
+@pytest.mark.slow
+def test_sets_of_one_run_have_their_own_knobs_counts_and_generators(two):
+    found = two.findings
+    for name in ("ring", "muon-pairs"):
+        check_switching(found, name)
+    check_ring(found)
+    assert found["knob", "muon-pairs", "theory"].value == pytest.approx(0.08)
     assert [found["count", "muon-pairs", kind].value for kind in ("linear", "intrinsic")] == [3, 2]
     assert [found["true", "muon-pairs", kind].value for kind in ("linear", "intrinsic", "embedding")] == [3, 2, 3]
-    assert abs(found["count", "ring", "dimension"].value - 1) < 0.2
-    assert found["rotations", "ring", "exact"].value == found["true", "ring", "rotations"].value == 1
     assert found["generators", "muon-pairs", "exact"].value == found["true", "muon-pairs", "generators"].value == 3
-    for name, of in (("ring", "law"), ("ring", "set"), ("muon-pairs", "law"), ("muon-pairs", "set")):
-        assert found["angle", name, "exact", of].value < 5
+    for of in ("law", "set"):
+        assert found["angle", "muon-pairs", "exact", of].value < 5
+    assert all(cell == found[cell.name] for cell in two.report.findings())
 
 
 def test_the_report_prints_findings_and_ends_in_a_sentence(whole):

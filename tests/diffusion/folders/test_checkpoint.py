@@ -75,6 +75,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(half_done, uninterrupted):
     assert_same_bits(resumed, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_a_random_moment_resumes_to_the_same_bits(tmp_path, uninterrupted):
     """SIGKILL, at a moment not fixed by a seed: while a step runs, while a file is written, or in between."""
     folder = tmp_path / "run"

@@ -29,12 +29,16 @@ def network(**options):
     return ConvUNet(2, 8, **options, rngs=nnx.Rngs(1))
 
 
-def test_an_untrained_network_gives_nothing_and_a_changed_network_sees_the_time():
-    unet = network(levels=2)
-    x_t, t = jax.random.normal(jax.random.key(2), (3, 8, 8, 2), jnp.float32), jnp.array([0.1, 1.0, 3.0], jnp.float32)
+@pytest.mark.parametrize("options", [dict(levels=1, patch=2), pytest.param(dict(levels=2), marks=pytest.mark.slow)])
+def test_an_untrained_network_gives_nothing_and_a_changed_network_sees_the_time(options):
+    unet, side = network(**options), 4 * options["levels"]
+    x_t, t = (
+        jax.random.normal(jax.random.key(2), (3, side, side, 2), jnp.float32),
+        jnp.array([0.1, 1.0, 3.0], jnp.float32),
+    )
     definition, params = nnx.split(unet)
     call = jax.jit(lambda params, x_t, t: nnx.merge(definition, params)(x_t, t))
-    np.testing.assert_array_equal(call(params, x_t, t), jnp.zeros((3, 8, 8, 2)))
+    np.testing.assert_array_equal(call(params, x_t, t), np.zeros((3, side, side, 2)))
     params = _perturbed(params)
     moved = jnp.abs(call(params, x_t, t) - call(params, x_t, t[::-1]))
     assert moved[0].max() > 1e-3 and moved[2].max() > 1e-3

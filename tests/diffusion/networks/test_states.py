@@ -78,6 +78,7 @@ def test_a_causal_transformer_sees_the_sites_up_to_each(reach):
     )
 
 
+@pytest.mark.slow
 def test_a_causal_transformer_is_saved_as_such(tmp_path):
     denoiser = from_flax(transformer(causal=True), PROCESS, SITES)
     save(denoiser, tmp_path / "net")

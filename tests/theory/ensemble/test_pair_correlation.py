@@ -239,6 +239,7 @@ def test_fits_give_gamma(sizes, first):
     np.testing.assert_allclose(-exponent, pair_correlation.susceptibility_exponent(*sizes), rtol=0.01)
 
 
+@pytest.mark.slow
 def test_curves_of_all_depths_collapse():
     sizes, exponent = (32, 8, 2), pair_correlation.susceptibility_exponent(32, 8, 2)
     curves = []

@@ -48,7 +48,8 @@ def test_class_overlap_matches_enumeration(name):
     assert np.all(abs(mean - truth) < 5 * stderr)
 
 
-@pytest.mark.parametrize("process", [Masking(8), pytest.param(UniformNoise(8), marks=pytest.mark.slow)])
+@pytest.mark.slow  # by default enumeration says it
+@pytest.mark.parametrize("process", [Masking(8), UniformNoise(8)])
 def test_class_overlap_is_that_of_belief_propagation_on_one_grammar(process):
     rhm = RandomHierarchyModel(8, 3, 2, 4, key=jax.random.key(3))
 
@@ -82,6 +83,7 @@ def test_grammars_average_to_their_own_beliefs_not_to_one_another():
     assert np.all((values > 0.3) & (values < 0.6))
 
 
+@pytest.mark.slow
 def test_clean_leaves_are_certain_and_destroyed_ones_ignorant():
     rhm = RandomHierarchyModel(8, 3, 2, 4, key=jax.random.key(3))
     curve = quenched.overlap(jax.random.key(0), rhm, Masking(8), jnp.array([0.0, 1.0]), population=64)

@@ -134,15 +134,16 @@ def test_narrow_floats_come_back_with_the_variance_of_wide_ones(dtype):
     assert abs(float(jnp.var(x)) - 0.9966) < 4 * (2 / 20_000) ** 0.5
 
 
+@pytest.mark.parametrize("sampler", [ReverseSDE(4), AdaptiveFlow(), Ancestral(4)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("kind", ["mixture", pytest.param("points", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("wide", ["data", pytest.param("denoiser", marks=pytest.mark.slow)])
-def test_data_and_denoiser_may_differ_in_dtype(wide):
+def test_data_and_denoiser_may_differ_in_dtype(wide, kind, sampler):
     kinds = (jnp.float64, jnp.float32) if wide == "data" else (jnp.float32, jnp.float64)
     points = jnp.array([[0.0, 1.0], [1.0, -1.0]], kinds[1])
     mixture = GaussianMixture(jnp.ones(2, kinds[1]), points, jnp.asarray(0.1, kinds[1]))
-    for denoiser in (MixtureDenoiser(mixture), EmpiricalDenoiser(points, VectorProcess())):
-        x_t = jnp.array([[0.1, 0.2]], kinds[0])
-        for sampler in (ReverseSDE(4), AdaptiveFlow(), Ancestral(4)):
-            assert sampler(jax.random.key(0), denoiser, x_t, 0.5).dtype == kinds[0]
+    denoiser = MixtureDenoiser(mixture) if kind == "mixture" else EmpiricalDenoiser(points, VectorProcess())
+    x_t = jnp.array([[0.1, 0.2]], kinds[0])
+    assert sampler(jax.random.key(0), denoiser, x_t, 0.5).dtype == kinds[0]
 
 
 def test_the_weight_of_the_seed_takes_batches_lists_and_one():

@@ -62,7 +62,9 @@ def with_other_probabilities(rhm):
     return eqx.tree_at(lambda r: r.rule_log_probs, rhm, log_probs, is_leaf=lambda leaf: leaf is None)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("uniform", "classes", "zipf") else ()) for n in CASES]
+)
 def test_divergences_are_those_of_the_listed_trees(name):
     """The same rules with other probabilities: both lists of trees are in the same order."""
     p, data = enumerated(name)
@@ -97,7 +99,9 @@ def test_a_rule_that_the_other_grammar_lacks_makes_them_infinite():
         kl_divergence(p, RandomHierarchyModel(3, 2, 2, 3, key=jax.random.key(0), num_classes=3))
 
 
-@pytest.mark.parametrize("function", [most_likely, posterior_entropy, rule_counts])
+@pytest.mark.parametrize(
+    "function", [most_likely, pytest.param(posterior_entropy, marks=pytest.mark.slow), rule_counts]
+)
 def test_batch_axes_and_jit_change_nothing(function):
     rhm, _ = enumerated("zipf")
     evidence = np.random.default_rng(1).normal(size=(2, 2, rhm.num_leaves, rhm.num_symbols))

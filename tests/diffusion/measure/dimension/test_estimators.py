@@ -66,10 +66,10 @@ def test_probes_and_draws_agree_with_exact_traces(fifty):
     assert (found.stderr < 1.15 * np.sqrt(2 * 50 / 400)).all()  # itself known to 4%
 
 
-@pytest.mark.parametrize("k", [10, pytest.param(50, marks=pytest.mark.slow)])
-def test_singular_values_count_a_sphere_exactly(k):
+@pytest.mark.parametrize(("k", "d"), [(10, 30), *(pytest.param(k, 100, marks=pytest.mark.slow) for k in (10, 50))])
+def test_singular_values_count_a_sphere_exactly(k, d):
     """With the exact score 10 and 50, where trained networks of the literature give 11 and 51."""
-    denoiser, x = sphere(k, 100)
+    denoiser, x = sphere(k, d)
     t = time_of(0.01)
     assert (dimension.normal_bundle(KEY, denoiser, x, t, num_draws=400).value == k).all()
     found = dimension.ritz(KEY, denoiser, x, t, num_probes=100 if k == 50 else 30)

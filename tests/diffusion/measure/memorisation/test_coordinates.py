@@ -45,7 +45,7 @@ def enumerated_variance(process, t, x, weights, strings):
     return total
 
 
-@pytest.mark.parametrize("process", [Masking(3), UniformNoise(3)])
+@pytest.mark.parametrize("process", [Masking(3), pytest.param(UniformNoise(3), marks=pytest.mark.slow)])
 def test_strings_that_a_training_set_knows_collapse_as_enumeration_tells(process):
     """The exact denoiser of 5 strings against that of the grammar, noise drawn."""
     rows = np.unique(LANGUAGE, axis=0)[::3][:5]
@@ -92,7 +92,8 @@ def test_a_coordinate_that_collapses_is_singled_out():
         assert found.value.shape == (2, 2, 3) and (found.stderr < 1e-9).all()
 
 
-def test_arrays_have_the_variance_of_the_exact_posterior():
+@pytest.mark.parametrize("probes", [None, pytest.param(3, marks=pytest.mark.slow)])
+def test_arrays_have_the_variance_of_the_exact_posterior(probes):
     """Two mixtures: the mean of the diagonal of Cov[x_0 | x_t] over other draws, and by random probes."""
     mixtures = [GaussianMixture(np.ones(2), [[0.0, 0, 1], [c, 1, -1]], v) for c, v in ((1.0, 0.1), (2.0, 0.5))]
     denoisers = [MixtureDenoiser(mixture, PROCESS) for mixture in mixtures]
@@ -101,9 +102,8 @@ def test_arrays_have_the_variance_of_the_exact_posterior():
     variances = [np.einsum("nii->ni", m.posterior_covariance(y, np.ones(4000), np.full(4000, s))) for m in mixtures]
     own, wanted = (v.mean(0) for v in variances)
     error = (variances[1] / wanted - variances[0] / own).std(0) / 4000**0.5
-    for probes in (None, 3):
-        found = coordinate_collapse(KEY, *denoisers, x, time_of(s), num_draws=800, num_probes=probes)
-        assert (np.abs(found.value - np.log(wanted / own)) < 4 * np.hypot(found.stderr, error)).all()
+    found = coordinate_collapse(KEY, *denoisers, x, time_of(s), num_draws=800, num_probes=probes)
+    assert (np.abs(found.value - np.log(wanted / own)) < 4 * np.hypot(found.stderr, error)).all()
 
 
 def test_certainty_and_impossibility_are_marked():
