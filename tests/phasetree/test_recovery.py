@@ -13,8 +13,6 @@ from phasetree.experiments import recovery as experiment
 from phasetree.recipes.sample_numbers import crossing, geometric_mean, geometric_ratio
 from phasetree.runner.run import execute
 
-pytestmark = pytest.mark.optimised
-
 TINY = experiment.Config(
     num_symbols=4, num_synonyms=2, depths=(2, 3), num_grammars=2, samples=(16, 256, 1024),
     statistics=("labels", "latents"), num_steps=20, held_out=256,

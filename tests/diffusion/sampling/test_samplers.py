@@ -233,7 +233,10 @@ def test_forward_backward_takes_batch_axes_and_one_time_or_one_for_each():
 
 @pytest.mark.parametrize(
     ("process", "t"),
-    [(Masking(V), 0.5), (UniformNoise(V), 0.4), (GaussianProcess(V), 0.2)],
+    [
+        (Masking(V), 0.5),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((UniformNoise(V), 0.4), (GaussianProcess(V), 0.2))),
+    ],
     ids=["mask", "uniform", "vp"],
 )
 def test_class_retention_of_the_exact_denoiser_is_its_own_confidence(process, t):
@@ -254,7 +257,7 @@ def test_class_retention_of_the_exact_denoiser_is_its_own_confidence(process, t)
     assert abs(kept.mean() - confidence.mean()) < 5 * stderr
 
 
-@pytest.mark.parametrize("sampler", [OneShot(), RandomOrder(), Ancestral(2)])
+@pytest.mark.parametrize("sampler", [OneShot(), pytest.param(RandomOrder(), marks=pytest.mark.slow), Ancestral(2)])
 def test_a_mask_that_was_not_noised_is_no_symbol(sampler):
     x = sampler(jax.random.key(0), GrammarDenoiser(RHM, Masking(V)), jnp.array([V, *STRINGS[0, 1:]]), 0.0)
     np.testing.assert_array_equal(x, [-1, *STRINGS[0, 1:]])

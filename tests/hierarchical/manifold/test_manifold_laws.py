@@ -62,7 +62,7 @@ def test_the_density_of_a_circle_is_its_quadrature_and_integrates_to_one():
     assert abs(np.exp(circle.log_prob(grid)).sum() * 0.05**2 - 1) < 1e-10
 
 
-@pytest.mark.parametrize("name", ["sphere", "linear", "union"])
+@pytest.mark.parametrize("name", ["sphere", *(pytest.param(n, marks=pytest.mark.slow) for n in ("linear", "union"))])
 def test_a_mean_of_many_draws_is_the_posterior_mean(name):
     """Draws of x_0 weighed by the likelihood of x_t, within five standard errors."""
     draws = np.asarray(CLEAN[name].sample(jax.random.key(4), 200_000).x)
@@ -81,7 +81,7 @@ def flipd(sphere, sigma):
     return law.ambient_dimension + sigma**2 * (law.laplacian(x) + jnp.sum(law.score(x) ** 2))
 
 
-@pytest.mark.parametrize(("k", "at_tenth"), [(10, 9.798), (50, 44.03)])
+@pytest.mark.parametrize(("k", "at_tenth"), [pytest.param(10, 9.798, marks=pytest.mark.slow), (50, 44.03)])
 def test_the_dimension_of_a_sphere_in_closed_form(k, at_tenth):
     """PHYSICS of the dimension: 2 kappa (1 - A), and its limits in curvature."""
     sphere = Sphere(KEY, k, 100)

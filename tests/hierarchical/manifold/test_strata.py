@@ -38,7 +38,9 @@ def flat(name, part, plane):
     return (x @ axes)[np.asarray(drawn.latent.part) == part][:, :plane]
 
 
-@over_laws
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "sinusoidal" else ()) for name in LAWS]
+)
 def test_a_datum_has_as_many_directions_as_its_latent_says(name):
     """The rank of the Jacobian at the place of each datum, which the function of the part maps to that datum."""
     law, drawn = LAWS[name], LAWS[name].sample(KEY, 60)

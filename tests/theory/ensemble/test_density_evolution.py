@@ -41,10 +41,19 @@ def enumerated_overlaps(grammar, leaves, t, depth):
 
 
 # (2, 1, 4) draws its rules sparsely, the others as the prefix of a permutation
-@pytest.mark.parametrize(("grammar", "depth"), [((2, 1, 2), 3), ((2, 2, 2), 2), ((3, 1, 2), 1), ((2, 1, 4), 1)])
+SIZES = [((2, 1, 2), 3), ((2, 2, 2), 2), ((3, 1, 2), 1), ((2, 1, 4), 1)]
+
+
 @pytest.mark.parametrize(
-    ("process", "leaves"),
-    [(Masking, enumerate_messages.mask_leaves), (UniformNoise, enumerate_messages.replaced_leaves)],
+    ("process", "leaves", "grammar", "depth"),
+    [
+        pytest.param(process, leaves, *sizes, marks=() if sizes in kept else pytest.mark.slow)
+        for process, leaves, kept in (
+            (Masking, enumerate_messages.mask_leaves, SIZES[:2]),
+            (UniformNoise, enumerate_messages.replaced_leaves, SIZES[3:]),
+        )
+        for sizes in SIZES
+    ],
 )
 def test_overlap_matches_enumeration(grammar, depth, process, leaves):
     times = [0.2, 0.6]
@@ -77,7 +86,7 @@ def test_overlap_matches_belief_propagation_on_drawn_grammars():
     assert np.all(abs(mean[-1] - exact.mean(0)) < 5 * np.hypot(stderr[-1], exact_error))
 
 
-@pytest.mark.parametrize("process", [Masking(8), UniformNoise(8)])
+@pytest.mark.parametrize("process", [Masking(8), pytest.param(UniformNoise(8), marks=pytest.mark.slow)])
 def test_clean_leaves_are_certain_and_destroyed_ones_ignorant_at_every_level(process):
     curve = density_evolution.overlap(jax.random.key(0), 8, 3, 2, process, jnp.array([0.0, 1.0]), 4, 64, 16)
     np.testing.assert_allclose(curve[:, 0], 1, atol=1e-12)
@@ -103,6 +112,7 @@ def test_gaussian_overlap_depends_on_the_signal_to_noise_ratio_alone():
     np.testing.assert_allclose(preserving, exploding, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_overlap_falls_with_noise():
     curve = density_evolution.overlap(jax.random.key(0), 8, 3, 2, Masking(8), jnp.linspace(0.1, 0.9, 9), 6, 1024, 128)
     assert np.all(np.diff(curve, axis=1) < 0)

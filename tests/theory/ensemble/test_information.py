@@ -25,7 +25,9 @@ def enumerated_entropies(derivations, evidence):
     return entropies
 
 
-@pytest.mark.parametrize("name", ["uniform", "classes", "zipf", "per-level", "shared"])
+@pytest.mark.parametrize(
+    "name", ["classes", "per-level", "shared", *(pytest.param(n, marks=pytest.mark.slow) for n in ("uniform", "zipf"))]
+)
 def test_entropies_of_levels_match_enumeration(name):
     rhm, derivations = enumerated(name)
     evidence = 2 * jax.random.normal(jax.random.key(0), (3, rhm.num_leaves, rhm.num_symbols), float)

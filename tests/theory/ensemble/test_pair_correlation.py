@@ -49,7 +49,9 @@ def enumerated_pairs(rhm, derivations, datum, logs):
     return sums_of(4 * ((same.T * posterior) @ same - np.outer(mean, mean)), rhm.branching), mean
 
 
-@pytest.mark.parametrize("name", ["uniform", "classes", "zipf", "per-level", "shared"])
+@pytest.mark.parametrize(
+    "name", ["uniform", "per-level", "shared", *(pytest.param(n, marks=pytest.mark.slow) for n in ("classes", "zipf"))]
+)
 def test_posterior_pairs_match_enumeration(name):
     rhm, derivations = enumerated(name)
     evidence = 2 * jax.random.normal(jax.random.key(0), (3, rhm.num_leaves, rhm.num_symbols), float)
@@ -253,6 +255,7 @@ def test_curves_of_all_depths_collapse():
     np.testing.assert_allclose(*curves, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_chi_saturates_where_xi_grows():
     """At (16, 4, 2), where nu > 2 and gamma < 0."""
     sizes, found = (16, 4, 2), []

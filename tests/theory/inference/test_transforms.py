@@ -19,7 +19,7 @@ RHM = RandomHierarchyModel(3, 2, 2, 2, key=jax.random.key(0), zipf_exponent=(1.0
 TABLES = {"marginals": marginals, "cavity_marginals": cavity_marginals, "log_evidence": log_evidence}
 
 
-@pytest.fixture(scope="module", params=["safe", "fast"])
+@pytest.fixture(scope="module", params=[pytest.param("safe", marks=pytest.mark.slow), "fast"])
 def formulated(request):
     """Both formulations at a size that takes no time: the fast one where there is any work at all."""
     with pytest.MonkeyPatch.context() as patch:

@@ -44,7 +44,7 @@ def test_the_locator_is_exact_on_a_logistic_curve(chance):
     assert found.stderr < 1e-6
 
 
-@pytest.mark.parametrize("points", [2, 3, 5, 7, 9, 17])
+@pytest.mark.parametrize("points", [2, 5, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 7, 9))])
 def test_the_error_of_a_deterministic_curve_holds_its_grid(points):
     times = jnp.linspace(0.05, 0.95, points)
     curve, truth = logistic(times)

@@ -77,19 +77,17 @@ def test_beliefs_without_noise_are_exact():
     assert (found.stderr < 1e-12).all()
 
 
-def test_a_coordinate_that_collapses_is_singled_out():
+@pytest.mark.parametrize("process", [PROCESS, pytest.param(VectorProcess(), marks=pytest.mark.slow)])
+def test_a_coordinate_that_collapses_is_singled_out(process):
     """V = lambda s^2 / (lambda + s^2) of a Gaussian along its axes, whatever is drawn, on every path."""
     wide, narrow, s = np.array([1.0, 2.0, 0.5]), np.array([1.0, 1e-12, 0.5]), 0.7
-    for process in (PROCESS, VectorProcess()):
-        pair = [
-            MixtureDenoiser(GaussianMixture(np.ones(1), np.zeros((1, 3)), v[None]), process) for v in (narrow, wide)
-        ]
-        x = np.random.default_rng(0).normal(size=(2, 2, 3))
-        found = coordinate_collapse(KEY, *pair, x, np.array([time_of(s), time_of(2 * s)]), num_draws=3)
-        for i, variance in enumerate([s**2, 4 * s**2]):
-            want = np.log(wide / (wide + variance)) - np.log(narrow / (narrow + variance))
-            np.testing.assert_allclose(found.value[i], np.broadcast_to(want, (2, 3)), rtol=1e-9, atol=1e-12)
-        assert found.value.shape == (2, 2, 3) and (found.stderr < 1e-9).all()
+    pair = [MixtureDenoiser(GaussianMixture(np.ones(1), np.zeros((1, 3)), v[None]), process) for v in (narrow, wide)]
+    x = np.random.default_rng(0).normal(size=(2, 2, 3))
+    found = coordinate_collapse(KEY, *pair, x, np.array([time_of(s), time_of(2 * s)]), num_draws=3)
+    for i, variance in enumerate([s**2, 4 * s**2]):
+        want = np.log(wide / (wide + variance)) - np.log(narrow / (narrow + variance))
+        np.testing.assert_allclose(found.value[i], np.broadcast_to(want, (2, 3)), rtol=1e-9, atol=1e-12)
+    assert found.value.shape == (2, 2, 3) and (found.stderr < 1e-9).all()
 
 
 @pytest.mark.parametrize("probes", [None, pytest.param(3, marks=pytest.mark.slow)])

@@ -28,7 +28,7 @@ def benchmark(seed, share, d=64, k=16, n=100, spread=2.0):
     return BlendedDenoiser(law, empirical, jnp.asarray(share, float)), members, others
 
 
-@pytest.mark.parametrize(("n", "m"), [(50, 70), (200, 300)])
+@pytest.mark.parametrize(("n", "m"), [(50, 70), pytest.param(200, 300, marks=pytest.mark.slow)])
 def test_rates_are_those_of_scikit_learn(n, m):
     random = np.random.default_rng(n)
     members, others = np.round(random.normal(0.5, 1, n), 1), np.round(random.normal(0, 1, m), 1)  # with ties
@@ -75,12 +75,19 @@ def test_a_memorising_denoiser_is_detected_and_an_honest_one_is_not():
 
 
 def test_scores_are_those_of_the_estimators():
+    denoiser, members, others = benchmark(2, 0.1)
+    found = detect(KEY, denoiser, members, others, time_of(0.3))
+    flipd = dimension.flipd(KEY, denoiser, members, time_of(0.3))
+    np.testing.assert_allclose(found["FLIPD"].members, -flipd.value, rtol=1e-9)
+    norm = np.linalg.norm(denoiser.score(others, time_of(0.3)), axis=1)
+    np.testing.assert_allclose(found["score norm"].others, -norm, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_scores_of_fluxes_are_those_of_the_estimator():
     denoiser, members, others = benchmark(2, 0.1, d=16, k=4, n=30)
     t, draws = time_of(0.3), 200
     found = detect(KEY, denoiser, members, others[:20], t, num_pairs=draws)
-    np.testing.assert_allclose(found["FLIPD"].members, -dimension.flipd(KEY, denoiser, members, t).value, rtol=1e-9)
-    norm = np.linalg.norm(denoiser.score(others[:20], t), axis=1)
-    np.testing.assert_allclose(found["score norm"].others, -norm, rtol=1e-9)
     flux = p_laplace(KEY, denoiser, members, t, 1, num_pairs=draws)
     assert (np.abs(found["1-Laplace"].members - flux.value) < 6 * flux.stderr).all()  # a difference of two such means
 

@@ -142,6 +142,7 @@ def test_one_laplace_of_a_flat_piece_is_its_dimension(k, row):
     assert abs(measured - row) < 4 * scale + 0.4
 
 
+@pytest.mark.slow
 def test_flipd_of_a_flat_piece_at_small_noise():
     """k + s^2 (y^2 - k) to first order, y along a piece of unit spread: 17.0001 where y^2 = 17.5, s^2 = 2e-4."""
     law = LinearSubspace(KEY, 17, 40)
