@@ -12,8 +12,6 @@ from diffusion.noise.gaussian import time_of_noise
 from hierarchical import GaussianMixture, MassShell, RandomHierarchyModel, Ring, lorentz_generators
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser, MixtureDenoiser
 
-pytestmark = pytest.mark.optimised
-
 KEY = np.array([0, 0], np.uint32)  # an old-style key, which may be used again
 EXPLODING, PRESERVING = VectorProcess(VarianceExploding()), VectorProcess()
 TURN = jnp.array([[[0.0, -1.0], [1.0, 0.0]]])

@@ -11,8 +11,6 @@ from diffusion.measure import recovery
 from hierarchical import RandomHierarchyModel
 from theory import learning, log_evidence, marginals, rule_counts
 
-pytestmark = pytest.mark.optimised
-
 KEY = np.array([0, 0], np.uint32)  # an old-style key, which may be used again
 SIZES = (8, 4, 2, 3)
 THRESHOLD = 8 * 4**3  # P* = n m^L
