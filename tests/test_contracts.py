@@ -211,7 +211,9 @@ DENOISERS = {
 }
 
 
-@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("chain", "points") else ()) for n in DENOISERS]
+)
 def test_denoisers_take_batch_axes_lists_and_any_times(name):
     denoiser = DENOISERS[name]()
     x = np.tile(np.arange(4) % V, (2, 3, 1))

@@ -181,8 +181,15 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("process", [Masking(V), UniformNoise(V), GaussianProcess(V)], ids=lambda p: type(p).__name__)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "process"),
+    [
+        pytest.param(name, process, marks=() if i == j else pytest.mark.slow)
+        for i, name in enumerate(NETWORKS)
+        for j, process in enumerate((Masking(V), UniformNoise(V), GaussianProcess(V)))
+    ],
+    ids=lambda p: p if isinstance(p, str) else type(p).__name__,
+)
 def test_networks_give_normalised_float32_posteriors_for_every_process(name, process):
     network, sites = NETWORKS[name](process, nnx.Rngs(0))
     denoiser = from_flax(network, process, sites)

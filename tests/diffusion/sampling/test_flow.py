@@ -60,14 +60,21 @@ def test_the_flow_keeps_standardised_numbers(path):
     np.testing.assert_allclose(got, gaussian(path)(x_t / spread[0] * spread[1], last), rtol=1e-6)
 
 
+@pytest.mark.slow
 @over_paths
-def test_densities_of_a_gaussian_and_of_a_mixture(path):
+def test_densities_of_a_gaussian(path):
     t = jnp.array([0.002, 0.1, 1.0])
     alpha, sigma = path.alpha(t)[:, None], path.sigma(t)[:, None]
     x_t = alpha * jax.random.normal(jax.random.key(2), (3, 3))
     variance = alpha**2 * VARIANCES[None] + sigma**2
     want = jnp.sum(-(x_t**2) / (2 * variance) - jnp.log(2 * jnp.pi * variance) / 2, 1)
     np.testing.assert_allclose(log_density(gaussian(path), x_t, t, tolerance=1e-9), want, atol=1e-6)
+
+
+@over_paths
+def test_densities_of_a_mixture(path):
+    t = jnp.array([0.002, 0.1, 1.0])
+    alpha, sigma = path.alpha(t)[:, None], path.sigma(t)[:, None]
     x_t, variance = alpha * jnp.array([[-1.6], [0.1], [2.0]]), (alpha**2 * 0.3 + sigma**2)[:, 0]
     logs = [-((x_t[:, 0] - s * alpha[:, 0] * 1.5) ** 2) / (2 * variance) for s in (1, -1)]
     want = jnp.logaddexp(*logs) - jnp.log(2.0) - jnp.log(2 * jnp.pi * variance) / 2

@@ -18,7 +18,9 @@ from tests.references import enumeration
 UNFILTERED = [name for name in CASES if not name.startswith("filtered")]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in ("zipf", "classes") else ()) for name in CASES]
+)
 def test_entropy_is_that_of_the_enumerated_derivations(name):
     rhm, data = enumerated(name)
     np.testing.assert_allclose(rhm.entropy, enumeration.entropy(data), rtol=1e-12)

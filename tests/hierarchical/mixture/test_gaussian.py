@@ -53,7 +53,10 @@ def test_density_is_the_sum_of_its_components(kind):
     np.testing.assert_allclose(found.component_posterior(X), special.softmax(terms), rtol=1e-10)
 
 
-@pytest.mark.parametrize(("kind", "d"), [*((kind, D) for kind in KINDS), ("diagonal", 1024), ("full", 64)])
+LARGE = [pytest.param("diagonal", 1024, marks=pytest.mark.slow), pytest.param("full", 64, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("kind", "d"), [*((kind, D) for kind in KINDS), *LARGE])
 def test_score_and_curvature_are_derivatives(kind, d):
     """float64 to 1e-10 of the largest entry, against autodiff; finite differences of the score agree to 1e-6."""
     found, means, _ = mixture(kind, d=d)
@@ -138,7 +141,7 @@ def test_posterior_draws_have_the_posterior_moments(kind):
     np.testing.assert_allclose(np.cov(draws.T), covariance, atol=5 * 3 * covariance.max() / 200)
 
 
-@pytest.mark.parametrize("kind", ["full", "diagonal"])
+@pytest.mark.parametrize("kind", ["full", pytest.param("diagonal", marks=pytest.mark.slow)])
 def test_posterior_draws_take_batches_lists_and_old_keys(kind):
     """Each datum's draws have its own posterior mean, at a noise level of its own."""
     found, _, _ = mixture(kind)

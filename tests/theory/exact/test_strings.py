@@ -60,7 +60,9 @@ def test_a_string_that_occurs_twice_weighs_twice():
     np.testing.assert_allclose(got[0], [[2 / 3, 0, 1 / 3], [0, 1, 0]], atol=1e-15)
 
 
-@pytest.mark.parametrize("process", PROCESSES, ids=NAMES)
+@pytest.mark.parametrize(
+    "process", [PROCESSES[0], *(pytest.param(p, marks=pytest.mark.slow) for p in PROCESSES[1:])], ids=NAMES
+)
 def test_empirical_and_grammar_agree_when_every_string_is_in_the_training_set(process):
     rhm, strings = all_strings()
     x_t, times = noised(process, strings, 0.6)

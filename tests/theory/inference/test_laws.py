@@ -63,11 +63,13 @@ OPERATIONS = {
 over_operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 over_what_is_defined = pytest.mark.parametrize(
     ("operation", "shape"),
-    [(one, shape) for one in OPERATIONS.values() for shape in ("per-level", "filtered-1")
-     if shape == "per-level" or not one.needs_rules],
+    [pytest.param(one, shape, marks=() if shape == "per-level" else pytest.mark.slow) for one in OPERATIONS.values()
+     for shape in ("per-level", "filtered-1") if shape == "per-level" or not one.needs_rules],
     ids=lambda x: getattr(x, "name", x),
 )  # fmt: skip
-over_shapes = pytest.mark.parametrize("shape", SHAPES)
+over_shapes = pytest.mark.parametrize(
+    "shape", [pytest.param(shape, marks=pytest.mark.slow if shape == "classes" else ()) for shape in SHAPES]
+)
 
 
 @functools.cache

@@ -69,7 +69,9 @@ def test_distances_are_in_sites():
     np.testing.assert_allclose(GridGeometry(3, 4).distances, [0, *means])
 
 
-@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "line" else ()) for name in GEOMETRIES]
+)
 def test_connected_sums_are_those_of_the_covariance_matrix(name):
     sigma = jax.random.normal(jax.random.key(1), (5, 12), float)
     covariance, classes = np.cov(np.asarray(sigma).T), pair_classes(name)
@@ -86,7 +88,9 @@ def test_pairs_of_one_group_are_counted_apart():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("line", "ring") else ()) for n in GEOMETRIES]
+)
 def test_sums_take_batch_axes_whole_numbers_and_lists(name):
     sigma = np.random.default_rng(3).integers(-1, 2, (2, 3, 5, 12)).astype(np.int8)
     classes = pair_classes(name)
