@@ -15,8 +15,6 @@ from phasetree.experiments.latent_diffusion.learning import level_of
 from phasetree.runner.run import execute
 from theory.exact import GrammarDenoiser
 
-pytestmark = pytest.mark.optimised
-
 TINY = experiment.Config(
     num_symbols=4, num_synonyms=2, depth=2, num_grammars=2, samples=(4, 400), num_data=64, num_generated=32, width=8,
     num_points=64, student_steps=20,

@@ -9,8 +9,6 @@ from diffusion import LinearVAE, Whole, from_vae, full_batch, train_autoencoder
 from diffusion.measure import relevance
 from tests.references.linear_autoencoder import learned_noise, optimum
 
-pytestmark = pytest.mark.optimised
-
 EIGENVALUES = np.array([4, 2.5, 1.5, 1, 0.6, 0.3, 0.1, 0.02])
 MULTIPLETS = np.array([3, 3, 3, 1.2, 1.2, 0.7, 0.1, 0.1])
 NUM_LATENTS = 6

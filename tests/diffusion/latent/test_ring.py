@@ -9,8 +9,6 @@ from diffusion import DenseVAE, Finite, TrainConfig, from_vae, train_autoencoder
 from diffusion.measure import relevance
 from tests.references.linear_autoencoder import optimum
 
-pytestmark = pytest.mark.optimised
-
 TAU, STD = 0.005, 0.05
 
 

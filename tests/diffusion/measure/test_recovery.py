@@ -8,8 +8,6 @@ import pytest
 from diffusion.measure import recovery
 from hierarchical import RandomHierarchyModel
 
-pytestmark = pytest.mark.optimised
-
 KEY = np.array([0, 0], np.uint32)  # an old-style key, which may be used again
 BRANCHING = (2, 2, 2)
 STATISTICS = {
