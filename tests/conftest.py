@@ -29,6 +29,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items):
+    """Mark the tests that look at a small whole run of an experiment, which takes from ten seconds to half a minute."""
+    for item in items:
+        if "whole" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.whole)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def optimised_where_marked(request):
     """Compile with the optimiser in a module that is marked so, in this process and in those that it starts."""

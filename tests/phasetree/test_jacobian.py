@@ -22,36 +22,36 @@ TINY = experiment.Config(
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def whole(tmp_path_factory):
     return execute("jacobian", experiment, TINY, tmp_path_factory.mktemp("jacobian") / "tiny")
 
 
-def test_values_are_those_of_the_exact_posterior_covariance(tiny):
+def test_values_are_those_of_the_exact_posterior_covariance(whole):
     """The same strings and noise, by belief propagation and dense algebra: to single precision."""
-    t, key = jnp.asarray(tiny.dataset.t.values, jnp.float32)[1], jax.random.key(TINY.seed)
+    t, key = jnp.asarray(whole.dataset.t.values, jnp.float32)[1], jax.random.key(TINY.seed)
     rhm, data = stages._grammar(TINY, key, 2)
     x_t = stages._noised(TINY, jax.random.clone(key), 2, 1, data, t)
     matrix = posterior_covariance(rhm, TINY.noise.log_likelihood(x_t, t)).reshape(4, 16, 16)
-    top = np.linalg.eigvalsh(np.asarray(matrix, float))[:, -1] * float(tiny.dataset.scale[1])
-    kept = tiny.dataset.value.sel(denoiser="exact", grammar=2).transpose("t", "datum").values[1]
+    top = np.linalg.eigvalsh(np.asarray(matrix, float))[:, -1] * float(whole.dataset.scale[1])
+    kept = whole.dataset.value.sel(denoiser="exact", grammar=2).transpose("t", "datum").values[1]
     np.testing.assert_allclose(kept, top, rtol=1e-4)
 
 
-def test_curves_are_means_of_the_kept_values(tiny):
-    mean = tiny.dataset.value.sel(denoiser="exact").mean(("grammar", "datum"))
-    np.testing.assert_allclose(tiny.findings.curve("top", "exact").value, mean, rtol=1e-5)
-    found = tiny.findings.curve("covariance", "exact").value
-    np.testing.assert_allclose(found, mean / tiny.dataset.scale, rtol=1e-5)
-    assert (tiny.dataset.asymmetry < 1e-4).all()
-    assert tiny.findings["residual"].value < 1e-4  # 16 numbers of a datum: all products are taken
-    share = tiny.dataset["share"].sel(denoiser="exact")
+def test_curves_are_means_of_the_kept_values(whole):
+    mean = whole.dataset.value.sel(denoiser="exact").mean(("grammar", "datum"))
+    np.testing.assert_allclose(whole.findings.curve("top", "exact").value, mean, rtol=1e-5)
+    found = whole.findings.curve("covariance", "exact").value
+    np.testing.assert_allclose(found, mean / whole.dataset.scale, rtol=1e-5)
+    assert (whole.dataset.asymmetry < 1e-4).all()
+    assert whole.findings["residual"].value < 1e-4  # 16 numbers of a datum: all products are taken
+    share = whole.dataset["share"].sel(denoiser="exact")
     np.testing.assert_allclose(share.isel(level=0), 1, rtol=1e-6)
     assert (share.diff("level") < 1e-6).all()
 
 
-def test_the_report_prints_findings_and_says_what_it_cannot_resolve(tiny):
-    assert all(cell == tiny.findings[cell.name] for cell in tiny.report.findings())
-    never = tiny.dataset.assign(belief=xr.ones_like(tiny.dataset.belief))
+def test_the_report_prints_findings_and_says_what_it_cannot_resolve(whole):
+    assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
+    never = whole.dataset.assign(belief=xr.ones_like(whole.dataset.belief))
     findings = experiment.analyse(never)
     experiment.draw(never, findings)
     assert "do not resolve where the class is lost" in experiment.tell(never, findings).closing
@@ -66,10 +66,10 @@ def test_the_report_prints_findings_and_says_what_it_cannot_resolve(tiny):
         (0.9, "which is no significant peak"),
     ],
 )
-def test_the_sentence_compares_peak_and_transition(tiny, peak, words):
+def test_the_sentence_compares_peak_and_transition(whole, peak, words):
     """A class that is lost at .6 on a grid of .1, eigenvalues that are largest at the peak; .9 is the end."""
     times = np.linspace(0.1, 0.9, 9)
-    longer = tiny.dataset.isel(t=np.zeros(9, int)).assign_coords(t=times)
+    longer = whole.dataset.isel(t=np.zeros(9, int)).assign_coords(t=times)
     belief, value = (xr.DataArray(x, dims="t") for x in (special.expit((0.6 - times) / 0.1), -abs(times - peak)))
     scatter = 1 + 0.001 * longer.grammar
     made = longer.assign(belief=0 * longer.belief + belief, value=0 * longer.value + value + scatter)

@@ -23,20 +23,20 @@ TINY = experiment.Config(
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def whole(tmp_path_factory):
     return execute("latent-diffusion", experiment, TINY, tmp_path_factory.mktemp("latent") / "tiny")
 
 
-def test_what_is_learned_is_the_excess_in_units_of_what_the_topmost_rules_tell(tiny):
+def test_what_is_learned_is_the_excess_in_units_of_what_the_topmost_rules_tell(whole):
     for kind, level in (("data", 1), ("data", 2), ("teacher", 2)):
-        part = tiny.dataset.sel(kind=kind, level=level)
+        part = whole.dataset.sel(kind=kind, level=level)
         want = (1 - part.best / part.top).mean("grammar")
-        np.testing.assert_allclose(tiny.findings.curve("learned", kind, level).value, want, rtol=1e-6)
-    assert np.isnan(tiny.dataset.best.sel(kind="teacher", level=1)).all()
-    assert (tiny.dataset.top.sel(kind="data") > 0).all()
-    assert ((tiny.dataset.valid.sel(kind="data") >= 0) & (tiny.dataset.valid.sel(kind="data") <= 1)).all()
-    assert tiny.findings["strings/predicted", 2].value == 4 * 2**2
-    assert tiny.findings["saved/predicted", 1].value == 2 and tiny.findings["saved/predicted", 2].value == 1
+        np.testing.assert_allclose(whole.findings.curve("learned", kind, level).value, want, rtol=1e-6)
+    assert np.isnan(whole.dataset.best.sel(kind="teacher", level=1)).all()
+    assert (whole.dataset.top.sel(kind="data") > 0).all()
+    assert ((whole.dataset.valid.sel(kind="data") >= 0) & (whole.dataset.valid.sel(kind="data") <= 1)).all()
+    assert whole.findings["strings/predicted", 2].value == 4 * 2**2
+    assert whole.findings["saved/predicted", 1].value == 2 and whole.findings["saved/predicted", 2].value == 1
 
 
 def test_exact_losses_are_those_of_the_exact_denoiser_and_of_halves():
@@ -52,11 +52,11 @@ def test_exact_losses_are_those_of_the_exact_denoiser_and_of_halves():
     np.testing.assert_allclose(at.by_part, want, rtol=1e-5, atol=1e-6)
 
 
-def test_the_report_prints_findings_and_ends_in_a_sentence(tiny):
-    assert all(cell == tiny.findings[cell.name] for cell in tiny.report.findings())
-    assert "Half of what the topmost rules tell is learned from" in tiny.report.closing
-    assert (tiny.folder / "figure.png").stat().st_size > 10_000
-    assert tiny.findings["inside-all"].value > 0.9
+def test_the_report_prints_findings_and_ends_in_a_sentence(whole):
+    assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
+    assert "Half of what the topmost rules tell is learned from" in whole.report.closing
+    assert (whole.folder / "figure.png").stat().st_size > 10_000
+    assert whole.findings["inside-all"].value > 0.9
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_the_report_prints_findings_and_ends_in_a_sentence(tiny):
         ((1.0, 0.0), "40.0000 (level 1)"),
     ],
 )
-def test_the_sentence_gives_the_crossing_or_its_bound(tiny, best, words):
+def test_the_sentence_gives_the_crossing_or_its_bound(whole, best, words):
     """What the topmost rules tell is put to 1: learned is 1 - best, and ln P is read halfway."""
     row = xr.DataArray(list(best), dims="samples", coords={"samples": list(TINY.samples)})
-    made = tiny.dataset.assign(top=xr.ones_like(tiny.dataset.top), best=0 * tiny.dataset.best.fillna(0) + row)
+    made = whole.dataset.assign(top=xr.ones_like(whole.dataset.top), best=0 * whole.dataset.best.fillna(0) + row)
     findings = experiment.analyse(made)
     experiment.draw(made, findings)
     assert words in experiment.tell(made, findings).closing

@@ -31,38 +31,38 @@ EPSILON = dataclasses.replace(TINY, process="epsilon", num_symbols=8, num_synony
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def whole(tmp_path_factory):
     return execute("susceptibility", experiment, TINY, tmp_path_factory.mktemp("susceptibility") / "tiny")
 
 
-def test_curves_are_functions_of_the_kept_sums(tiny):
-    assert set(tiny.dataset.denoiser.values) == {"exact", "trained", "chain", "mixture"}
-    for name in tiny.dataset.denoiser.values:
-        part = tiny.dataset.sums.sel(denoiser=name).isel(grammar=0)
+def test_curves_are_functions_of_the_kept_sums(whole):
+    assert set(whole.dataset.denoiser.values) == {"exact", "trained", "chain", "mixture"}
+    for name in whole.dataset.denoiser.values:
+        part = whole.dataset.sums.sel(denoiser=name).isel(grammar=0)
         sums = jnp.asarray(part.transpose("datum", "t", "distance").values.mean(0))
-        chi, xi = (tiny.findings.curve(what, name) for what in ("chi", "xi"))
+        chi, xi = (whole.findings.curve(what, name) for what in ("chi", "xi"))
         np.testing.assert_allclose(chi.value, susceptibility(sums), rtol=1e-12)
         np.testing.assert_allclose(xi.value, correlation_length(sums, TreeGeometry((2, 2))), rtol=1e-12)
         assert (chi.stderr > 0).all()
-    assert tiny.dataset.tree_changed.shape == (3, 7)
+    assert whole.dataset.tree_changed.shape == (3, 7)
 
 
-def test_the_report_compares_names_the_controls_and_prints_findings(tiny):
-    report = tiny.report.markdown()
+def test_the_report_compares_names_the_controls_and_prints_findings(whole):
+    report = whole.report.markdown()
     assert "Control, Markov chain (of the first grammar): chi is largest at t = " in report
     assert "Gaussian random field" in report and "above Bayes" in report
-    assert "the largest difference of trained from exact" in tiny.report.closing
-    assert all(cell == tiny.findings[cell.name] for cell in tiny.report.findings())
+    assert "the largest difference of trained from exact" in whole.report.closing
+    assert all(cell == whole.findings[cell.name] for cell in whole.report.findings())
 
 
 @pytest.mark.slow
-def test_a_run_that_lost_some_stages_comes_back_the_same(tiny):
-    before = (tiny.folder / "data.nc").read_bytes()
+def test_a_run_that_lost_some_stages_comes_back_the_same(whole):
+    before = (whole.folder / "data.nc").read_bytes()
     for stage in ("trained-0.nc", "chain.nc"):
-        (tiny.folder / "stages" / stage).unlink()
-    again = execute("susceptibility", experiment, TINY, tiny.folder)
-    xr.testing.assert_identical(again.dataset, tiny.dataset)
-    assert again.findings == tiny.findings and (tiny.folder / "data.nc").read_bytes() == before
+        (whole.folder / "stages" / stage).unlink()
+    again = execute("susceptibility", experiment, TINY, whole.folder)
+    xr.testing.assert_identical(again.dataset, whole.dataset)
+    assert again.findings == whole.findings and (whole.folder / "data.nc").read_bytes() == before
 
 
 @pytest.mark.slow
@@ -133,14 +133,14 @@ def test_masking_at_the_published_size_has_the_tabulated_curve():
         assert abs(chi[t] - value) < 0.1 * value, (t, chi[t], value)
 
 
-def test_xi_of_trained_minus_exact_is_paired_and_the_site_itself_left_out(tiny):
-    sums = [jnp.asarray(tiny.dataset.sums.sel(denoiser=name).isel(grammar=0).transpose("datum", "t", "distance").values)
+def test_xi_of_trained_minus_exact_is_paired_and_the_site_itself_left_out(whole):
+    sums = [jnp.asarray(whole.dataset.sums.sel(denoiser=name).isel(grammar=0).transpose("datum", "t", "distance").values)
             for name in ("trained", "exact")]  # fmt: skip
-    sites, difference = TreeGeometry((2, 2)), tiny.findings.curve("xi-difference")
+    sites, difference = TreeGeometry((2, 2)), whole.findings.curve("xi-difference")
     xi = [correlation_length(part.mean(0), sites) for part in sums]
     np.testing.assert_allclose(difference.value, xi[0] - xi[1], rtol=1e-10)
     chi = susceptibility(sums[1].mean(0))
-    np.testing.assert_allclose(tiny.findings.curve("others/exact").value, xi[1] * chi / (chi - 1), rtol=1e-10)
+    np.testing.assert_allclose(whole.findings.curve("others/exact").value, xi[1] * chi / (chi - 1), rtol=1e-10)
 
 
 @pytest.mark.slow

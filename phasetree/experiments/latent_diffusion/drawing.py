@@ -66,4 +66,4 @@ def _student(axis: Axes, dataset: xr.Dataset, findings: Findings) -> None:
     axis.set(xscale="log", xlabel="calls of the denoiser", ylabel="share of data", ylim=(-0.03, 1.05))
     axis.set_xticks(dataset.calls.values, [f"{n}" for n in dataset.calls.values])
     axis.minorticks_off()
-    axis.legend(fontsize=6, loc="lower right")
+    axis.legend(fontsize=6, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=2)
