@@ -11,11 +11,14 @@ from flax import nnx
 from jax import monitoring
 
 from diffusion import (
+    DDIM,
     Ancestral,
     DenseVAE,
     Finite,
+    FlowEnd,
     Masking,
     RandomOrder,
+    Renoised,
     ReverseSDE,
     TrainConfig,
     UniformNoise,
@@ -42,7 +45,7 @@ from diffusion.measure import (
     relevance,
     stein_subspace,
 )
-from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, Sphere, sample_strings
+from hierarchical import GaussianMixture, MarkovChain, RandomHierarchyModel, Sphere, expand, sample_strings
 from theory import (
     NoisedStrings,
     cavity_marginals,
@@ -118,6 +121,11 @@ CALLS = {
     "markov chain": lambda n: MarkovChain(np.ones(3) / 3, np.ones((3, 3, 3)) / 3).sample(jax.random.key(n), (5,)),
     "markov chain, one": lambda n: MarkovChain(np.ones(3) / 3, np.ones((3, 3, 3)) / 3).sample(jax.random.key(n)),
     "generate": lambda n: generate(jax.random.key(n), NETWORK, 3),
+    "end of the flow": lambda n: FlowEnd(MixtureDenoiser(MIXTURE), DDIM(4))(np.ones((3, 2)) * n, n / 10),
+    "renoised": lambda n: Renoised(2)(
+        jax.random.key(n), FlowEnd(MixtureDenoiser(MIXTURE)), np.ones((3, 2)) * n, n / 10
+    ),
+    "expand": lambda n: expand(jax.random.key(n), grammar(n), DATA[:, :2], 1),
     "log_density": lambda n: log_density(MixtureDenoiser(MIXTURE), np.ones((3, 2)) * n, n / 10),
     "change_sums": lambda n: change_sums(
         jax.random.key(n), NETWORK, (DATA + n) % 3, jnp.asarray(n / 10), TreeGeometry((2, 2)), num_trajectories=3

@@ -72,7 +72,7 @@ def draws(apply: FlaxApply, params: PyTree, example: tuple) -> bool:
 
 
 def changed(change: Change | None, function: Callable, *arguments: Any) -> Any:
-    """What a function gives of the arguments, and of `change` if there is one.
+    """Call a function with the arguments, and with `change` unless it is None.
 
     Raises:
       ValueError: if there is one, and the function does not take it.

@@ -55,6 +55,11 @@ class AbstractDenoiser(eqx.Module):
         """The smallest noise time that it knows: 0, but of a network, where its training begins."""
         return 0.0
 
+    @property
+    def gives_ends(self) -> bool:
+        """Whether it gives the end of the probability flow in the place of the mean, as `sampling.FlowEnd` does."""
+        return False
+
     def __call__(self, x_t: Given, t: Given) -> Float[Array, "..."]:
         """What is known of x_0.
 
@@ -90,7 +95,7 @@ class AbstractTokenDenoiser(AbstractDenoiser):
         return self(x_t, t)
 
     def cavity(self, x_t: Given, t: Given) -> Float[Array, "*batch sites v"]:
-        """ln p(x_0^i = x | x_t at the other sites), nats."""
+        """ln p(x_0^i = x | x_t at the other sites), nats; NaN where it is not known, see `cavity_batch`."""
         rows, times, batch = self.rows(x_t, t)
         rest = self.cavity_batch(rows, times)
         return rest.reshape(*batch, *rest.shape[1:])
@@ -113,7 +118,13 @@ class AbstractVectorDenoiser(AbstractDenoiser):
         return self(x_t, t)
 
     def score(self, x_t: Given, t: Given) -> Float[Array, "..."]:
-        """grad ln p_t(x_t), in the shape of x_t; t > 0."""
+        """grad ln p_t(x_t), in the shape of x_t; t > 0.
+
+        Raises:
+          ValueError: if the denoiser gives ends of the flow, from which no score follows; and as calling it.
+        """
+        if self.gives_ends:
+            raise ValueError("this network was taught the ends of the flow, no means: it has no score, ask its teacher")
         rows, times, batch = self.rows(x_t, t)
         return self.score_batch(rows, times).reshape(*batch, *rows.shape[1:])
 

@@ -27,7 +27,7 @@ from ..noise.gaussian import VectorProcess
 from ..noise.process import AbstractTokenProcess, Shape, beside, per_datum
 from .apply import Change, LayeredApply, example
 from .denoiser import AbstractDenoiser, AbstractTokenDenoiser, AbstractVectorDenoiser, BatchCorrupted, BatchData, Times
-from .loss import expected_loss, posterior_loss, site_weights
+from .loss import expected_loss, noised_sites, posterior_loss, site_weights
 from .parametrisation import AbstractParametrisation, AbstractWeighting, OutputWeight, Preconditioned
 from .steer import NO_STATES, SteeredApply, refuse_unsteerable
 
@@ -82,8 +82,12 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
     trained_from: float = eqx.field(static=True, default=0.0)
 
     def cavity_batch(self, x_t, t):
-        """The network's own output, normalised."""
-        return jax.nn.log_softmax(self.apply(self.params, x_t, t).astype(t.dtype))
+        """The network's own output, normalised; NaN at visible sites under masking, unless the network is blind.
+
+        What a network that sees the site says there never enters its loss.
+        """
+        output = jax.nn.log_softmax(self.apply(self.params, x_t, t).astype(t.dtype))
+        return output if self.blind else jnp.where(noised_sites(self.process, x_t)[..., None], output, jnp.nan)
 
     def denoise_batch(self, x_t, t):
         evidence = self.process.site_evidence(x_t, per_datum(t, x_t))
@@ -128,7 +132,8 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
           ValueError: if the network, or a function that gives its states, does not take `change`; when called, if the
             change returns another shape or dtype, or every state as it was, as for a name that is none of theirs.
         """
-        refuse_unsteerable(self.apply, self.params, example(self.process, self.datum_shape))
+        if not isinstance(self.apply, SteeredApply):  # which was tried, and may be for so many strings alone
+            refuse_unsteerable(self.apply, self.params, example(self.process, self.datum_shape))
         return dataclasses.replace(self, apply=SteeredApply(self.apply, change))
 
     def loss(self, x0, x_t, t):
@@ -138,12 +143,17 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
         return posterior_loss(self.denoise_batch(x_t, t), x0, site_weights(self.process, x_t))
 
     def distillation_loss(self, teacher, x_t, t):
-        """Nats per site, equation (3) of `loss.py`; on average as large as `loss` if the teacher is exact."""
+        """Nats per site, equation (3) of `loss.py`: on average as large as `loss` if the teacher is exact.
+
+        Under masking most teachers divide by evidence that is `-inf`, and have no cavity of visible sites. These are
+        left out then, so that the loss of a blind network is smaller.
+        """
         if not isinstance(teacher, AbstractTokenDenoiser):
             raise ValueError(f"{type(teacher).__name__} does not denoise strings: give an AbstractTokenDenoiser")
         if self.blind:
-            weights = jnp.full(x_t.shape[:2], 1 / x_t.shape[1], jnp.float32)
-            return expected_loss(self.cavity_batch(x_t, t), teacher.cavity_batch(x_t, t), weights)
+            known = teacher.cavity_batch(x_t, t)
+            counted = noised_sites(self.process, x_t) | ~jnp.any(jnp.isnan(known), -1)
+            return expected_loss(self.cavity_batch(x_t, t), known, counted.astype(jnp.float32) / x_t.shape[1])
         return expected_loss(self.denoise_batch(x_t, t), teacher.denoise_batch(x_t, t), site_weights(self.process, x_t))
 
 
@@ -158,6 +168,12 @@ class VectorNetworkDenoiser(AbstractNetworkDenoiser, AbstractVectorDenoiser):
     weighting: AbstractWeighting = OutputWeight()
     trained_up_to: float | None = eqx.field(static=True, default=None)
     trained_from: float = eqx.field(static=True, default=0.0)
+    taught_ends: bool = eqx.field(static=True, default=False)
+    """Whether its teacher was a `FlowEnd`."""
+
+    @property
+    def gives_ends(self) -> bool:
+        return self.taught_ends
 
     def denoise_batch(self, x_t, t):
         skip, scale, entry = (beside(f, x_t) for f in self.parametrisation.factors(self.process.path, t))

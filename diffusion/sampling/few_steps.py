@@ -5,14 +5,16 @@ many calls; a *student* is trained on F itself, x_t being noised data, which are
 
     train(key, student, data, config, teacher=FlowEnd(denoiser))                                                   (1)
 
-and then one call takes noise to a datum. What it says can be noised again, to a smaller time, and taken to an end anew
-(`Renoised`): if the student is exact every such step keeps the law of the data, and errors of the first calls, made
-at large noise, are mended. F jumps where the flow divides, between symbols of a string, and jumps are what a network
+and then one call takes noise to a datum. Its output can be noised again, to a smaller time, and denoised once more
+(`Renoised`): if the student is exact, every such step keeps the law of the data, and it mends errors that the calls at
+larger noise have made. F jumps where the flow divides, between symbols of a string, and jumps are what a network
 learns worst: on a line with two modes +-mu of width w it is as steep as w exp(mu^2 / 2 w^2) (`theory.flow_map`).
 
 Sources: Song, Dhariwal, Chen & Sutskever, arXiv:2303.01469 (consistency models; algorithm 1 is `Renoised`); Luhman &
 Luhman, arXiv:2101.02388 (a student of the flow's ends).
 """
+
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -32,7 +34,7 @@ FLOW = ProbabilityFlow()
 class FlowEnd(AbstractDenoiser):
     """Where the probability flow of a denoiser takes x_t, behind the interface of denoisers; see equation (1).
 
-    It is no mean of x_0, so it has no score, and samplers of denoisers other than `Renoised` have no meaning for it.
+    It is no mean of x_0, so it has no score, and only `Renoised` samples with it or its students.
     """
 
     denoiser: AbstractDenoiser
@@ -62,6 +64,10 @@ class FlowEnd(AbstractDenoiser):
         return self.denoiser.shape
 
     @property
+    def gives_ends(self) -> bool:
+        return True
+
+    @property
     def max_time(self) -> float:
         return self.denoiser.max_time
 
@@ -69,6 +75,7 @@ class FlowEnd(AbstractDenoiser):
     def min_time(self) -> float:
         return self.denoiser.min_time
 
+    @eqx.filter_jit
     def denoise_batch(self, x_t, t):
         """The end, and x_t itself where t = 0."""
         end = self.sampler.undo_batch(jax.random.key(0), self.denoiser, x_t, jnp.where(t == 0, 1.0, t))
@@ -76,8 +83,9 @@ class FlowEnd(AbstractDenoiser):
 
 
 class Renoised(AbstractSampler):
-    """For students of `FlowEnd`: ask for the end, noise it to a smaller time, and so on; `num_steps` calls in all."""
+    """For `FlowEnd` and its students: ask for the end, noise it to a smaller time, and so on; `num_steps` calls."""
 
+    takes_ends: ClassVar[bool] = True
     num_steps: int = eqx.field(static=True, default=1)
     schedule: AbstractSchedule = LogSNRSchedule()
     """Spreads the times: each row's own time times schedule(u) / schedule(1)."""
@@ -86,8 +94,6 @@ class Renoised(AbstractSampler):
         check_positive("num_steps", self.num_steps)
 
     def undo_batch(self, key, denoiser, x_t, t):
-        if not isinstance(denoiser.process, VectorProcess):
-            raise ValueError(f"{type(denoiser.process).__name__} is of strings: use RandomOrder or Ancestral")
         fractions = self.schedule(jnp.linspace(1, 0, self.num_steps, endpoint=False, dtype=t.dtype))
         fractions = fractions / fractions[0]
 

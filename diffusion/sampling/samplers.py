@@ -11,7 +11,7 @@ Times may differ from row to row, and must be positive for `Ancestral`.
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -29,6 +29,9 @@ from ..noise.strings import Masking
 class AbstractSampler(eqx.Module):
     """How to undo noise. To make one, write `undo_batch`."""
 
+    takes_ends: ClassVar[bool] = False
+    """Whether it is for denoisers that give the end of the flow, `gives_ends`, and for no others."""
+
     def __call__(self, key: AnyKey, denoiser: AbstractDenoiser, x_t: Given, t: Given) -> Shaped[Array, "..."]:
         """One clean datum for each noised one; what was not noised (t = 0) is returned as it is.
 
@@ -43,6 +46,9 @@ class AbstractSampler(eqx.Module):
           ValueError: if the sampler is not for such a denoiser, a shape does not fit, or a known symbol or time is
             out of range.
         """
+        if denoiser.gives_ends != self.takes_ends:
+            kind = "gives ends of the flow: use Renoised" if denoiser.gives_ends else "gives means: use another sampler"
+            raise ValueError(f"{type(self).__name__} with a denoiser that {kind}")
         rows, times, batch = denoiser.rows(x_t, t)
         return _undone(as_key(key), self, denoiser, rows, times).reshape(*batch, *denoiser.shape)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -23,6 +24,8 @@ from ..noise.schedule import AbstractSchedule, default_schedule
 from .config import TrainConfig
 from .descent import descend
 from .sources import AbstractSource, Finite, Whole, check_shape
+
+SHOWN = 8  # data that a teacher is tried on
 
 
 class Trained(eqx.Module):
@@ -61,7 +64,7 @@ def train(
 
     Raises:
       ValueError: if the batch cannot be shared out over the devices, the data are not what the network takes, or the
-        teacher undoes another noise or knows other data.
+        teacher undoes another noise, knows other data or other times, or gives no probabilities of these.
       NonFiniteLossError: if the loss or a parameter is not finite.
       FolderError: if `folder` belongs to another run or is damaged.
     """
@@ -70,7 +73,7 @@ def train(
     denoiser = dataclasses.replace(denoiser, trained_from=first, trained_up_to=last)
     source = _checked(data, denoiser, config.batch_size)
     if teacher is not None:
-        _check_teacher(teacher, denoiser)
+        denoiser = _taught(denoiser, teacher, source, (first, last))
     loss = _DenoisingLoss(denoiser, source, schedule, config.batch_size, teacher)
 
     def with_params(params: PyTree) -> AbstractNetworkDenoiser:
@@ -109,12 +112,37 @@ def _checked(source: AbstractSource, denoiser: AbstractNetworkDenoiser, batch_si
     return source
 
 
-def _check_teacher(teacher: AbstractDenoiser, denoiser: AbstractNetworkDenoiser) -> None:
+def _taught(
+    denoiser: AbstractNetworkDenoiser, teacher: AbstractDenoiser, source: AbstractSource, times: tuple[float, float]
+) -> AbstractNetworkDenoiser:
+    """The student of a teacher that fits it.
+
+    Raises:
+      ValueError: if the teacher does not; a few noised data are shown to it.
+    """
+    if not isinstance(teacher, AbstractDenoiser):
+        raise ValueError(
+            f"teacher is {type(teacher).__name__}: give a denoiser, GrammarDenoiser(rhm, process) of a grammar"
+        )
     if teacher.shape != denoiser.shape or not eqx.tree_equal(teacher.process, denoiser.process):
         raise ValueError(
             f"the teacher undoes {teacher.process} of data {teacher.shape}, the network {denoiser.process} of "
             f"{denoiser.shape}: make them agree"
         )
+    if times[0] < teacher.min_time or times[1] > teacher.max_time:
+        raise ValueError(
+            f"the schedule's times {times[0]:g} .. {times[1]:g} are outside of those that the teacher knows, "
+            f"{teacher.min_time:g} .. {teacher.max_time:g}: give a schedule inside"
+        )
+    x0 = denoiser.process.clean(source.batch(jax.random.key(0), SHOWN))
+    x_t, t = denoiser.process.corrupt(jax.random.key(1), x0, times[1]), jnp.full(SHOWN, times[1], jnp.float32)
+    loss = eqx.filter_jit(type(denoiser).distillation_loss)(denoiser, teacher, x_t, t)
+    if not np.isfinite(np.asarray(loss)).all():
+        raise ValueError(
+            f"the teacher gives no finite loss at t = {times[1]:g} of these data (losses {np.asarray(loss)}): it must "
+            f"give probabilities of every noised site, or a finite mean"
+        )
+    return dataclasses.replace(denoiser, taught_ends=True) if teacher.gives_ends else denoiser
 
 
 class _DenoisingLoss(eqx.Module):

@@ -30,7 +30,7 @@ def expand(key: AnyKey, rhm: RandomHierarchyModel, symbols: Given, level: Whole)
     """Leaves drawn below given symbols of `level`, in [0, depth]: p_lower of equation (1).
 
     Args:
-      symbols: of all nodes of the level, (..., nodes). Inside `jax.jit` leaves below one that is no symbol are -1.
+      symbols: of all nodes of the level, (..., nodes). Inside `jax.jit` an invalid symbol gives leaves -1.
 
     Raises:
       ValueError: if the grammar has no nodes at that level, or a symbol is outside its alphabet, or there are more or

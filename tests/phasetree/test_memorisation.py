@@ -86,7 +86,7 @@ def test_rows_of_ones_own_stand_in_the_place_of_images(tmp_path, whole):
     np.savetxt(tmp_path / "mine.csv", np.concatenate([rows, rows[:9]]), delimiter=",")
     config = dataclasses.replace(TINY, file=tmp_path / "mine.csv")
     data = planted_images(config, jax.random.key(0))
-    assert data.members.shape == (12, 5) and config.label == "default-mine"
+    assert data.members.shape == (12, 5) and config.label == "default-mine.csv"
     made = whole.dataset.assign_attrs(
         config=whole.dataset.attrs["config"].replace('"file": null', '"file": "mine.csv"')
     )

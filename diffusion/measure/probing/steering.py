@@ -84,7 +84,8 @@ def toward(layer: str, directions: Directions, beliefs: Given, symbols: Given, s
       strength: one number.
 
     Raises:
-      ValueError: if shapes do not fit, known beliefs are no probabilities, or a known symbol is another.
+      ValueError: if shapes do not fit, known beliefs are no probabilities, or a known symbol is another. Inside
+        `jax.jit` the move of such a node is NaN.
     """
     weights, p, size = as_widest(directions.weights, _probabilities(beliefs), strength)
     given = symbols if isinstance(symbols, jax.Array) else np.asarray(symbols)
@@ -97,8 +98,10 @@ def toward(layer: str, directions: Directions, beliefs: Given, symbols: Given, s
             f"directions {weights.shape}, beliefs {p.shape}, symbols {wanted.shape}, strength {size.shape}: give "
             "(nodes, symbols, width), (..., nodes, symbols), (..., nodes) and one number"
         )
+    wanted = jnp.asarray(wanted)
+    odd = (wanted != jnp.asarray(given)) | (jnp.abs(jnp.sum(p, -1) - 1) > 1e-3)  # known ones are refused above
     away = jnp.where((wanted == NO_SYMBOL)[..., None], 0.0, jax.nn.one_hot(wanted, p.shape[-1], dtype=p.dtype) - p)
-    rows = away.reshape(-1, *p.shape[-2:])
+    rows = jnp.where(odd[..., None], jnp.nan, away).reshape(-1, *p.shape[-2:])
     weights = jnp.broadcast_to(weights, (*p.shape[-2:], weights.shape[-1]))
     return Shift(layer, size * jnp.einsum("bnv,nvw->bnw", rows, weights))
 

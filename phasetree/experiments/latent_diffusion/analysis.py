@@ -14,8 +14,9 @@ inside/SAMPLER/CALLS       measured: share inside a cluster; SAMPLER is flow or 
 same/LEVEL                 measured: share that the student, in one call, takes to the node at which the flow ends
 inside/flow/all            measured: share inside, the flow closely followed
 
-Errors are over grammars; of the student, one network, over points. Crossings are read grammar by grammar, linearly in
-ln P, and averaged in ln P; one that is not resolved in some grammar is not resolved.
+Errors are over grammars; of the student, one network, over points. Crossings are read grammar by grammar, the first,
+linearly in ln P with what is negative put to 0, and averaged in ln P. A mean is NaN if one grammar's curve has no
+crossing in the grid.
 """
 
 import jax.numpy as jnp
@@ -48,10 +49,11 @@ def _of_strings(dataset: xr.Dataset) -> list[Finding]:
     for case in cases(dataset):
         part = dataset.sel(kind=case[0], level=case[1]).transpose("grammar", "samples", ...)
         rows = 1 - part.best.values / part.top.values[:, None]
+        bounded = np.maximum(rows, 0)  # learned has no lower limit, which would draw what lies between to one side
         for number, count in enumerate(samples):
             found.append(_measured(path("learned", *case, count), rows[:, number], "1"))
             found.append(_measured(path("valid", *case, count), part.valid.values[:, number], "1"))
-        logs[case] = np.array([crossing(samples, row) for row in rows])
+        logs[case] = np.array([crossing(samples, row) for row in bounded])
         found.append(Finding(path("strings", *case), geometric_mean(logs[case]), "measured", "strings"))
     for level in dataset.level.values.tolist():
         n, m = about.num_symbols, about.num_synonyms
@@ -103,7 +105,8 @@ def _of_student(dataset: xr.Dataset) -> list[Finding]:
 def _share(share: xr.DataArray, points: int) -> Estimate:
     """A share of independent points with its binomial error."""
     p = float(share)
-    return Estimate(jnp.asarray(p), jnp.asarray(np.sqrt(p * (1 - p) / points)))
+    near = (p * points + 1) / (points + 2)  # so that the error of 0 and 1 is not 0
+    return Estimate(jnp.asarray(p), jnp.asarray(np.sqrt(near * (1 - near) / points)))
 
 
 def _measured(name: str, rows: Float[np.ndarray, " grammars"], unit: str) -> Finding:

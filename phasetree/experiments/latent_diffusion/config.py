@@ -46,7 +46,7 @@ class Config:
     student_steps: int = 3000
     """Updates of the student, of 256 data each."""
     train: TrainConfig = dataclasses.field(default_factory=lambda: _TRAIN)
-    """Training of each network; held-out losses are looked at after each `steps_per_chunk`."""
+    """Training of each network; held-out losses are measured after every `steps_per_chunk`."""
 
     def __post_init__(self):
         check_options(

@@ -1,11 +1,11 @@
 r"""A network of one level, trained on few strings or on fresh ones, with data or with the exact teacher.
 
-Of the noised symbols of level l a denoiser can know
+Two exact denoisers of the noised symbols of level l set the scale, in nats per masked site:
 
-    loss_1   the posterior by the half, of s, of the string that a site is in: all but the topmost rules,
-    loss_0   the posterior by the whole string,
+    loss_1   that of the posterior by the part, one of s, of the string in which a site lies: all but the topmost rules,
+    loss_0   that of the posterior by the whole string,
 
-nats per masked site, and what it has *learned* of the topmost rules is, with the network's own loss,
+and what it has *learned* of the topmost rules is, with the network's own loss,
 
     (loss_1 - loss) / (loss_1 - loss_0),                                                                           (1)
 

@@ -61,7 +61,7 @@ def student(config: Config, key: Key[Array, ""], inputs: Inputs) -> xr.Dataset:
     )
     time = SCHEDULE.max_time
     start = exact.process.prior(named_key(key, "noise", 0), (config.num_points, DIMENSION), jnp.float32(time))
-    ends = _clusters(tree, AdaptiveFlow(1e-5)(named_key(key, "end", 0), exact, start, time))
+    ends = _clusters(tree, AdaptiveFlow(1e-5, SCHEDULE.min_time)(named_key(key, "end", 0), exact, start, time))
 
     def few(calls: int) -> dict[str, Float[Array, "n d"]]:
         flow = DDIM(calls - 1, SCHEDULE.min_time)(named_key(key, "flow", 0), exact, start, time) if calls > 1 else None

@@ -74,10 +74,11 @@ def _needed_in_words(dataset: xr.Dataset, findings: Findings, kind: str, level: 
     if needed.resolved or needed.value > 0:
         return with_error(needed.estimate)
     samples = dataset.samples.values.tolist()
-    first, last = (findings["learned", kind, level, count].value for count in (samples[0], samples[-1]))
-    if first >= HALF:
+    part = dataset.sel(kind=kind, level=level)
+    first, last = (1 - (part.best.sel(samples=count) / part.top) for count in (samples[0], samples[-1]))
+    if (first >= HALF).all():
         return f"fewer than {samples[0]}"
-    return f"more than {samples[-1]}" if last < HALF else "a number that not every grammar resolves"
+    return f"more than {samples[-1]}" if (last < HALF).all() else "a number that not every grammar resolves"
 
 
 def _closing(dataset: xr.Dataset, findings: Findings) -> str:

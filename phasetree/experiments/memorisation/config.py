@@ -7,6 +7,7 @@ from typing import Literal
 from diffusion import TrainConfig
 from phasetree.experiments.checks import check_different, check_options, check_positive
 
+DIGITS = pathlib.Path("digits")
 TRAINING = TrainConfig(steps=12_000, batch_size=128, learning_rate=1e-3, ema_decay=0.999)
 
 
@@ -19,12 +20,12 @@ class Config:
     cores; paper: digits of MNIST, a wider network, about an hour."""
     seed: int = 0
     """Decides the modes' network, which images are held out and planted, and every draw."""
-    images: pathlib.Path = pathlib.Path("digits")
+    images: pathlib.Path = DIGITS
     """Name of a set that an installed package carries (digits, mnist, fashion-mnist), or one's own: a folder of images,
     or a file of them. Each is laid flat."""
     file: pathlib.Path | None = None
-    """Data of one's own in place of the images: a .npy, .npz, .csv or .txt file, a row for each datum; all else that is
-    said of images is then of them."""
+    """Data of one's own in place of the images: a .npy, .npz, .csv or .txt file, a row for each datum; all
+    other options for images then apply to these rows."""
     side: int = 32
     """Images of a folder are cut to a square and scaled to this many pixels."""
     num_train: int = 300
@@ -54,6 +55,8 @@ class Config:
         check_positive(self, "noises")
         check_different("noises", self.noises)
         check_different("shares", self.shares)
+        if self.file is not None and self.images != DIGITS:
+            raise ValueError(f"file = {str(self.file)!r}, images = {str(self.images)!r}: give one of them")
         if not all(0 <= share <= 1 for share in self.shares) or not self.shares:
             raise ValueError(f"shares = {self.shares}: give numbers from 0 to 1")
         if self.num_planted >= self.num_train:
@@ -62,7 +65,7 @@ class Config:
     @property
     def label(self) -> str:
         """What distinguishes the default folder of this run, beside its seed."""
-        return f"{self.preset}-{self.source.stem}"
+        return f"{self.preset}-{self.images.stem if self.file is None else self.file.name}"
 
     @property
     def source(self) -> pathlib.Path:

@@ -47,7 +47,7 @@ def test_the_flow_of_two_modes_ends_where_ranks_say():
 def test_one_call_is_the_student_itself_and_generation_uses_it():
     end, x = FlowEnd(ONE), jax.random.normal(jax.random.key(1), (3, 2))
     np.testing.assert_allclose(Renoised(1)(jax.random.key(2), end, x, 2.0), end(x, 2.0), rtol=1e-6)
-    made = np.asarray(generate(jax.random.key(3), end, 4096, sampler=Renoised(1)), float)
+    made = np.asarray(generate(jax.random.key(3), end, 4096), float)
     assert abs(made.var() / STD**2 - 1) < 5 * np.sqrt(2 / made.size) + 0.01  # the flow's own loss, `reverse.py`
 
 
@@ -85,8 +85,10 @@ def test_what_has_no_flow_is_refused():
         FlowEnd(strings)
     with pytest.raises(ValueError, match="num_steps = 0: at least 1 needed"):
         Renoised(0)
-    with pytest.raises(ValueError, match="is of strings: use RandomOrder or Ancestral"):
-        Renoised()(jax.random.key(0), strings, jnp.zeros((1, 4, 3)), 1.0)
+    with pytest.raises(ValueError, match="Renoised with a denoiser that gives means: use another sampler"):
+        Renoised()(jax.random.key(0), ONE, jnp.zeros((1, 2)), 1.0)
+    with pytest.raises(ValueError, match="ReverseSDE with a denoiser that gives ends of the flow: use Renoised"):
+        ReverseSDE()(jax.random.key(0), FlowEnd(ONE), jnp.zeros((1, 2)), 1.0)
 
 
 def test_a_sampler_that_draws_follows_no_flow():

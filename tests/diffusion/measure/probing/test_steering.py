@@ -68,7 +68,7 @@ def test_steering_the_embedding_of_a_masked_site_is_showing_it_the_symbol(kind):
     else:
         embedding = BeliefEmbedding(PROCESS, WIDTH, rngs=rngs)
         layer, network = "embedding", Transformer(embedding, SITES, V, WIDTH, 2, 2, rngs=rngs)
-    denoiser = from_flax(network, PROCESS, SITES)
+    denoiser = from_flax(network, PROCESS, SITES, blind=True)  # so that its output is given at every site
     any_t = jax.random.randint(jax.random.key(1), (32, SITES), 0, V + 1)
     fitted = denoiser.states(any_t, 0.5)[layer], believed(any_t)
     directions = probing.fit_directions(*(jnp.moveaxis(table, 1, 0) for table in fitted))
@@ -86,6 +86,31 @@ def test_one_set_of_directions_and_one_string_serve_all():
     moved = change("h", jnp.zeros((5, 2, WIDTH)))
     want = shared.weights[1] - shared.weights.mean(0)
     np.testing.assert_allclose(moved, np.broadcast_to(np.stack([want, 0 * want]), (5, 2, WIDTH)), atol=1e-9)
+
+
+def test_moves_add_up_where_a_steered_denoiser_is_steered_again():
+    """Two moves of three strings each, one after the other, are their sum."""
+    network = from_flax(TreeUNet(PROCESS, (2, 2), WIDTH, rngs=nnx.Rngs(0)), PROCESS, SITES)
+    x_t = jnp.full((3, SITES), V)
+    first, second = (
+        probing.Shift("down_1", jax.random.normal(jax.random.key(n), (3, 2, WIDTH), jnp.float32)) for n in (1, 2)
+    )
+    both = probing.Shift("down_1", first.move + second.move)
+    twice = network.steered(first).steered(second)(x_t, 0.5)
+    np.testing.assert_allclose(twice, network.steered(both)(x_t, 0.5), atol=1e-5)
+
+
+def test_inside_programs_what_is_no_symbol_or_no_probability_moves_to_nan():
+    beliefs, _, states = planted(7)
+    directions = probing.fit_directions(states, beliefs)
+
+    @jax.jit
+    def move(p, symbols):
+        return probing.toward("h", directions, p, symbols).move
+
+    even = np.full((2, V), 1 / V)
+    np.testing.assert_array_equal(np.isnan(move(even, np.array([9, -1]))).all(-1), [[True, False]])
+    np.testing.assert_array_equal(np.isnan(move(even * [[1], [3]], np.array([0, 0]))).all(-1), [[False, True]])
 
 
 def test_what_does_not_fit_is_refused_by_name():
