@@ -10,13 +10,14 @@ With a `teacher` the network is asked for what the teacher knows of x_0 instead 
 import dataclasses
 import os
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from ..denoise.denoiser import AbstractDenoiser
 from ..denoise.network import AbstractNetworkDenoiser
@@ -113,7 +114,7 @@ def _checked(source: AbstractSource, denoiser: AbstractNetworkDenoiser, batch_si
 
 
 def _taught(
-    denoiser: AbstractNetworkDenoiser, teacher: AbstractDenoiser, source: AbstractSource, times: tuple[float, float]
+    denoiser: AbstractNetworkDenoiser, teacher: Any, source: AbstractSource, times: tuple[float, float]
 ) -> AbstractNetworkDenoiser:
     """The student of a teacher that fits it.
 
@@ -134,7 +135,7 @@ def _taught(
             f"the schedule's times {times[0]:g} .. {times[1]:g} are outside of those that the teacher knows, "
             f"{teacher.min_time:g} .. {teacher.max_time:g}: give a schedule inside"
         )
-    x0 = denoiser.process.clean(source.batch(jax.random.key(0), SHOWN))
+    x0 = _single(denoiser.process.clean(source.batch(jax.random.key(0), SHOWN)))
     x_t, t = denoiser.process.corrupt(jax.random.key(1), x0, times[1]), jnp.full(SHOWN, times[1], jnp.float32)
     loss = eqx.filter_jit(type(denoiser).distillation_loss)(denoiser, teacher, x_t, t)
     if not np.isfinite(np.asarray(loss)).all():
@@ -143,6 +144,11 @@ def _taught(
             f"give probabilities of every noised site, or a finite mean"
         )
     return dataclasses.replace(denoiser, taught_ends=True) if teacher.gives_ends else denoiser
+
+
+def _single(x0: Shaped[Array, "batch *datum"]) -> Shaped[Array, "batch *datum"]:
+    """Arrays in float32, in which networks compute."""
+    return x0.astype(jnp.float32) if jnp.issubdtype(x0.dtype, jnp.floating) else x0
 
 
 class _DenoisingLoss(eqx.Module):
@@ -156,9 +162,8 @@ class _DenoisingLoss(eqx.Module):
 
     def __call__(self, params: PyTree, key: Key[Array, ""], shard: Callable) -> Float[Array, ""]:
         data_key, time_key, noise_key = jax.random.split(key, 3)
-        x0 = self.denoiser.process.clean(shard(self.data.batch(data_key, self.batch_size)))
+        x0 = _single(self.denoiser.process.clean(shard(self.data.batch(data_key, self.batch_size))))
         t = draw_times(time_key, self.batch_size, self.schedule)
-        x0 = x0.astype(t.dtype) if jnp.issubdtype(x0.dtype, jnp.floating) else x0  # networks compute in float32
         x_t = jax.vmap(self.denoiser.process.draw_noised)(jax.random.split(noise_key, self.batch_size), x0, t)
         student = eqx.tree_at(lambda d: d.params, self.denoiser, params)
         if self.teacher is None:

@@ -41,7 +41,7 @@ def transformer(process=PROCESS, **options):
 def denoiser(request):
     if request.param == "tree":
         return from_flax(tree(), PROCESS, SITES, blind=True)
-    return from_flax(transformer(causal=request.param == "causal"), PROCESS, SITES)
+    return from_flax(transformer(causal=request.param == "causal"), PROCESS, SITES, blind=True)
 
 
 def test_states_have_the_axes_of_the_strings_and_the_output_is_read_out_of_the_last(denoiser):
