@@ -19,8 +19,8 @@ class Config:
     """Count the strings that denoisers of each level need, with data and with an exact teacher."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: one grammar of depth 2, about two minutes; default: three grammars
-    of depth 3, about ten minutes on two cores; paper: ten grammars of depth 4, longer training, many hours."""
+    """Starting point for all other options. quick: one grammar of depth 2, about a minute; default: three grammars
+    of depth 3, about nine minutes on two cores; paper: ten grammars of depth 4, longer training, many hours."""
     seed: int = 0
     """Decides the grammars, the networks' initial weights and every draw."""
     num_symbols: Annotated[int, arg(aliases=("-v",))] = 8
