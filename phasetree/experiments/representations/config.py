@@ -22,7 +22,7 @@ class Config:
     """Read the latents of a grammar, and their exact posterior, off the layers of trained networks."""
 
     preset: Literal["quick", "default", "paper"] = "default"
-    """Starting point for all other options. quick: a grammar, a few minutes; default: three grammars, about eight
+    """Starting point for all other options. quick: a grammar, a few minutes; default: three grammars, about nine
     minutes on two cores; paper: ten grammars and longer training, hours."""
     seed: int = 0
     """Decides the grammars, the networks' initial weights and every draw."""
