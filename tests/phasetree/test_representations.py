@@ -15,7 +15,7 @@ from phasetree.experiments.representations.beliefs import (
     ancestor_beliefs,
     beliefs,
     forced_posterior,
-    leaf_posterior,
+    posteriors,
 )
 from phasetree.experiments.representations.readings import of_nodes
 from phasetree.experiments.representations.steering import Strings, follow, force
@@ -87,7 +87,7 @@ def test_causal_beliefs_are_those_of_strings_whose_rest_is_masked():
         if site % 2:
             np.testing.assert_allclose(known.posterior[1][:, site // 2], tables[1][:, site // 2], atol=1e-5)
     np.testing.assert_allclose(known.posterior[0][:, 0], tables[0][:, 0], atol=1e-5)
-    np.testing.assert_allclose(leaf_posterior(rhm, process, x_t, t, True), known.posterior[2], atol=1e-6)
+    np.testing.assert_allclose(posteriors(rhm, process, x_t, t, True)[-1], known.posterior[2], atol=1e-6)
     full = beliefs(rhm, process, x_t, t, False)
     np.testing.assert_allclose(full.posterior[0], known.posterior[0], atol=1e-6)
     np.testing.assert_allclose(full.windows[0], full.posterior[2], atol=1e-6)

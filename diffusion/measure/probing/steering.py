@@ -99,9 +99,8 @@ def toward(layer: str, directions: Directions, beliefs: Given, symbols: Given, s
             "(nodes, symbols, width), (..., nodes, symbols), (..., nodes) and one number"
         )
     wanted = jnp.asarray(wanted)
-    odd = (wanted != jnp.asarray(given).astype(wanted.dtype)) | (
-        jnp.abs(jnp.sum(p, -1) - 1) > 1e-3
-    )  # known ones are refused above
+    other = wanted != jnp.asarray(given).astype(wanted.dtype)  # of traced values; known ones are refused above
+    odd = other | (jnp.abs(jnp.sum(p, -1) - 1) > 1e-3)
     away = jnp.where((wanted == NO_SYMBOL)[..., None], 0.0, jax.nn.one_hot(wanted, p.shape[-1], dtype=p.dtype) - p)
     rows = jnp.where(odd[..., None], jnp.nan, away).reshape(-1, *p.shape[-2:])
     weights = jnp.broadcast_to(weights, (*p.shape[-2:], weights.shape[-1]))

@@ -102,7 +102,7 @@ def learn(
         source,
         config.train,
         teacher=GrammarDenoiser(rhm=at.upper, process=at.process) if taught else None,
-        report=lambda step, loss: inputs.advance(min(share, 1 - share * (len(found))), f"{note}, loss {loss:.3f}"),
+        report=lambda step, loss: inputs.advance(min(share, 1 - share * len(found)), f"{note}, loss {loss:.3f}"),
         observe=look,
     )
     _, best, denoiser = min(found, key=lambda row: row[0])

@@ -56,26 +56,14 @@ def beliefs(
 
 
 @eqx.filter_jit
-def leaf_posterior(
+def posteriors(
     rhm: RandomHierarchyModel,
     process: AbstractTokenProcess,
     x_t: Int[Array, "data leaves"],
     t: Float[Array, "..."],
     causal: bool,
-) -> Float[Array, "data leaves v"]:
-    """Of every site, given the whole string, or the sites up to it: what a denoiser is asked for."""
-    return _at_last([marginals(rhm, _prefixes(process, x_t, t, causal))[-1]])[0]
-
-
-@eqx.filter_jit
-def posteriors(
-    rhm: RandomHierarchyModel,
-    process: AbstractTokenProcess,
-    x_t: Int[Array, "data leaves"],
-    t: Float[Array, ""],
-    causal: bool,
 ) -> Levels:
-    """`Beliefs.posterior` alone."""
+    """`Beliefs.posterior` alone; the last is that of every site, what a denoiser is asked for."""
     return _at_last(list(marginals(rhm, _prefixes(process, x_t, t, causal))))
 
 
@@ -89,7 +77,7 @@ def forced_posterior(
     level: int,
     forced: Int[Array, "data _nodes"],
 ) -> Float[Array, "data leaves v"]:
-    """`leaf_posterior` if the nodes of a level are known to have these symbols; -1 for what is not known."""
+    """The sites' posterior if the nodes of a level are known to have these symbols; -1 for what is not known."""
     known = hard_evidence(forced, rhm.num_symbols).astype(t.dtype)
     tables = marginals(rhm, {level: known, rhm.depth: _prefixes(process, x_t, t, causal)})
     return _at_last([tables[-1]])[0]

@@ -24,7 +24,7 @@ from diffusion.noise.schedule import default_schedule
 from diffusion.training.train import draw_times
 from hierarchical import RandomHierarchyModel
 from phasetree.experiment import Inputs, Training
-from phasetree.experiments.representations.beliefs import leaf_posterior
+from phasetree.experiments.representations.beliefs import posteriors
 from phasetree.experiments.representations.config import Config
 from phasetree.recipes.training import named_key
 
@@ -75,5 +75,5 @@ def _losses(
     x0 = Fresh(rhm).batch(data_key, COMPARED[1])
     t = draw_times(time_key, len(x0), default_schedule(process))
     x_t = jax.vmap(process.corrupt)(jax.random.split(noise_key, len(x0)), x0, t)
-    weights, exact = site_weights(process, x_t), jnp.log(leaf_posterior(rhm, process, x_t, t, causal))
+    weights, exact = site_weights(process, x_t), jnp.log(posteriors(rhm, process, x_t, t, causal)[-1])
     return posterior_loss(denoiser(x_t, t), x0, weights), posterior_loss(exact, x0, weights)

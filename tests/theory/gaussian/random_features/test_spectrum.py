@@ -1,5 +1,6 @@
 """Edges of the spectrum against the eigenvalues of the features themselves."""
 
+import itertools
 import math
 
 import numpy as np
@@ -99,11 +100,18 @@ def test_the_population_lies_between_its_edges_and_apart_from_the_samples(p, n, 
     assert edges.population[0] > 5 * edges.samples
 
 
-def test_features_that_never_learn_have_infinite_times():
-    """Of a linear feature the samples, of an even one the population; a constant learns nothing."""
-    for c, t, v in ((1e-3, 0.001, 10.0), (7.0, 0.3, 0.1), (7.0, 5.0, 10.0)):
-        assert feature_moments(lambda h, c=c: c * h, t, v)[1:3] == (0, 0)
-        assert training_times(lambda h, c=c: c * h, 400, 200, 20, t, v).memorisation == math.inf
+CORNERS = [(1e-3, 0.001, 10.0), (7.0, 0.3, 0.1), (7.0, 5.0, 10.0)]
+REST = sorted({*itertools.product((1e-3, 7.0), (0.001, 0.3, 5.0), (0.1, 10.0))} - {*CORNERS})
+
+
+@pytest.mark.parametrize(("c", "t", "v"), [*CORNERS, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)])
+def test_linear_features_never_memorise(c, t, v):
+    assert feature_moments(lambda h: c * h, t, v)[1:3] == (0, 0)
+    assert training_times(lambda h: c * h, 400, 200, 20, t, v).memorisation == math.inf
+
+
+def test_even_and_constant_features_never_learn_the_population():
+    """Their times are infinite; a constant learns nothing."""
     for even in (np.cos, np.abs, np.square):
         assert feature_moments(even, 0.3).slope == 0
         times = training_times(even, 400, 200, 20, 0.3)
@@ -113,9 +121,10 @@ def test_features_that_never_learn_have_infinite_times():
     assert training_times(np.ones_like, 400, 200, 20, 0.3) == (math.inf, math.inf)
 
 
-def test_memory_is_paid_for_in_proportion_to_the_data_and_generalisation_is_not():
+@pytest.mark.parametrize("ratios", [(1600, 6400), pytest.param((1600, 3200, 6400), marks=pytest.mark.slow)])
+def test_memory_is_paid_for_in_proportion_to_the_data_and_generalisation_is_not(ratios):
     """In the limit p >> n >> d, and n small beside d^3: leading orders (3) and (4)."""
-    moments, d, sizes = feature_moments(np.tanh, 0.1), 20_000, 20_000 * np.array([1600, 6400])
+    moments, d, sizes = feature_moments(np.tanh, 0.1), 20_000, 20_000 * np.array(ratios)
     times = [training_times(np.tanh, 10**12, n, d, 0.1) for n in sizes.tolist()]
     slopes = [np.polyfit(np.log(sizes), np.log(part), 1)[0] for part in zip(*times, strict=True)]
     np.testing.assert_allclose(slopes, (0, 1), atol=0.02)
