@@ -83,6 +83,7 @@ def from_equinox(
     process: AbstractProcess,
     shape: Shape,
     *,
+    blind: bool = False,
     parametrisation: AbstractParametrisation = UNIT_DATA,
     weighting: AbstractWeighting = OUTPUT,
 ) -> AbstractNetworkDenoiser:
@@ -91,7 +92,7 @@ def from_equinox(
     Arguments and errors as of `from_flax`.
     """
     params, rest = eqx.partition(network, eqx.is_inexact_array)
-    return _checked(_denoiser(process, shape, EquinoxApply(rest), params, parametrisation, weighting))
+    return _checked(_denoiser(process, shape, EquinoxApply(rest), params, parametrisation, weighting, blind))
 
 
 def from_function(
@@ -100,6 +101,7 @@ def from_function(
     process: AbstractProcess,
     shape: Shape,
     *,
+    blind: bool = False,
     states: Callable[[Any, Array, Array], States] | None = None,
     parametrisation: AbstractParametrisation = UNIT_DATA,
     weighting: AbstractWeighting = OUTPUT,
@@ -112,7 +114,7 @@ def from_function(
     """
     trained, rest = eqx.partition(as_arrays(params), _is_trained(params))
     apply = FunctionApply(function, rest)
-    denoiser = _checked(_denoiser(process, shape, apply, trained, parametrisation, weighting))
+    denoiser = _checked(_denoiser(process, shape, apply, trained, parametrisation, weighting, blind))
     return denoiser if states is None else _with_states(denoiser, apply, states)
 
 
@@ -121,6 +123,7 @@ def from_host(
     process: AbstractProcess,
     shape: Shape,
     *,
+    blind: bool = False,
     arrays: Callable = np.asarray,
     parametrisation: AbstractParametrisation = UNIT_DATA,
 ) -> AbstractNetworkDenoiser:
@@ -131,13 +134,15 @@ def from_host(
 
     Args:
       shape: of a datum; of a string, its number of sites.
+      blind: of strings, whether the output at a site is independent of that site.
       arrays: makes the function's kind of array of a NumPy array; `torch.from_dlpack` for PyTorch, without a copy. What
         comes back is read as NumPy does, or through DLPack: from PyTorch a tensor on the CPU, without gradient. Real
         numbers of any width, bfloat16 as `ml_dtypes` has it among them, become those of t.
       parametrisation: of arrays, how the output is read.
 
     Raises:
-      ValueError: if the output has another shape, is not real, or is not finite (`-inf` may be a logit).
+      ValueError: if the output has another shape, is not real, or is not finite (`-inf` may be a logit), or an array's
+        function is called blind.
     """
     datum = _datum_shape(shape)
     apply = HostApply(function, arrays, process, _output_shape(process, datum))
@@ -146,7 +151,7 @@ def from_host(
     wrong = np.isnan(output) | (output == np.inf)
     if (wrong if isinstance(process, AbstractTokenProcess) else ~np.isfinite(output)).any():
         raise ValueError(f"the function returned NaN or infinity for zeros noised to t = {t[0]}: return finite numbers")
-    return _denoiser(process, shape, apply, (), parametrisation, OUTPUT)
+    return _denoiser(process, shape, apply, (), parametrisation, OUTPUT, blind)
 
 
 def _denoiser(
@@ -156,7 +161,7 @@ def _denoiser(
     params: PyTree,
     parametrisation: AbstractParametrisation,
     weighting: AbstractWeighting,
-    blind: bool = False,
+    blind: bool,
 ) -> AbstractNetworkDenoiser:
     datum = _datum_shape(shape)
     if isinstance(process, VectorProcess):

@@ -24,8 +24,7 @@ from ..denoise.denoiser import AbstractDenoiser
 from ..noise.gaussian import VectorProcess
 from ..noise.process import Shape, per_datum
 from ..noise.schedule import AbstractSchedule, LogSNRSchedule
-from .flow import AdaptiveFlow
-from .reverse import DDIM, ProbabilityFlow
+from .reverse import ProbabilityFlow
 from .samplers import AbstractSampler, check_positive
 
 FLOW = ProbabilityFlow()
@@ -42,20 +41,20 @@ class FlowEnd(AbstractDenoiser):
     sampler: AbstractSampler
 
     def __init__(self, denoiser: AbstractDenoiser, sampler: AbstractSampler = FLOW):
-        """A student inherits the errors of `sampler`, `DDIM`, `ProbabilityFlow` or `AdaptiveFlow`.
+        """A student inherits the errors of `sampler`: `DDIM`, `ProbabilityFlow`, `AdaptiveFlow` or one's own.
 
         From t = 4, N(0, 1) comes back with variance .998 by the default, with .984 by `ProbabilityFlow(24, 0.001)` and
         with .80 by `DDIM(16, 0.001)`.
 
         Raises:
-          ValueError: if the denoiser is one of strings, or the sampler draws random numbers.
+          ValueError: if the denoiser is one of strings, or the sampler draws random numbers (`AbstractSampler.draws`).
         """
         if not isinstance(denoiser.process, VectorProcess):
             raise ValueError(
                 f"{type(denoiser.process).__name__} has no flow: give a denoiser of arrays, of strings with Gaussian "
                 f"noise OneHotDenoiser(denoiser)"
             )
-        if not isinstance(sampler, DDIM | ProbabilityFlow | AdaptiveFlow):
+        if sampler.draws:
             raise ValueError(f"{type(sampler).__name__} draws: give DDIM, ProbabilityFlow or AdaptiveFlow")
         self.denoiser, self.process, self.sampler = denoiser, denoiser.process, sampler
 

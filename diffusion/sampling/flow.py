@@ -16,6 +16,7 @@ v (dD/dx) v (Hutchinson). The solver is Tsitouras' fifth-order method with an ad
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import diffrax
 import equinox as eqx
@@ -34,6 +35,7 @@ PRESERVING = VariancePreserving()
 class AdaptiveFlow(AbstractSampler):
     """`ProbabilityFlow` with steps that the solver chooses. Its key decides nothing."""
 
+    draws: ClassVar[bool] = False
     tolerance: float = eqx.field(static=True, default=1e-4)
     """Bounds what one step is estimated to add to the error: the root mean square over the numbers of x, each in units
     of tolerance (1 + |x|). Steps add up and the flow stretches their errors, so that the result's is not bounded. From

@@ -95,6 +95,7 @@ class ReverseSDE(AbstractReverse):
 class ProbabilityFlow(AbstractReverse):
     """The deterministic flow of the same marginals, two calls a step. Its key decides nothing."""
 
+    draws: ClassVar[bool] = False
     eta: ClassVar[float] = 0.0
     order: ClassVar[int] = 2
 
@@ -102,6 +103,7 @@ class ProbabilityFlow(AbstractReverse):
 class DDIM(AbstractReverse):
     """The flow with one call a step (Song, Meng & Ermon, arXiv:2010.02502, without noise). Its key decides nothing."""
 
+    draws: ClassVar[bool] = False
     eta: ClassVar[float] = 0.0
     order: ClassVar[int] = 1
 

@@ -31,6 +31,8 @@ class AbstractSampler(eqx.Module):
 
     takes_ends: ClassVar[bool] = False
     """Whether it is for denoisers that give the end of the flow, `gives_ends`, and for no others."""
+    draws: ClassVar[bool] = True
+    """Whether its key decides anything; a sampler that follows a flow may say no."""
 
     def __call__(self, key: AnyKey, denoiser: AbstractDenoiser, x_t: Given, t: Given) -> Shaped[Array, "..."]:
         """One clean datum for each noised one; what was not noised (t = 0) is returned as it is.

@@ -15,6 +15,7 @@ from diffusion import (
     Transformer,
     TreeUNet,
     UniformNoise,
+    VectorProcess,
     forward_backward,
     from_equinox,
     from_flax,
@@ -62,26 +63,53 @@ class InFlax(nnx.Module):
         return self.dropout(jax.vmap(logits, (None, 0, 0))(w, x_t, t))
 
 
-def doors():
+def through(door, **options):
     w = weights()
-    return {
-        "equinox": from_equinox(InEquinox(w), PROCESS, SITES),
-        "flax": from_flax(InFlax(w), PROCESS, SITES),
-        "function": from_function(jax.vmap(logits, (None, 0, 0)), w, PROCESS, SITES),
-        "host": from_host(in_numpy, PROCESS, SITES),
-    }
+    if door == "equinox":
+        return from_equinox(InEquinox(w), PROCESS, SITES, **options)
+    if door == "flax":
+        return from_flax(InFlax(w), PROCESS, SITES, **options)
+    if door == "function":
+        return from_function(jax.vmap(logits, (None, 0, 0)), w, PROCESS, SITES, **options)
+    return from_host(in_numpy, PROCESS, SITES, **options)
 
 
 @pytest.mark.parametrize("door", ["equinox", "flax", "host"])
 def test_same_weights_give_the_same_posterior_through_every_door(door):
-    got, want = (eqx.filter_jit(doors()[name])(X_T, T) for name in (door, "function"))
+    got, want = (eqx.filter_jit(through(name))(X_T, T) for name in (door, "function"))
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("door", ["equinox", "flax", "function", "host"])
+def test_a_network_that_is_called_blind_has_a_cavity_at_visible_sites(door):
+    """That of equation (1), its own output; of a network that sees the sites it is unknown there."""
+    seeing, blind = (through(door, blind=blind) for blind in (False, True))
+    want = jax.nn.log_softmax(jax.vmap(logits, (None, 0, 0))(weights(), X_T, T))
+    np.testing.assert_allclose(blind.cavity(X_T, T), want, atol=1e-6)
+    visible = np.asarray(X_T) != V
+    known = np.asarray(seeing.cavity(X_T, T))
+    assert np.isnan(known[visible]).all() and visible.any()
+    np.testing.assert_allclose(known[~visible], want[~visible], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda *of, **options: from_equinox(eqx.nn.Lambda(lambda x, key: x), *of, **options),
+        lambda *of, **options: from_function(lambda params, x, t: x, {}, *of, **options),
+        lambda *of, **options: from_host(lambda x, t: x, *of, **options),
+    ],
+    ids=["equinox", "function", "host"],
+)
+def test_no_network_of_arrays_is_blind(door):
+    with pytest.raises(ValueError, match="blind = True is for strings"):
+        door(VectorProcess(), SITES, blind=True)
 
 
 @pytest.mark.parametrize("door", ["equinox", "flax", "function"])
 def test_parameters_are_what_is_trained(door):
     """Three float32 tables and nothing else: no random keys, no functions."""
-    params = jax.tree.leaves(doors()[door].params)
+    params = jax.tree.leaves(through(door).params)
     assert sorted(p.shape for p in params) == [(3,), (4, 5), (5, 3)] and all(p.dtype == jnp.float32 for p in params)
 
 
@@ -100,7 +128,7 @@ def test_posterior_is_the_network_output_plus_the_evidence():
 
 @pytest.mark.parametrize("door", ["equinox", "flax", "function"])
 def test_visible_tokens_are_carried_over_exactly(door):
-    got = np.asarray(doors()[door](X_T, T))
+    got = np.asarray(through(door)(X_T, T))
     visible = np.asarray(X_T) != V
     known = np.where(np.eye(V) > 0, 0.0, -np.inf)
     np.testing.assert_array_equal(got[visible], known[np.asarray(X_T)[visible]])
@@ -118,7 +146,7 @@ def test_bfloat16_output_gives_a_normalised_float32_posterior():
 
 def test_a_site_that_the_channel_excludes_is_minus_infinity_not_nan():
     """No mask can be seen at t = 0 and no symbol at t = 1."""
-    got = np.asarray(doors()["function"](X_T, jnp.array([0.0, 1.0], jnp.float32)))
+    got = np.asarray(through("function")(X_T, jnp.array([0.0, 1.0], jnp.float32)))
     excluded = np.asarray(X_T)[0] == V
     assert (got[0, excluded] == -np.inf).all() and not np.isnan(got).any()
     np.testing.assert_allclose(np.exp(got[1]).sum(-1), np.ones(SITES), atol=1e-6)

@@ -151,17 +151,12 @@ class Own(eqx.Module):
         return {"row": change("row", self.table[x_t])}
 
 
-def blind(denoiser):
-    """Whose output is given at every site."""
-    return dataclasses.replace(denoiser, blind=True)
-
-
 def test_networks_of_ones_own_are_steered_through_every_door():
     """The change of an Equinox network, called string by string, is given the states of all strings at once."""
     table = jax.random.normal(jax.random.key(0), (V + 1, WIDTH), jnp.float32)
     move = jax.random.normal(jax.random.key(1), (2, SITES, WIDTH), jnp.float32)
     row = np.asarray(table)[X_T[0]] + move
-    equinox = blind(from_equinox(Own(table), PROCESS, SITES))
+    equinox = from_equinox(Own(table), PROCESS, SITES, blind=True)  # its output is then given at every site
 
     def function(table, x_t, t, change=lambda name, state: state):
         return read(table, x_t, t, change)["row"] @ jnp.ones((WIDTH, V), jnp.float32)
@@ -169,7 +164,7 @@ def test_networks_of_ones_own_are_steered_through_every_door():
     def read(table, x_t, t, change=lambda name, state: state):
         return {"row": change("row", table[x_t])}
 
-    plain = blind(from_function(function, table, PROCESS, SITES, states=read))
+    plain = from_function(function, table, PROCESS, SITES, blind=True, states=read)
     for denoiser in (equinox, plain):
         steered = denoiser.steered(Add("row", move))
         np.testing.assert_allclose(steered.states(X_T[0], 0.5)["row"], row, atol=1e-6)
@@ -177,7 +172,7 @@ def test_networks_of_ones_own_are_steered_through_every_door():
         np.testing.assert_allclose(eqx.filter_jit(steered.cavity)(X_T[0], 0.5), want, atol=1e-4)
     slope = jax.grad(lambda move: equinox.steered(Add("row", move))(X_T[0], 0.5)[0, 0, 0])(move)
     assert slope.shape == move.shape and np.isfinite(slope).all()
-    without = blind(from_function(function, table, PROCESS, SITES)).steered(Add("row", move))
+    without = from_function(function, table, PROCESS, SITES, blind=True).steered(Add("row", move))
     np.testing.assert_allclose(
         without.cavity(X_T[0], 0.5), equinox.steered(Add("row", move)).cavity(X_T[0], 0.5), atol=1e-5
     )

@@ -1,5 +1,7 @@
 """The end of the flow, against closed forms, and the sampler of its students."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 
 from diffusion import (
     DDIM,
+    AbstractSampler,
     AdaptiveFlow,
     FlowEnd,
     GaussianProcess,
@@ -107,6 +110,21 @@ def test_what_has_no_flow_is_refused():
         ReverseSDE()(jax.random.key(0), FlowEnd(ONE), jnp.zeros((1, 2)), 1.0)
 
 
-def test_a_sampler_that_draws_follows_no_flow():
+class AtOnce(AbstractSampler):
+    """A sampler of one's own for the flow of `ONE`, which has a closed form."""
+
+    draws: ClassVar[bool] = False
+
+    def undo_batch(self, key, denoiser, x_t, t):
+        return x_t * (STD / jnp.sqrt(jnp.exp(-2 * t) * STD**2 - jnp.expm1(-2 * t)))[:, None]
+
+
+def test_a_sampler_says_whether_it_draws():
+    """By what it does with two keys; one that draws follows no flow, one of one's own that does not is accepted."""
+    x = jnp.ones((3, 2))
+    for sampler in (DDIM(4), ProbabilityFlow(4), AdaptiveFlow(0.1), AtOnce(), ReverseSDE(4)):
+        first, second = (sampler(jax.random.key(seed), ONE, x, 1.0) for seed in (0, 1))
+        assert sampler.draws == bool((first != second).any())
+    np.testing.assert_allclose(FlowEnd(ONE, AtOnce())(x, 1.0), FlowEnd(ONE)(x, 1.0), rtol=0.01)
     with pytest.raises(ValueError, match="ReverseSDE draws: give DDIM, ProbabilityFlow or AdaptiveFlow"):
         FlowEnd(ONE, ReverseSDE())
