@@ -166,7 +166,19 @@ class HostApply(eqx.Module):
 
     def __call__(self, params, x_t, t):
         expected = jax.ShapeDtypeStruct((len(x_t), *self.shape), t.dtype)
-        return jax.pure_callback(self.on_host, expected, x_t, t, vmap_method="sequential")
+
+        @jax.custom_jvp
+        def call(x_t, t):
+            return jax.pure_callback(self.on_host, expected, x_t, t, vmap_method="sequential")
+
+        @call.defjvp
+        def _(primals, tangents):
+            raise ValueError(
+                "a function of the host has no derivative: give the network by from_flax, from_equinox or "
+                "from_function, or ask what takes scores alone (of dimensions trace, dsm and normal_bundle)"
+            )
+
+        return call(x_t, t)
 
     def on_host(self, x_t, t):
         output = _as_numpy(self.function(self.arrays(np.array(x_t)), self.arrays(np.array(t))))

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 
-from diffusion import Ancestral, Masking, TrainConfig, VectorProcess, from_flax, from_function, from_host, train
+from diffusion import (
+    Ancestral,
+    Masking,
+    PredictMean,
+    TrainConfig,
+    VarianceExploding,
+    VectorProcess,
+    from_flax,
+    from_function,
+    from_host,
+    train,
+)
+from diffusion.measure import dimension
 from diffusion.training.sources import Finite
 
 V, SITES = 3, 4
@@ -169,3 +181,12 @@ def test_minus_infinity_is_a_logit_but_no_mean():
     from_host(lambda x_t, t: np.broadcast_to(logits, (*x_t.shape, V)), PROCESS, SITES)
     with pytest.raises(ValueError, match="returned NaN or infinity"):
         from_host(lambda x_t, t: np.full(x_t.shape, -np.inf), VectorProcess(), 4)
+
+
+def test_a_function_of_the_host_is_asked_for_scores_and_refuses_derivatives_by_name():
+    """Half of x_t is the mean of N(0, 1) on the exploding path where s = 1; the derivative, one half, is not known."""
+    denoiser = from_host(lambda x_t, t: x_t / 2, VectorProcess(VarianceExploding()), 3, parametrisation=PredictMean())
+    x, t = jnp.ones((2, 3)), np.log(2) / 2
+    np.testing.assert_allclose(denoiser.score(x, t), -x / 2, atol=1e-12)
+    with pytest.raises(ValueError, match=r"a function of the host has no derivative: .*trace, dsm and normal_bundle"):
+        dimension.ritz(jax.random.key(0), denoiser, x, t)
