@@ -26,10 +26,15 @@ class Union(AbstractNoisedLaw):
         """Weights are relative; by default all are equal.
 
         Raises:
-          ValueError: if there is no law, or there is not one weight, positive, for each.
+          ValueError: if there is no law, there is not one weight, positive, for each, or data of two laws differ in
+            shape or dtype.
         """
         self.laws = tuple(laws)
         self.weights = as_weights(weights, len(self.laws), "laws")
+        drawn = [jax.eval_shape(law.sample, jax.random.key(0)).x for law in self.laws]
+        kinds = sorted({f"{x.dtype} of shape {x.shape}" for x in drawn})
+        if len(kinds) > 1:
+            raise ValueError(f"data are {' and '.join(kinds)}: give laws in one space and precision")
 
     def sample(self, key: AnyKey, shape: Shape = ()) -> Sample:
         """Data, with the number of its law as `latent`; every law draws for every datum."""

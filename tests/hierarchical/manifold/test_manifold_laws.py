@@ -140,6 +140,7 @@ def test_what_has_no_density_or_does_not_fit_is_refused_by_name():
         (lambda: Sphere(KEY, 2, 5, radius=-1.0), "radius = -1.0: give one positive number"),
         (lambda: LinearSubspace(KEY, 2, 5, spreads=[1.0]), r"spreads = \[1.0\]: give one positive number, or 2"),
         (lambda: Union([]), "weights = None of 0 laws"),
+        (lambda: Union([sphere, Sphere(KEY, 2, 6)]), r"of shape \(5,\) and .* of shape \(6,\): give laws in one space"),
         (lambda: line(100).noised(1.0, 0.01), r"points = 4096: neighbours are .* apart, more than sigma = 0.01: give"),
         (lambda: line(3).noised(1.0, 0.0), "sigma = 0.0: a curve has no density"),
         (lambda: squares(KEY, 5, side=31), "5 squares of side 31 have 4 places"),
