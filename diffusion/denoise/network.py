@@ -145,8 +145,8 @@ class NetworkDenoiser(AbstractNetworkDenoiser, AbstractTokenDenoiser):
     def distillation_loss(self, teacher, x_t, t):
         """Nats per site, equation (3) of `loss.py`: on average as large as `loss` if the teacher is exact.
 
-        Under masking most teachers divide by evidence that is `-inf`, and have no cavity of visible sites. These are
-        left out then, so that the loss of a blind network is smaller.
+        A teacher that does not know its cavity of visible sites, as a network that sees them, gives NaN there. These
+        sites are left out then, so that the loss of a blind network is smaller.
         """
         if not isinstance(teacher, AbstractTokenDenoiser):
             raise ValueError(f"{type(teacher).__name__} does not denoise strings: give an AbstractTokenDenoiser")

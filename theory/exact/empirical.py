@@ -62,6 +62,34 @@ class EmpiricalTokenDenoiser(AbstractEmpiricalDenoiser, AbstractTokenDenoiser):
         return log_where_positive(jnp.einsum("bn,nsv->bsv", jnp.exp(weights), symbols, precision="highest"))
 
     @eqx.filter_jit
+    def cavity_batch(self, x_t, t):
+        """From weights without the site's own factor, so that it is known of visible sites too; all `-inf`: impossible.
+
+        Factors of 0 are counted apart, for a product cannot be divided by them.
+        """
+        sites = self._evidence_of_sites(x_t, t)
+
+        def factor_of(site):
+            factor = _of_data(*site)
+            return finite(factor), (factor == -jnp.inf).astype(jnp.int32)
+
+        def multiply(product, site):
+            return jax.tree.map(jnp.add, product, factor_of(site)), None
+
+        pairs = len(x_t), len(self.data)
+        (total, zeros), _ = jax.lax.scan(multiply, (jnp.zeros(pairs, t.dtype), jnp.zeros(pairs, jnp.int32)), sites)
+
+        def of_site(_, site):
+            factor, is_zero = factor_of(site)
+            rest = jnp.where(zeros > is_zero, -jnp.inf, total - factor)
+            weights = jnp.exp(rest - finite(jnp.max(rest, 1))[:, None])
+            symbols = jax.nn.one_hot(site[1], self.process.num_symbols, dtype=weights.dtype)
+            found = jnp.matmul(weights, symbols, precision="highest")  # TF32 would cost digits
+            return None, log_where_positive(found) - finite(log_where_positive(jnp.sum(found, 1)))[:, None]
+
+        return jax.lax.scan(of_site, None, sites)[1].transpose(1, 0, 2)
+
+    @eqx.filter_jit
     def draw_batch(self, key, x_t, t):
         number = draw_symbols(key, self.log_weights_batch(x_t, t))
         return jnp.where(number[:, None] >= 0, self.data[number], NO_SYMBOL)
@@ -69,13 +97,24 @@ class EmpiricalTokenDenoiser(AbstractEmpiricalDenoiser, AbstractTokenDenoiser):
     @eqx.filter_jit
     def log_weights_batch(self, x_t, t):
         """A site at a time, so that no (batch, n, sites) array is formed."""
-        evidence = self.process.site_evidence(x_t, per_datum(t, x_t))  # (batch, sites, v)
         total, _ = jax.lax.scan(
-            lambda total, site: (total + jnp.where(site[1] >= 0, site[0][:, site[1]], -jnp.inf), None),
-            jnp.zeros((len(x_t), len(self.data)), evidence.dtype),
-            (evidence.transpose(1, 0, 2), self.data.T),
+            lambda total, site: (total + _of_data(*site), None),
+            jnp.zeros((len(x_t), len(self.data)), t.dtype),
+            self._evidence_of_sites(x_t, t),
         )
         return total - finite(log_sum(total, axis=1))[:, None]
+
+    def _evidence_of_sites(
+        self, x_t: Shaped[Array, "batch sites *width"], t: Float[Array, " batch"]
+    ) -> tuple[Float[Array, "sites batch v"], Int[Array, "sites n"]]:
+        """Evidence and the symbols of all data, site by site."""
+        evidence = self.process.site_evidence(x_t, per_datum(t, x_t))
+        return evidence.transpose(1, 0, 2), self.data.T
+
+
+def _of_data(evidence: Float[Array, "batch v"], symbols: Int[Array, " n"]) -> LogWeights:
+    """A site's factor of each datum's weight, `-inf` for what is no symbol."""
+    return jnp.where(symbols >= 0, evidence[:, symbols], -jnp.inf)
 
 
 class EmpiricalVectorDenoiser(AbstractEmpiricalDenoiser, AbstractVectorDenoiser):

@@ -2,10 +2,11 @@ r"""The exact denoiser of a Markov chain: the forward-backward recursion, in log
 
 With e_i the evidence of site i,
 
-    forward    f_i(x) = e_i(x) sum_y f_(i-1)(y) T_i(x|y),
+    forward    a_i(x) = sum_y a_(i-1)(y) e_(i-1)(y) T_i(x|y),
     backward   b_i(y) = sum_x T_(i+1)(x|y) e_(i+1)(x) b_(i+1)(x),
 
-the posterior of site i is f_i b_i, and a joint draw goes backwards: x_d from f_d, x_i from f_i(x) T_(i+1)(x_(i+1)|x).
+the cavity of site i is a_i b_i, its posterior e_i a_i b_i, and a joint draw goes backwards: x_d from e_d a_d, x_i from
+e_i(x) a_i(x) T_(i+1)(x_(i+1)|x).
 """
 
 import equinox as eqx
@@ -37,25 +38,19 @@ class MarkovDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
 
     @eqx.filter_jit
     def denoise_batch(self, x_t, t):
-        def posterior(evidence):
-            forward, steps = self._forward(evidence)
+        evidence = self.process.site_evidence(x_t, per_datum(t, x_t))
+        return _normalised(evidence + jax.vmap(self._cavity)(evidence))
 
-            def back(after, inputs):
-                step, site = inputs
-                before = log_sum(step + (site + after)[None], axis=1)
-                return before, before
-
-            end = jnp.zeros_like(evidence[-1])
-            _, backward = jax.lax.scan(back, end, (steps, evidence[1:]), reverse=True)
-            joint = forward + jnp.concatenate([backward, end[None]])
-            return joint - finite(log_sum(joint, axis=1))[:, None]
-
-        return jax.vmap(posterior)(self.process.site_evidence(x_t, per_datum(t, x_t)))
+    @eqx.filter_jit
+    def cavity_batch(self, x_t, t):
+        """From the messages themselves, so that it is known of visible sites too; all `-inf`: impossible."""
+        return _normalised(jax.vmap(self._cavity)(self.process.site_evidence(x_t, per_datum(t, x_t))))
 
     @eqx.filter_jit
     def draw_batch(self, key, x_t, t):
         def drawn(key, evidence):
-            forward, steps = self._forward(evidence)
+            ahead, steps = self._forward(evidence)
+            forward = evidence + ahead
             noise = jax.random.gumbel(key, evidence.shape, evidence.dtype)  # the largest of logs + noise: a draw
             last = jnp.argmax(forward[-1] + noise[-1]).astype(jnp.int32)
 
@@ -71,16 +66,33 @@ class MarkovDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
         evidence = self.process.site_evidence(x_t, per_datum(t, x_t))
         return jax.vmap(drawn)(jax.random.split(key, len(x_t)), evidence)
 
+    def _cavity(self, evidence: Float[Array, "sites v"]) -> Float[Array, "sites v"]:
+        """ln (a b), up to a constant for each site."""
+        ahead, steps = self._forward(evidence)
+
+        def back(after, inputs):
+            step, site = inputs
+            before = log_sum(step + (site + after)[None], axis=1)
+            return before, before
+
+        end = jnp.zeros_like(evidence[-1])
+        _, backward = jax.lax.scan(back, end, (steps, evidence[1:]), reverse=True)
+        return ahead + jnp.concatenate([backward, end[None]])
+
     def _forward(self, evidence: Float[Array, "sites v"]) -> tuple[Float[Array, "sites v"], Float[Array, "steps v v"]]:
-        """ln f of every site, up to a constant for each, and ln T."""
+        """ln a of every site, up to a constant for each, and ln T."""
         steps = jnp.log(self.chain.transitions).astype(evidence.dtype)
 
-        def ahead(before, inputs):
+        def to_next(before, inputs):
             step, site = inputs
-            found = site + log_sum(before[:, None] + step)
+            found = log_sum((before + site)[:, None] + step)
             found -= finite(jnp.max(found))
             return found, found
 
-        first = evidence[0] + jnp.log(self.chain.initial).astype(evidence.dtype)
-        _, rest = jax.lax.scan(ahead, first, (steps, evidence[1:]))
+        first = jnp.log(self.chain.initial).astype(evidence.dtype)
+        _, rest = jax.lax.scan(to_next, first, (steps, evidence[:-1]))
         return jnp.concatenate([first[None], rest]), steps
+
+
+def _normalised(log_values: Float[Array, "batch sites v"]) -> Float[Array, "batch sites v"]:
+    return log_values - finite(log_sum(log_values, axis=-1))[..., None]

@@ -72,6 +72,24 @@ def test_the_chain_s_denoiser_is_bayes_rule_over_all_strings(process):
     assert_drawn_from(count(drawn, STRINGS), weights[0])
 
 
+@pytest.mark.parametrize("process", [Masking(V), UniformNoise(V), GaussianProcess(V)], ids=lambda p: type(p).__name__)
+def test_the_cavity_of_a_site_is_bayes_rule_over_the_other_sites(process):
+    """At visible sites too, and where a site contradicts the others: the chain never has 0 behind 0 at the second."""
+    denoiser, t = MarkovDenoiser(chain(), process), 0.5
+    x0 = jnp.asarray(STRINGS[[5, 40]])
+    x_t = jax.jit(jax.vmap(process.corrupt, (0, 0, None)))(jax.random.split(jax.random.key(1), 2), x0, t)
+    if isinstance(process, Masking):
+        x_t = jnp.concatenate([x_t, jnp.array([[0, 0, 0, 1], [V, V, V, 2]], jnp.int32)])
+    times = jnp.full(len(x_t), t)
+    factors = np.asarray(jax.jit(jax.vmap(process.log_likelihood))(x_t, times))[:, np.arange(SITES), STRINGS]
+    found = np.exp(eqx.filter_jit(denoiser.cavity)(x_t, times))
+    for site in range(SITES):
+        rest = probabilities(chain()) * np.exp(np.delete(factors, site, 2).sum(2))
+        expected = np.stack([rest[:, STRINGS[:, site] == a].sum(1) for a in range(V)], 1)
+        total = expected.sum(1, keepdims=True)
+        np.testing.assert_allclose(found[:, site], expected / np.where(total > 0, total, 1), atol=1e-12)
+
+
 def test_a_string_that_the_chain_cannot_make_is_reported():
     x_t = jnp.asarray([[0, 0, 0, 1]], jnp.int32)  # its second step is impossible
     assert (MarkovDenoiser(chain(), Masking(V))(x_t, jnp.array([0.5])) == -jnp.inf).all()

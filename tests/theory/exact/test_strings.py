@@ -54,6 +54,26 @@ def test_empirical_posterior_is_bayes_rule_over_the_training_set(process):
     np.testing.assert_allclose(jnp.exp(denoiser(x_t, times)), marginals, atol=1e-12)
 
 
+@pytest.mark.parametrize("process", PROCESSES, ids=NAMES)
+def test_the_empirical_cavity_is_bayes_rule_over_the_other_sites(process):
+    """At visible sites too, and of strings that are not in the set, some of which no datum explains at a site."""
+    _, strings = all_strings()
+    some, t = strings[::3], 0.6
+    x_t, times = noised(process, strings, t)
+    if isinstance(process, Masking):
+        x_t = jnp.concatenate([x_t, jnp.asarray(channels.all_strings(V, 4)[::5], jnp.int32)])
+        times = jnp.full(len(x_t), t)
+    factors = np.asarray(process.site_evidence(x_t, times.reshape(-1, *(1,) * (x_t.ndim - 1))))
+    found = np.exp(EmpiricalDenoiser(data=jnp.asarray(some), process=process).cavity(x_t, times))
+    for site in range(4):
+        others = [i for i in range(4) if i != site]
+        weights = np.exp(sum(factors[:, i][:, some[:, i]] for i in others))
+        expected = weights @ np.eye(V)[some[:, site]]
+        total = expected.sum(1, keepdims=True)
+        np.testing.assert_allclose(found[:, site], expected / np.where(total > 0, total, 1), atol=1e-12)
+    assert isinstance(process, Masking) == bool((found == 0).all(-1).any())
+
+
 def test_a_string_that_occurs_twice_weighs_twice():
     denoiser = EmpiricalDenoiser(data=jnp.array([[0, 1], [0, 1], [2, 1]]), process=Masking(V))
     got = jnp.exp(denoiser(jnp.array([[3, 1]]), jnp.array([0.5])))
