@@ -52,7 +52,7 @@ class AbstractDenoiser(eqx.Module):
 
     @property
     def min_time(self) -> float:
-        """The smallest noise time that it knows: 0, but of a network, where its training begins."""
+        """The smallest noise time that it knows: 0, but of a network where its training begins, of a curve its grid."""
         return 0.0
 
     @property

@@ -5,6 +5,7 @@ noise in one exact draw.
 """
 
 from .blended import BlendedDenoiser as BlendedDenoiser
+from .curve import CurveDenoiser as CurveDenoiser
 from .empirical import AbstractEmpiricalDenoiser as AbstractEmpiricalDenoiser
 from .empirical import EmpiricalDenoiser as EmpiricalDenoiser
 from .empirical import seed_log_weights as seed_log_weights

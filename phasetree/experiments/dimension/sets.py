@@ -11,12 +11,13 @@ from jaxtyping import Array, Float, Float32, Float64, Key
 from diffusion import AbstractSource, AbstractVectorDenoiser, Finite, Fresh, VarianceExploding, VectorProcess
 from hierarchical import AbstractLaw, Sphere, Union, blobs, line, load_images, load_points, squares
 from phasetree.recipes.training import named_key
-from theory.exact import LawDenoiser, SphereDenoiser
+from theory.exact import CurveDenoiser, LawDenoiser, SphereDenoiser
 
 if TYPE_CHECKING:
     from phasetree.experiments.dimension.config import Config
 
 AMBIENT = 100  # dimensions of the space of spheres and the line
+CURVE_POINTS = 16_384  # of the line, .036 apart
 PROCESS = VectorProcess(VarianceExploding())
 PATTERN = r"(sphere|squares|blobs)-([1-9]\d{0,3})|line|union"
 SMALLEST = 50  # data of one's own
@@ -84,7 +85,8 @@ def _law(key: Key[Array, ""], name: str) -> tuple[AbstractLaw, AbstractVectorDen
         law = _in_single_precision(Union(parts))
         return law, LawDenoiser(law=law, num_dimensions=AMBIENT, process=PROCESS)
     if kind == "line":
-        return line(AMBIENT), None
+        law = line(AMBIENT)
+        return law, CurveDenoiser(law, process=PROCESS, points=CURVE_POINTS)
     return (squares if kind == "squares" else blobs)(key, int(number)), None
 
 

@@ -50,7 +50,7 @@ def plan(config: Config) -> list[Stage]:
     for name in config.names:
         options = {"name": name}
         stages.append(Stage(f"data-{name}", alone, units=1, options=options))
-        if name.startswith("sphere") or name == "union":
+        if name.startswith("sphere") or name in ("line", "union"):
             stages.append(Stage(f"exact-{name}", measured, units=3, options=options))
         if not config.no_train:
             stages.append(Stage(f"train-{name}", trained, units=10, options=options))

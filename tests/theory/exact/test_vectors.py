@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
+from scipy import integrate, special
 
 from diffusion import (
     AdaptiveFlow,
@@ -20,14 +20,15 @@ from diffusion import (
     VectorProcess,
     forward_backward,
 )
-from hierarchical import GaussianMixture
+from hierarchical import Curve, GaussianMixture, Sphere, line
 from theory import collapse
-from theory.exact import EmpiricalDenoiser, MixtureDenoiser, empirical
+from theory.exact import CurveDenoiser, EmpiricalDenoiser, MixtureDenoiser, SphereDenoiser, empirical
 from theory.gaussian.speciation import clone_probability, ode_clone_probability, signal
 
 POINTS = jax.random.normal(jax.random.key(0), (50, 6))
 PATHS = {"preserving": VariancePreserving(), "exploding": VarianceExploding()}
 T = jnp.array([0.05, 0.3, 1.0, 2.0])
+TURN = 2 * np.pi
 
 
 def noised(path):
@@ -55,6 +56,40 @@ def test_a_training_set_is_the_mixture_of_its_points(path, block, monkeypatch):
     for i in range(4):
         weights = mixture.noised(path.alpha(T[i]), path.sigma(T[i])).component_posterior(x_t[i])
         np.testing.assert_allclose(jnp.exp(found.log_weights(x_t, T))[i], weights, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", [PATHS["exploding"], pytest.param(PATHS["preserving"], marks=pytest.mark.slow)])
+def test_the_denoiser_of_a_closed_curve_is_that_of_the_circle(path):
+    """At noise as large as the distance of midpoints up to exp(-2 pi^2), 3e-9, and NaN below."""
+    process = VectorProcess(path)
+    found = CurveDenoiser(Curve(lambda u: jnp.concatenate([jnp.cos(TURN * u), jnp.sin(TURN * u)])), process, points=256)
+    want = SphereDenoiser(Sphere(jax.random.key(0), 1, 2), process)
+    assert abs(found.spacing - 2 * np.sin(TURN / 512)) < 1e-12
+    t = jnp.array([found.min_time, 0.01, 0.3, 1.0])
+    x_t = jax.random.normal(jax.random.key(1), (4, 2))
+    np.testing.assert_allclose(found(x_t, t)[0], want(x_t, t)[0], atol=3e-9)
+    np.testing.assert_allclose(found(x_t, t)[1:], want(x_t, t)[1:], rtol=1e-9)
+    np.testing.assert_allclose(found.score(x_t, t)[1:], want.score(x_t, t)[1:], rtol=1e-7)
+    single = found(x_t.astype(jnp.float32), jnp.float32(found.min_time))
+    assert single.dtype == jnp.float32 and np.isfinite(single).all()
+    assert np.isnan(found(x_t, 0.9 * found.min_time)).all() and np.isnan(found(x_t, 0.0)).all()
+
+
+def test_the_denoiser_of_an_open_curve_is_the_quotient_of_integrals():
+    curve, x_t, t = line(3), np.array([0.9, 1.2, 0.1]), 0.2
+    alpha, sigma = np.exp(-t), np.sqrt(-np.expm1(-2 * t))
+
+    def integral(of):
+        def density(u):
+            return of(u) * np.exp(-((x_t - alpha * np.sin(np.arange(1, 4) * u)) ** 2).sum() / (2 * sigma**2))
+
+        return integrate.quad(density, 0, 1, epsabs=1e-13)[0]
+
+    want = [integral(lambda u, i=i: np.sin(i * u)) / integral(lambda u: 1.0) for i in (1, 2, 3)]
+    errors = [np.abs(np.asarray(CurveDenoiser(curve, points=n)(x_t, t)) - want).max() for n in (256, 512)]
+    assert errors[1] < 1e-6 and 3.9 < errors[0] / errors[1] < 4.1  # the ends: of second order
+    with pytest.raises(ValueError, match="points = 1: give a whole number, 2 or above"):
+        CurveDenoiser(curve, points=1)
 
 
 def test_images_keep_their_shape_and_draws_are_of_the_set():

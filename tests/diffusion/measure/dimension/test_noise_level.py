@@ -7,8 +7,8 @@ import pytest
 
 from diffusion import Fresh, LogSNRSchedule, TrainConfig, VarianceExploding, VectorProcess, from_function, train
 from diffusion.measure import dimension
-from hierarchical import LinearSubspace, Sphere, Union
-from theory.exact import EmpiricalDenoiser, LawDenoiser, SphereDenoiser
+from hierarchical import LinearSubspace, Sphere, Union, line
+from theory.exact import CurveDenoiser, EmpiricalDenoiser, LawDenoiser, SphereDenoiser
 
 KEY = np.array([0, 0], np.uint32)
 PROCESS = VectorProcess(VarianceExploding())
@@ -19,6 +19,7 @@ CASES = {
     "10-sphere": lambda: Sphere(KEY, 10, 12),
     "uneven plane": lambda: LinearSubspace(KEY, 4, 12, spreads=[0.1, 0.3, 1, 3]),
     "all of the space": lambda: LinearSubspace(KEY, 12, 12),
+    "line": lambda: line(12),
     "union": lambda: Union([Sphere(jax.random.key(3), 2, 12), Sphere(jax.random.key(4), 6, 12)]),
 }
 
@@ -26,7 +27,7 @@ CASES = {
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=pytest.mark.slow if case in ("circle", "uneven plane", "union") else ())
+        pytest.param(case, marks=pytest.mark.slow if case in ("circle", "uneven plane", "line", "union") else ())
         for case in CASES
     ],
 )
@@ -35,7 +36,8 @@ def test_the_chosen_level_is_as_good_as_the_best(case):
     law = CASES[case]()
     drawn = law.sample(jax.random.key(1), 16)
     k = np.where(drawn.latent == 0, 2.0, 6.0) if case == "union" else np.full(16, float(law.dimension))
-    found = dimension.automatic(KEY, LawDenoiser(law, 12, PROCESS), drawn.x, num_draws=256)
+    denoiser = CurveDenoiser(law, PROCESS) if case == "line" else LawDenoiser(law, 12, PROCESS)
+    found = dimension.automatic(KEY, denoiser, drawn.x, num_draws=256)
     errors = np.abs(np.asarray(found.curve.value) - k.mean())
     chosen = abs(float(found.value.mean()) - k.mean())
     assert chosen < 1.5 * errors.min() + 2 * float(found.curve.stderr[int(np.argmin(errors))])
