@@ -57,11 +57,12 @@ def test_the_page_on_dimension_runs():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "dimension.md").read_text(), re.DOTALL)
     names, printed = {}, io.StringIO()
     with contextlib.redirect_stdout(printed):
-        for number in (0, 1, 3):
+        for number in (0, 1, 3, 4):
             exec(compile(blocks[number], "dimension.md", "exec"), names)
     lines = printed.getvalue().splitlines()
     assert abs(float(lines[0].split()[0]) - 5) < 1 and any(line.startswith("plateau from s") for line in lines)
-    assert lines[-2] == "[10. 10. 10. 10. 10. 10. 10. 10.]"
+    assert lines[-4] == "[10. 10. 10. 10. 10. 10. 10. 10.]"
+    assert [round(float(number), 1) for line in lines[-2:] for number in line.split()[1:]] == [75.3, 73.3, 86.7, 85.3]
 
 
 def test_the_page_on_memorisation_runs():

@@ -17,7 +17,7 @@ class Config:
 
     preset: Literal["quick", "default", "paper"] = "default"
     """Starting point for all other options. quick: one sphere, about a minute; default: spheres, a curve and a union,
-    about ten minutes on two cores; paper: images too, about an hour."""
+    about five minutes on two cores; paper: images too, about an hour."""
     seed: int = 0
     """Decides the sets' directions, the networks' initial weights and every draw."""
     sets: tuple[str, ...] = ("sphere-10", "sphere-50", "line", "union")
