@@ -78,6 +78,7 @@ PRESETS = {
         preset="paper",
         sets=("sphere-10", "sphere-50", "line", "union", "squares-10", "squares-20", "squares-100", "blobs-10",
               "blobs-20", "blobs-100"),
+        width=512,
         train=TrainConfig(steps=8000, batch_size=256, ema_decay=0.998),
     ),
 }  # fmt: skip
