@@ -23,7 +23,10 @@ from .empirical import EmpiricalVectorDenoiser
 
 
 class CurveDenoiser(AbstractVectorDenoiser):
-    """Mean and score under a law on a curve, equation (1); NaN before `min_time`, where midpoints are too far apart."""
+    """Mean and score under a law on a curve, equation (1).
+
+    Both are NaN before `min_time`, where midpoints are too far apart; so give a sampler a `min_time` no smaller.
+    """
 
     midpoints: EmpiricalVectorDenoiser
     process: VectorProcess
