@@ -174,8 +174,8 @@ class HostApply(eqx.Module):
         @call.defjvp
         def _(primals, tangents):
             raise ValueError(
-                "a function of the host has no derivative: give the network by from_flax, from_equinox or "
-                "from_function, or ask what takes scores alone (of dimensions trace, dsm and normal_bundle)"
+                "the denoiser runs on the host (`from_host`) and has no derivative, which is needed here: give one "
+                "that JAX can trace (`from_function`, `from_equinox`, `from_flax`), or ask what takes no derivative"
             )
 
         return call(x_t, t)

@@ -15,7 +15,6 @@ v (dD/dx) v (Hutchinson). The solver is Tsitouras' fifth-order method with an ad
 """
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import diffrax
@@ -91,7 +90,7 @@ def flown(
             if not traced:
                 return drift(x), jnp.zeros_like(_total)
             basis = jnp.eye(x.size, dtype=x.dtype) if signs is None else signs
-            _, along = linearised(drift, x)
+            _, along = jax.linearize(drift, x)
             products = jax.vmap(lambda v: jnp.vdot(v, along(v.reshape(x.shape)).ravel()))(basis)
             return drift(x), jnp.sum(products) if signs is None else jnp.mean(products)
 
@@ -113,16 +112,3 @@ def flown(
         return x, total
 
     return jax.vmap(one, in_axes=(0, 0, 0, 0, None if probes is None else 0))(*start, first, last, probes)
-
-
-def linearised(drift: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
-    """`jax.linearize`, telling of a denoiser that runs outside JAX."""
-    try:
-        return jax.linearize(drift, x)
-    except ValueError as error:
-        if "callbacks do not support JVP" not in str(error):
-            raise
-        raise ValueError(
-            "the denoiser runs on the host (`from_host`) and has no derivative, which is needed here: give one that "
-            "JAX can trace (`from_function`, `from_equinox`, `from_flax`)"
-        ) from error

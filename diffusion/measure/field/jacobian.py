@@ -23,7 +23,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffusion.denoise.denoiser import AbstractDenoiser, AbstractVectorDenoiser
 from diffusion.denoise.one_hot import OneHotDenoiser
-from diffusion.sampling.flow import linearised
 from hierarchical.arguments import AnyKey, Given, Whole, as_key, as_numbers, as_whole
 
 from ..changes.geometry import TreeGeometry
@@ -105,7 +104,7 @@ def _products(field: LocalField, x_t: Float[Array, " d"], t: Float[Array, ""]):
             field.denoiser.denoise_batch(x.reshape(1, *field.denoiser.shape), t[None]).reshape(x.shape).astype(x.dtype)
         )
 
-    _, forward = linearised(mean, x_t)
+    _, forward = jax.linearize(mean, x_t)
     backward = jax.linear_transpose(forward, x_t)
     return jax.vmap(forward, 1, 1), jax.vmap(lambda v: backward(v)[0], 1, 1)
 
