@@ -7,6 +7,7 @@ import pathlib
 import re
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -57,13 +58,14 @@ def test_the_page_on_dimension_runs():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "dimension.md").read_text(), re.DOTALL)
     names, printed = {}, io.StringIO()
     with contextlib.redirect_stdout(printed):
-        for number in (0, 1, 3, 4):
+        for number in (0, 1, 3):
             exec(compile(blocks[number], "dimension.md", "exec"), names)
+        with jax.enable_x64(False):  # a user's precision, on which random numbers depend
+            exec(compile(blocks[4], "dimension.md", "exec"), names)
     lines = printed.getvalue().splitlines()
     assert abs(float(lines[0].split()[0]) - 5) < 1 and any(line.startswith("plateau from s") for line in lines)
     assert lines[-4] == "[10. 10. 10. 10. 10. 10. 10. 10.]"
-    seen = [float(number) for line in lines[-2:] for number in line.split()[1:]]
-    np.testing.assert_allclose(seen, [75.3, 73.3, 86.7, 85.3], atol=4)  # double precision draws other centres
+    assert [round(float(number), 1) for line in lines[-2:] for number in line.split()[1:]] == [75.3, 73.3, 86.7, 85.3]
 
 
 def test_the_page_on_memorisation_runs():

@@ -44,6 +44,16 @@ class Curve(Generated):
     def __init__(self, function: Callable[[Float[Array, " 1"]], Float[Array, " d"]]):
         self.function, self.dimension = function, 1
 
+    def midpoints(self, points: Whole) -> tuple[Float[Array, "points d"], float]:
+        """f(u_k) at u_k = (k + 1/2) / points, and the largest distance of neighbours; made outside jit.
+
+        Raises:
+          ValueError: if there are fewer than two points.
+        """
+        points = as_whole("points", points, 2)
+        data = jax.vmap(self.function)((jnp.arange(points, dtype=float)[:, None] + 0.5) / points)
+        return data, float(jnp.max(jnp.linalg.norm(jnp.diff(data, axis=0), axis=1)))
+
     def noised(self, alpha: Given, sigma: Given, points: Whole = 4096) -> GaussianMixture:
         """The law of alpha f(u) + sigma z by the midpoint rule in u.
 
@@ -53,17 +63,17 @@ class Curve(Generated):
         Raises:
           ValueError: if sigma is 0, or neighbours on the grid are further apart than sigma.
         """
-        points, alpha, sigma = as_whole("points", points, 2), float(np.asarray(alpha)), float(np.asarray(sigma))
-        grid = alpha * jax.vmap(self.function)((jnp.arange(points, dtype=float)[:, None] + 0.5) / points)
-        step = float(jnp.max(jnp.linalg.norm(jnp.diff(grid, axis=0), axis=1)))
+        alpha, sigma = float(np.asarray(alpha)), float(np.asarray(sigma))
+        data, spacing = self.midpoints(points)
+        step = abs(alpha) * spacing
         if not sigma > 0:
             raise ValueError(f"sigma = {sigma}: a curve has no density; give a positive one")
         if step > sigma:
             raise ValueError(
                 f"points = {points}: neighbours are {step:.3g} apart, more than sigma = {sigma:.3g}: give "
-                f"{int(points * step / sigma) + 1} or more"
+                f"{int(len(data) * step / sigma) + 1} or more"
             )
-        return GaussianMixture(jnp.ones(points), grid, as_numbers(sigma, grid.dtype) ** 2)
+        return GaussianMixture(jnp.ones(len(data)), alpha * data, as_numbers(sigma, data.dtype) ** 2)
 
 
 class Harmonics(eqx.Module):

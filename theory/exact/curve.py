@@ -10,14 +10,13 @@ h, 3e-9 at h = s; what the ends of an open curve leave is of second order in h, 
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from diffusion import VectorProcess
 from diffusion.denoise.denoiser import AbstractVectorDenoiser
 from diffusion.noise.gaussian import time_of_noise
 from hierarchical import Curve
-from hierarchical.arguments import Whole, as_whole
+from hierarchical.arguments import Whole
 
 from .empirical import EmpiricalVectorDenoiser
 
@@ -39,11 +38,9 @@ class CurveDenoiser(AbstractVectorDenoiser):
         Raises:
           ValueError: if there are fewer than two points.
         """
-        points = as_whole("points", points, 2)
+        data, self.spacing = curve.midpoints(points)
         self.process = VectorProcess() if process is None else process
-        data = jax.jit(jax.vmap(curve.function))((jnp.arange(points, dtype=float)[:, None] + 0.5) / points)
         self.midpoints = EmpiricalVectorDenoiser(data=data, process=self.process)
-        self.spacing = float(jnp.max(jnp.linalg.norm(jnp.diff(data, axis=0), axis=1)))
 
     @property
     def shape(self) -> tuple[int, ...]:
