@@ -10,13 +10,18 @@ flipped bit, so each file is compared with its checksum before an array is read.
 """
 
 import contextlib
+import gc
 import hashlib
 import json
 import logging
+import os
 import pathlib
 import shutil
+import sys
+import time
 from collections.abc import Iterator, Mapping
 
+import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
@@ -33,19 +38,24 @@ def write_arrays(folder: pathlib.Path, arrays: PyTree, documents: Mapping[str, s
       OSError: if it cannot be written, in one line; nothing is left behind.
     """
     part = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)  # what a kill left
-        part.mkdir(parents=True)
-        with _silent_threads(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            checkpointer.save(part / ARRAYS, args=ocp.args.StandardSave(arrays))
-        for name, text in (documents or {}).items():
-            (part / name).write_text(text)
-        (part / CHECKSUMS).write_text(json.dumps(_checksums(part), indent=1) + "\n")
-        part.rename(folder)
-    except Exception as error:  # full disks reach us as errors of Orbax and of its storage layer, of many types
-        raise OSError(f"cannot write {folder}: {_reason(error)}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with _silent_threads():
+        try:
+            shutil.rmtree(part, ignore_errors=True)  # what a kill left
+            part.mkdir(parents=True)
+            _check_room(part, arrays)
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+                checkpointer.save(part / ARRAYS, args=ocp.args.StandardSave(arrays))
+            for name, text in (documents or {}).items():
+                (part / name).write_text(text)
+            (part / CHECKSUMS).write_text(json.dumps(_checksums(part), indent=1) + "\n")
+            part.rename(folder)
+        except BaseException as error:
+            error.with_traceback(None)  # its frames hold tasks of Orbax, which would report their errors later
+            _discard(part)
+            if not isinstance(error, Exception):
+                raise
+            # full disks reach us as errors of Orbax and of its storage layer, of many types
+            raise OSError(f"cannot write {folder}: {_reason(error)}") from error
 
 
 def verify(folder: pathlib.Path, advice: str) -> None:
@@ -77,16 +87,51 @@ def read_arrays(folder: pathlib.Path, like: PyTree, advice: str) -> PyTree:
         raise FolderError(f"{folder} cannot be read ({type(error).__name__}): {advice}") from error
 
 
+def _check_room(part: pathlib.Path, arrays: PyTree) -> None:
+    """Take the room that Orbax will need, and give it back.
+
+    A full disk, quota or limit is one error here; Orbax raises one and prints hundreds of its threads.
+    """
+    room = sum(array.nbytes for array in jax.tree.leaves(arrays)) + 2**20  # which its own files stay below
+    with (part / "room").open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, room)
+        else:
+            file.write(bytes(room))
+    (part / "room").unlink()
+
+
+def _discard(part: pathlib.Path) -> None:
+    """Delete `part` until it stays away.
+
+    After one write has failed, threads of Orbax's storage layer go on with others for a while, measured up to 23 ms on
+    busy cores, and make the folder again; nothing tells when they end.
+    """
+    quiet = 0
+    for _ in range(100):
+        shutil.rmtree(part, ignore_errors=True)
+        quiet = 0 if part.exists() else quiet + 1
+        if quiet > 10:
+            break
+        time.sleep(0.02)
+    gc.collect()
+
+
 @contextlib.contextmanager
 def _silent_threads() -> Iterator[None]:
-    """Keep the threads of Orbax from printing the traceback of an error that they also raise."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Keep Orbax from printing the tracebacks of errors that it also raises: its threads log them, or end in them."""
+    hook = sys.unraisablehook
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda error: None
     try:
         yield
     finally:
-        logger.setLevel(level)
+        sys.unraisablehook = hook
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _checksums(folder: pathlib.Path) -> dict[str, str]:
