@@ -15,13 +15,14 @@ v (dD/dx) v (Hutchinson). The solver is Tsitouras' fifth-order method with an ad
 """
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from ..denoise.denoiser import AbstractDenoiser, Times
 from ..noise.gaussian import VariancePreserving, VectorProcess, log_ratio, time_of_log_ratio
@@ -77,27 +78,10 @@ def flown(
     )
 
     def one(x: Array, total: Array, begin: Array, stop: Array, signs: Array | None) -> tuple[Array, Array]:
-        def velocity(ratio, state, _) -> PyTree:
-            x, _total = state
-            t = time_of_log_ratio(ratio)
-            alpha = PRESERVING.alpha(t)
-
-            def drift(x):
-                scaled = path_scale(denoiser, t) * x
-                mean = denoiser.denoise_batch(scaled[None], t[None])[0].astype(x.dtype)
-                return alpha * (mean - alpha * x)
-
-            if not traced:
-                return drift(x), jnp.zeros_like(_total)
-            basis = jnp.eye(x.size, dtype=x.dtype) if signs is None else signs
-            _, along = jax.linearize(drift, x)
-            products = jax.vmap(lambda v: jnp.vdot(v, along(v.reshape(x.shape)).ravel()))(basis)
-            return drift(x), jnp.sum(products) if signs is None else jnp.mean(products)
-
         # the solver mixes dtypes and ranks of its own
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             solution = diffrax.diffeqsolve(
-                diffrax.ODETerm(velocity),
+                diffrax.ODETerm(_velocity(denoiser, signs, traced)),
                 diffrax.Tsit5(),
                 log_ratio(begin),
                 log_ratio(stop),
@@ -112,3 +96,28 @@ def flown(
         return x, total
 
     return jax.vmap(one, in_axes=(0, 0, 0, 0, None if probes is None else 0))(*start, first, last, probes)
+
+
+def _velocity(
+    denoiser: AbstractDenoiser, signs: Float[Array, "probes size"] | None, traced: bool
+) -> Callable[..., tuple[Array, Array]]:
+    """The right side of (1) for one datum, and the trace of its derivative by x, which is 0 unless `traced`."""
+
+    def velocity(ratio, state, _):
+        x, total = state
+        t = time_of_log_ratio(ratio)
+        alpha = PRESERVING.alpha(t)
+
+        def drift(x):
+            scaled = path_scale(denoiser, t) * x
+            mean = denoiser.denoise_batch(scaled[None], t[None])[0].astype(x.dtype)
+            return alpha * (mean - alpha * x)
+
+        if not traced:
+            return drift(x), jnp.zeros_like(total)
+        basis = jnp.eye(x.size, dtype=x.dtype) if signs is None else signs
+        _, along = jax.linearize(drift, x)
+        products = jax.vmap(lambda v: jnp.vdot(v, along(v.reshape(x.shape)).ravel()))(basis)
+        return drift(x), jnp.sum(products) if signs is None else jnp.mean(products)
+
+    return velocity
