@@ -10,6 +10,7 @@ flipped bit, so each file is compared with its checksum before an array is read.
 """
 
 import contextlib
+import errno
 import gc
 import hashlib
 import json
@@ -29,6 +30,7 @@ from .run_folder import FolderError
 
 ARRAYS = "arrays"
 CHECKSUMS = "checksums.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_arrays(folder: pathlib.Path, arrays: PyTree, documents: Mapping[str, str] | None = None) -> None:
@@ -94,10 +96,15 @@ def _check_room(part: pathlib.Path, arrays: PyTree) -> None:
     """
     room = sum(array.nbytes for array in jax.tree.leaves(arrays)) + 2**20  # which its own files stay below
     with (part / "room").open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, room)
-        else:
-            file.write(bytes(room))
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, room)
+            else:
+                file.write(bytes(room))
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            # else the file system has no such call: what it lacks shows while Orbax writes
     (part / "room").unlink()
 
 
@@ -114,7 +121,7 @@ def _discard(part: pathlib.Path) -> None:
         if quiet > 10:
             break
         time.sleep(0.02)
-    gc.collect()
+    gc.collect()  # of tasks that failed, which are logged where they are collected: here nobody hears
 
 
 @contextlib.contextmanager

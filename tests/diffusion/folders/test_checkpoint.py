@@ -1,6 +1,7 @@
 """A killed run goes on where it was, bit for bit, and a folder that cannot be used is refused with the way out."""
 
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -256,6 +257,14 @@ def test_a_disk_that_fills_while_orbax_writes_is_one_line_and_keeps_the_checkpoi
     monkeypatch.setattr(stored, "_check_room", lambda part, arrays: None)
     message = end_on_a_full_disk(half_done)
     assert "File too large" in message and "\n" not in message
+    assert_same_bits(tiny_run.run(half_done), uninterrupted)
+
+
+def test_a_file_system_without_room_to_take_is_written_to(half_done, uninterrupted, monkeypatch):
+    def unknown(file, offset, length):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "posix_fallocate", unknown, raising=False)
     assert_same_bits(tiny_run.run(half_done), uninterrupted)
 
 
