@@ -47,7 +47,7 @@ LARGEST = 2**31 - 1  # a symbol
 
 
 def changed(x0: Given, regenerated: Given) -> Float[Array, "*batch trajectories sites"]:
-    """sigma of symbols: +1 where they differ, -1 where they do not; float32.
+    """sigma of symbols: +1 where they differ, -1 where they do not, NaN where one is no symbol; float32.
 
     Args:
       x0: strings, (..., sites).
@@ -58,7 +58,9 @@ def changed(x0: Given, regenerated: Given) -> Float[Array, "*batch trajectories 
     """
     before, after = mark_symbols(x0, LARGEST), mark_symbols(regenerated, LARGEST)
     _refuse_others(before, after, 1)
-    return jnp.where(after != before[..., None, :], 1.0, -1.0).astype(jnp.float32)
+    before = before[..., None, :]
+    sigma = jnp.where(after != before, 1.0, -1.0).astype(jnp.float32)
+    return jnp.where((before >= 0) & (after >= 0), sigma, jnp.nan)
 
 
 def displacement(x0: Given, regenerated: Given) -> Float[Array, "*batch trajectories sites"]:
@@ -162,8 +164,8 @@ class Changes(NamedTuple):
 def change_sums(
     key: Key[Array, ""],
     denoiser: AbstractDenoiser,
-    x0: Int[Array, "data sites"],
-    t: Float[Array, ""],
+    x0: Given,
+    t: Given,
     geometry: AbstractGeometry,
     *,
     num_trajectories: int,
@@ -174,6 +176,7 @@ def change_sums(
     """Noise each string up to t and denoise it, many times over; sums of correlated changes at fixed x_0.
 
     Args:
+      x0: strings, (data, sites).
       t: in the unit of the denoiser's process.
       num_trajectories: R of equation (1), at least 2.
       sampler: how to undo noise; default the most exact one the denoiser allows.
@@ -181,7 +184,7 @@ def change_sums(
       strings_at_once: about so many trajectories are in memory at a time, those of one datum at least.
 
     Raises:
-      ValueError: if R < 2, or if groups are given for another geometry.
+      ValueError: if R < 2, groups are given for another geometry, or a known symbol or time is out of range.
     """
     if groups is not None and not isinstance(geometry, LineGeometry):
         raise ValueError(f"groups are counted on a LineGeometry, not on a {type(geometry).__name__}: leave them out")
@@ -207,12 +210,11 @@ class _ChangeSums(eqx.Module):
         return Changes(connected_sums(sigma, self.geometry), jnp.mean((sigma + 1) / 2), within)
 
 
-@eqx.filter_jit
 def over_trajectories(
     key: Key[Array, ""],
     denoiser: AbstractDenoiser,
-    x0: Shaped[Array, "data *datum"],
-    t: Float[Array, ""],
+    x0: Given,
+    t: Given,
     statistic: Callable[[Array, Array, PyTree], PyTree],
     *,
     num_trajectories: int,
@@ -223,16 +225,37 @@ def over_trajectories(
     """A statistic of each datum and its regenerations from t, in bounded memory.
 
     Args:
+      x0: clean data, (data, *denoiser.shape).
       t: in the unit of the denoiser's process.
-      statistic: (x0, regenerated, beside) -> arrays; regenerated is (trajectories, *datum). A pytree (an `eqx.Module`
-        whose arrays, the parameters of a network say, become arguments of the compiled program) or a plain function.
+      statistic: (x0, regenerated, beside) -> arrays; regenerated is (trajectories, *datum), its symbols -1 or NaN where
+        a datum could not be regenerated. A pytree (an `eqx.Module` whose arrays, the parameters of a network say,
+        become arguments of the compiled program) or a plain function.
       at_once: about so many trajectories are in memory at a time, those of one datum at least.
       beside: further arrays of each datum, whose first axis is that of `x0`.
 
     Returns:
       The statistic's arrays, a row for each datum.
-    """
 
+    Raises:
+      ValueError: if a known symbol or time is out of range.
+    """
+    clean = denoiser.process.clean(x0)
+    time = denoiser.process.time(t, clean)
+    return _in_pieces(key, denoiser, clean, time, statistic, num_trajectories, sampler, at_once, beside)
+
+
+@eqx.filter_jit
+def _in_pieces(
+    key: Key[Array, ""],
+    denoiser: AbstractDenoiser,
+    x0: Shaped[Array, "data *datum"],
+    t: Float[Array, ""],
+    statistic: Callable[[Array, Array, PyTree], PyTree],
+    num_trajectories: int,
+    sampler: AbstractSampler | None,
+    at_once: int,
+    beside: PyTree,
+) -> PyTree:
     def piece(inputs):
         key, (x0, beside) = inputs
         repeated = jnp.repeat(x0, num_trajectories, 0)

@@ -244,6 +244,32 @@ def test_groups_off_a_line_are_refused():
         )
 
 
+@pytest.mark.parametrize(
+    ("x0", "t", "message"),
+    [
+        ([[0, 1, 2, 0]], np.nan, "t = nan is not a time of Masking"),
+        ([[0, 1, 2, 0]], -1.0, "t = -1.0 is not a time"),
+        ([[0, 1, 2, -9]], 0.5, "x0 holds the symbol -9: give symbols 0 .. 2"),
+    ],
+)
+def test_no_change_is_measured_of_impossible_symbols_and_times(x0, t, message):
+    """They are refused; inside `jax.jit`, where they are not known, the sums and the fraction are NaN."""
+    denoiser, x0 = GrammarDenoiser(enumerated("uniform")[0], Masking(3)), jnp.array(x0, jnp.int32)
+
+    def measured(x0, t):
+        return change_sums(jax.random.key(0), denoiser, x0, t, LineGeometry(4), num_trajectories=2)
+
+    with pytest.raises(ValueError, match=message):
+        measured(x0, t)
+    for values in jax.tree.leaves(jax.jit(measured)(x0, jnp.float32(t))):
+        assert jnp.isnan(values).all()
+
+
+def test_what_is_no_symbol_has_no_change():
+    sigma = changed(jnp.array([0, -1, 1], jnp.int32), jnp.array([[-1, -1, 1]], jnp.int32))
+    np.testing.assert_array_equal(sigma, [[np.nan, np.nan, -1]])
+
+
 def test_a_displacement_is_the_length_of_a_change():
     x0 = jnp.array([[0.0, 0.0], [1.0, 1.0]])
     np.testing.assert_allclose(displacement(x0, x0[None] + jnp.array([[[3.0, 4.0]]])), [[5.0, 5.0]])
