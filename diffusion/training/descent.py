@@ -83,7 +83,8 @@ def descend(
         run that was killed it sees again what came after the last checkpoint, the same bits.
 
     Raises:
-      ValueError: if the batch cannot be shared out over the devices, or no parameter is left to train.
+      ValueError: if the batch cannot be shared out over the devices, no parameter is left to train, or AdamW would have
+        to train float16.
       NonFiniteLossError: if the loss or a parameter is not finite.
       FolderError: if `folder` belongs to another training, is in use or is damaged.
       OSError: if a checkpoint cannot be written.
@@ -92,6 +93,8 @@ def descend(
     mesh = _mesh(config.batch_size)
     replicated = NamedSharding(mesh, PartitionSpec())
     trained, kept = eqx.partition(params, _is_trained(params, frozen))
+    if optimiser is None and any(leaf.dtype == jnp.float16 for leaf in jax.tree.leaves(trained)):
+        raise ValueError("parameters are of float16, where AdamW divides 0 by 0: give float32 or bfloat16")
     state = jax.device_put(_initial(trained, config, optimiser), replicated)
     with contextlib.ExitStack() as stack:
         checkpoints = None

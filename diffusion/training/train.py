@@ -23,10 +23,11 @@ from ..denoise.denoiser import AbstractDenoiser
 from ..denoise.network import AbstractNetworkDenoiser
 from ..noise.schedule import AbstractSchedule, default_schedule
 from .config import TrainConfig
-from .descent import descend
+from .descent import NonFiniteLossError, descend
 from .sources import AbstractSource, Finite, Whole, check_shape
 
 SHOWN = 8  # data that a teacher is tried on
+LOOKED_AT = 4096  # data, where training fails
 
 
 class Trained(eqx.Module):
@@ -80,17 +81,21 @@ def train(
     def with_params(params: PyTree) -> AbstractNetworkDenoiser:
         return eqx.tree_at(lambda d: d.params, denoiser, params)
 
-    found = descend(
-        key,
-        loss,
-        denoiser.params,
-        config,
-        optimiser=optimiser,
-        frozen=frozen,
-        folder=folder,
-        report=report,
-        observe=lambda step, params: observe(step, with_params(params)),
-    )
+    try:
+        found = descend(
+            key,
+            loss,
+            denoiser.params,
+            config,
+            optimiser=optimiser,
+            frozen=frozen,
+            folder=folder,
+            report=report,
+            observe=lambda step, params: observe(step, with_params(params)),
+        )
+    except NonFiniteLossError:  # of rare symbols, perhaps, which the first batch has not
+        denoiser.process.clean(source.batch(jax.random.key(0), LOOKED_AT))
+        raise
     return Trained(with_params(found.params), found.losses)
 
 

@@ -17,6 +17,7 @@ import pytest
 from flax import nnx
 
 from diffusion import (
+    AbstractSource,
     Finite,
     Fresh,
     Masking,
@@ -232,6 +233,25 @@ def test_what_is_not_finite_is_neither_saved_nor_returned(function, tmp_path):
     with pytest.raises(NonFiniteLossError, match=r"between steps 0 and 2: lower learning_rate"):
         train(jax.random.key(5), denoiser, Fresh(RHM), SHORT, folder=tmp_path / "run")
     assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+class Rarely(AbstractSource):
+    """A symbol that the network has not, in large batches alone."""
+
+    def batch(self, key, size):
+        return jnp.zeros((size, D), jnp.int32).at[0, 0].set(V if size > SHORT.batch_size else 0)
+
+
+def test_a_rare_symbol_that_the_network_has_not_is_named_where_training_fails():
+    denoiser = from_function(diverging_logits, jnp.float32(1.0), PROCESS, D)
+    with pytest.raises(ValueError, match=f"x0 holds the symbol {V}: give symbols 0 .. {V - 1}"):
+        train(jax.random.key(5), denoiser, Rarely(), SHORT)
+
+
+def test_adamw_does_not_train_float16():
+    denoiser = from_function(diverging_logits, {"a": jnp.float32(1), "b": jnp.float16(1)}, PROCESS, D)
+    with pytest.raises(ValueError, match="parameters are of float16, where AdamW divides 0 by 0: give float32"):
+        train(jax.random.key(5), denoiser, Fresh(RHM), SHORT)
 
 
 def test_an_absurd_learning_rate_is_refused():
