@@ -127,3 +127,14 @@ def as_whole(name: str, value: Any, least: int | None = None) -> int:
         wanted = "give a whole number" if least is None else f"give a whole number, {least} or above"
         raise ValueError(f"{name} = {value!r}: {wanted}")
     return whole
+
+
+def as_wholes(name: str, values: Any, least: int | None = None) -> tuple[int, ...]:
+    """Several whole numbers, `as_whole` each.
+
+    Raises:
+      ValueError: if they are no sequence, or one is no whole number, or below `least`.
+    """
+    if not isinstance(values, Sequence | np.ndarray):
+        raise ValueError(f"{name} = {values!r}: give a sequence of whole numbers, one for each level")
+    return tuple(as_whole(name, value, least) for value in values)

@@ -11,6 +11,8 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from diffusion.denoise.denoiser import AbstractDenoiser, BatchCorrupted, Times
@@ -45,8 +47,9 @@ def log_density(
 
     Raises:
       ValueError: if the denoiser is one of strings or has no derivative (one of `from_host`), probes have no key,
-        `num_probes` is negative, tolerance or max_time is not positive and finite, or there is no datum.
-      RuntimeError: if a time is out of range, or the solver does not reach the end.
+        `num_probes` is negative, tolerance or max_time is not positive and finite, there is no datum, or a known time
+        is out of range (inside `jax.jit` its density is NaN).
+      RuntimeError: if the solver does not reach the end.
 
     Source: Chen et al., arXiv:1806.07366; Song et al., arXiv:2011.13456.
     """
@@ -57,6 +60,11 @@ def log_density(
     if not (0 < tolerance < math.inf and 0 < max_time < math.inf):
         raise ValueError(f"tolerance = {tolerance}, max_time = {max_time}: both must be positive, finite")
     rows, times, batch = denoiser.rows(x_t, t)
+    if not isinstance(times, Tracer):
+        host = np.asarray(times)
+        outside = host[(host <= 0) | (host > max_time)]
+        if outside.size:
+            raise ValueError(f"t = {outside[0]} is not in (0, max_time = {max_time}]: change either")
     probe_key = None if key is None else as_key(key)
     return _log_density(denoiser, rows, times, probe_key, num_probes, max_time, tolerance).reshape(batch)
 
@@ -71,7 +79,7 @@ def _log_density(
     max_time: float,
     tolerance: float,
 ) -> Times:
-    t = eqx.error_if(t, ~((t > 0) & (t <= max_time)), f"a time t is not in (0, max_time = {max_time}]: change either")
+    t = jnp.where((t > 0) & (t <= max_time), t, jnp.nan)
     count, size = len(x_t), math.prod(x_t.shape[1:])
     scale = path_scale(denoiser, t)
     # probes are rows beside the data; without probes each row makes the unit vectors of the exact trace

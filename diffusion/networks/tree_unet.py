@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
+from hierarchical.arguments import as_wholes
+
 from ..noise.process import AbstractTokenProcess
 from .embeddings import BeliefEmbedding, Change, Hidden, unchanged
 
@@ -48,7 +50,7 @@ class TreeUNet(nnx.Module):
 
     def __init__(self, process: AbstractTokenProcess, branching: tuple[int, ...], width: int = 128, *, rngs: nnx.Rngs):
         """`branching` is that of the tree, top level first; its product is the number of sites."""
-        self.process, self.branching, self.width = process, tuple(branching), width
+        self.process, self.branching, self.width = process, as_wholes("branching", branching, 1), width
         self.embedding = BeliefEmbedding(process, width, rngs=rngs)
         self.up = nnx.List([Merge(s * width, 2 * width, width, rngs=rngs) for s in self.branching])
         self.down = nnx.List(

@@ -73,11 +73,14 @@ def flown(
 ) -> tuple[Shaped[Array, "batch *datum"], Times]:
     """x on the preserving path, from times `first` to `last`; the integral of (2) along the way if `traced`."""
     no_end = (
-        f"the flow found no end in 4096 steps at tolerance = {tolerance}: raise it if x_t, the denoiser's output and "
+        f"the flow found no end in 4096 steps at tolerance = {tolerance}: raise it if the denoiser's output and "
         "e^2t of all times are finite"
     )
 
     def one(x: Array, total: Array, begin: Array, stop: Array, signs: Array | None) -> tuple[Array, Array]:
+        known = jnp.isfinite(x).all() & jnp.isfinite(begin) & jnp.isfinite(stop)
+        x = jnp.where(known, x, 0)  # a row that is not known is NaN in the end, and takes no steps
+        begin, stop = jnp.where(known, begin, 1), jnp.where(known, stop, 1)
         # the solver mixes dtypes and ranks of its own
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             solution = diffrax.diffeqsolve(
@@ -93,7 +96,7 @@ def flown(
             )
         failed = solution.result != diffrax.RESULTS.successful
         x, total = eqx.error_if(jax.tree.map(lambda values: values[0], solution.ys), failed, no_end)
-        return x, total
+        return jnp.where(known, x, jnp.nan), jnp.where(known, total, jnp.nan)
 
     return jax.vmap(one, in_axes=(0, 0, 0, 0, None if probes is None else 0))(*start, first, last, probes)
 

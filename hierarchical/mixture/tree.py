@@ -20,7 +20,6 @@ simplices: fewer dimensions are needed, and paths that have parted may take equa
 
 import itertools
 import math
-import operator
 from collections.abc import Sequence
 from typing import SupportsIndex
 
@@ -30,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..arguments import AnyKey, Given, as_key, as_numbers
+from ..arguments import AnyKey, Given, as_key, as_numbers, as_whole, as_wholes
 from ..files.memory import check_memory
 from ..law import AbstractLaw, Sample, Shape
 from .gaussian import GaussianMixture
@@ -107,8 +106,8 @@ def tree_mixture(
         `dimension` has too few orthogonal directions; if the means need more memory than there is.
     """
     offsets = tuple(map(float, offsets))
-    branching = _integers("branching", branching if isinstance(branching, Sequence) else (branching,) * len(offsets))
-    (dimension,) = _integers("dimension", (dimension,))
+    branching = as_wholes("branching", branching if isinstance(branching, Sequence) else (branching,) * len(offsets))
+    dimension = as_whole("dimension", dimension)
     _check_tree(offsets, branching, variance, shared)
     fans = [1 if shared else math.prod(branching[:level]) for level in range(len(branching))]
     needed = sum(fan * (b - 1) for fan, b in zip(fans, branching, strict=True))
@@ -140,13 +139,6 @@ def _check_tree(offsets: tuple[float, ...], branching: tuple[int, ...], variance
     for (above, m), (below, n) in itertools.pairwise(zip(branching, offsets, strict=True)):
         if not shared and n >= m * math.sqrt((below - 1) * above / (above - 1)):  # equation (2)
             raise ValueError(f"offset {n} below {m}: siblings would be as far apart as cousins, lower the deeper")
-
-
-def _integers(name: str, values: Sequence) -> tuple[int, ...]:
-    try:
-        return tuple(map(operator.index, values))
-    except TypeError as error:
-        raise ValueError(f"{name} = {tuple(values)}: give integers") from error
 
 
 def _simplex(corners: int) -> np.ndarray:

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hierarchical.arguments import as_whole, as_wholes
+
 
 class AbstractGeometry(eqx.Module):
     """Pairs of sites, in classes of equal distance."""
@@ -59,7 +61,7 @@ class AbstractGeometry(eqx.Module):
 class TreeGeometry(AbstractGeometry):
     """Leaves of a tree; `branching` lists the children per node of each level, root first."""
 
-    branching: tuple[int, ...] = eqx.field(static=True)
+    branching: tuple[int, ...] = eqx.field(static=True, converter=lambda levels: as_wholes("branching", levels, 1))
 
     @property
     def _blocks(self) -> list[int]:
@@ -98,7 +100,7 @@ class TreeGeometry(AbstractGeometry):
 class LineGeometry(AbstractGeometry):
     """Sites 0 .. num_sites - 1 of a string."""
 
-    num_sites: int = eqx.field(static=True)
+    num_sites: int = eqx.field(static=True, converter=lambda sites: as_whole("num_sites", sites, 1))
 
     @property
     def distances(self):
@@ -118,7 +120,7 @@ class LineGeometry(AbstractGeometry):
 class RingGeometry(AbstractGeometry):
     """Sites of a periodic string: r = 0 .. num_sites // 2, the shorter way round."""
 
-    num_sites: int = eqx.field(static=True)
+    num_sites: int = eqx.field(static=True, converter=lambda sites: as_whole("num_sites", sites, 1))
 
     @property
     def distances(self):
@@ -139,8 +141,8 @@ class RingGeometry(AbstractGeometry):
 class GridGeometry(AbstractGeometry):
     """Sites (row, column) of a rectangle, row by row."""
 
-    height: int = eqx.field(static=True)
-    width: int = eqx.field(static=True)
+    height: int = eqx.field(static=True, converter=lambda rows: as_whole("height", rows, 1))
+    width: int = eqx.field(static=True, converter=lambda columns: as_whole("width", columns, 1))
 
     @property
     def _steps(self) -> np.ndarray:

@@ -123,11 +123,24 @@ def test_what_the_solver_cannot_use_is_refused(value):
         with pytest.raises(ValueError, match=rf"{wrong} = {value}.*: both must be positive, finite"):
             log_density(exact, x_t, t, **{wrong: value})
     if value == 0:
-        with pytest.raises(RuntimeError, match=r"a time t is not in \(0, max_time = 8\.0\]: change either"):
+        with pytest.raises(ValueError, match=r"t = 0\.0 is not in \(0, max_time = 8\.0\]: change either"):
             log_density(exact, x_t, value * t)
     else:
         with pytest.raises(ValueError, match="is not a time of VectorProcess"):
             log_density(exact, x_t, value * t)
+
+
+def test_a_row_that_is_not_known_is_nan_and_changes_no_other():
+    exact, x_t, t = gaussian(), jnp.array([[0.0, 1, 2], [0.0, jnp.nan, 2], [1.0, 0, 1]]), jnp.ones(3)
+    calls = {
+        "sampled": lambda x, t: AdaptiveFlow()(jax.random.key(0), exact, x, t),
+        "density": lambda x, t: log_density(exact, x, t),
+    }
+    for call in calls.values():
+        np.testing.assert_array_equal(np.isfinite(call(x_t, t)).reshape(3, -1).all(1), [True, False, True])
+        np.testing.assert_array_equal(call(x_t, t)[::2], call(x_t[::2], t[::2]))
+    late = jax.jit(calls["density"])(x_t, jnp.array([1.0, 1.0, 9.0]))
+    np.testing.assert_array_equal(np.isfinite(late), [True, False, False])
 
 
 def test_rows_probes_and_steps_that_lead_nowhere_are_refused():

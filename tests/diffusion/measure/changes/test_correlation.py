@@ -176,6 +176,22 @@ def test_a_field_of_another_number_of_sites_is_refused(name):
         GEOMETRIES[name].pair_sums(jnp.zeros((2, 13)))
 
 
+@pytest.mark.parametrize(
+    ("geometry", "sizes", "message"),
+    [
+        (LineGeometry, (0,), "num_sites = 0: give a whole number, 1 or above"),
+        (LineGeometry, (2.5,), "num_sites = 2.5: give a whole number"),
+        (RingGeometry, (True,), "num_sites = True: give a whole number"),
+        (GridGeometry, (3, -1), "width = -1: give a whole number"),
+        (TreeGeometry, ((2, 0),), "branching = 0: give a whole number"),
+        (TreeGeometry, (2,), "branching = 2: give a sequence of whole numbers, one for each level"),
+    ],
+)
+def test_sizes_that_no_geometry_has_are_refused(geometry, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        geometry(*sizes)
+
+
 def test_groups_of_another_number_of_sites_are_refused():
     with pytest.raises(ValueError, match=r"groups of int32, shape \(11,\), for 12 sites"):
         connected_sums_within(jnp.zeros((5, 12)), jnp.zeros(11, jnp.int32))
