@@ -61,8 +61,10 @@ class AbstractSampler(eqx.Module):
 
 @eqx.filter_jit
 def _undone(key: Key[Array, ""], sampler: AbstractSampler, denoiser: AbstractDenoiser, x_t, t) -> BatchData:
-    """`undo_batch`, and what was not noised as it is."""
+    """`undo_batch`, numbers that are not finite as NaN, and what was not noised as it is."""
     clean, process = sampler.undo_batch(key, denoiser, x_t, t), denoiser.process
+    if jnp.issubdtype(clean.dtype, jnp.floating):
+        clean = jnp.where(jnp.isfinite(clean), clean, jnp.nan)
     if not isinstance(process, AbstractChannel):
         return clean
     as_it_is = process.decode(x_t).astype(clean.dtype)

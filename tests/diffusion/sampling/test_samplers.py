@@ -11,17 +11,22 @@ import pytest
 from flax import nnx
 
 from diffusion import (
+    DDIM,
     Ancestral,
     EpsilonBelief,
     GaussianProcess,
     Masking,
     OneShot,
+    PredictMean,
     RandomOrder,
+    ReverseSDE,
     TreeUNet,
     UniformNoise,
     VarianceExploding,
+    VectorProcess,
     forward_backward,
     from_flax,
+    from_function,
 )
 from diffusion.sampling.choose import default_sampler
 from diffusion.sampling.samplers import check_positive
@@ -54,6 +59,15 @@ def masked():
 
 def network(process):
     return from_flax(TreeUNet(process, (2, 2), 8, rngs=nnx.Rngs(0)), process, 4, blind=True)
+
+
+@pytest.mark.parametrize("sampler", [ReverseSDE(2), DDIM(2), Ancestral(2)], ids=lambda sampler: type(sampler).__name__)
+def test_numbers_that_overflow_are_nan(sampler):
+    def mean(params, x_t, t):
+        return params * jnp.full_like(x_t, jnp.inf)
+
+    denoiser = from_function(mean, jnp.float32(1), VectorProcess(), 1, parametrisation=PredictMean())
+    assert jnp.isnan(sampler(jax.random.key(0), denoiser, jnp.ones((2, 1), jnp.float32), 0.01)).all()
 
 
 @pytest.mark.parametrize("sampler", [OneShot(), RandomOrder(1)], ids=["one shot", "random order"])
