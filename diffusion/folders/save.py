@@ -30,10 +30,14 @@ def save(denoiser: Saved, folder: str | os.PathLike) -> None:
     """Write a denoiser or an autoencoder to a new folder, whole or not at all.
 
     Raises:
-      ValueError: if the denoiser has no arrays, as one made by `from_host`.
+      ValueError: if it is no network, or has no arrays, as one made by `from_host`.
       FolderError: if `folder` exists and is not empty.
       OSError: if it cannot be written.
     """
+    if not isinstance(denoiser, Saved):
+        raise ValueError(
+            f"{type(denoiser).__name__} is not made of a network: save what it is made of, by `numpy.savez`"
+        )
     arrays = _arrays(denoiser)
     if not arrays:
         raise ValueError("this denoiser holds no arrays: save its network in the library that it comes from")

@@ -11,6 +11,7 @@ their mean is R, and their spread that of R to first order (the delta method).
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hierarchical import RandomHierarchyModel
@@ -23,7 +24,14 @@ def level_retention(
 
     Both strings are parsed. A node that no rule explains, in either, counts as lost. NaN where there is nothing to
     compare: at a level without nodes, and at the root of a filtered grammar, whose class no string determines.
+
+    Raises:
+      ValueError: if the strings are of shapes that do not go together.
     """
+    try:
+        np.broadcast_shapes(np.shape(before), np.shape(after))
+    except ValueError as error:
+        raise ValueError(f"before has shape {np.shape(before)}, after {np.shape(after)}: give pairs") from error
     old, new = rhm.parse(before).levels, rhm.parse(after).levels
     kept = [jnp.mean((x == y) & (x >= 0), -1, dtype=jnp.float32) for x, y in zip(old, new, strict=True)]
     if rhm.filter_level:

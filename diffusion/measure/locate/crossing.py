@@ -182,7 +182,8 @@ def _located(key, times, curves: Float[Array, "rows curves times"], threshold, c
     """
     rows, means = len(curves), _with_resamples(key, curves, num_resamples)
     factor = jnp.asarray(resampling_factor(rows) if rows > 1 else 0, means.dtype)
-    return _crossing_of_means(times.astype(means.dtype), means, factor, threshold, chance, num_points, fit)
+    with jax.debug_nans(False):  # a crossing that is not there is NaN, and no fault
+        return _crossing_of_means(times.astype(means.dtype), means, factor, threshold, chance, num_points, fit)
 
 
 @functools.partial(jax.jit, static_argnames="num_resamples")

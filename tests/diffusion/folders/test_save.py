@@ -1,6 +1,7 @@
 """A saved denoiser comes back with the same bits; what cannot be read is refused with the reason."""
 
 import hashlib
+import inspect
 import json
 import math
 import shutil
@@ -44,6 +45,8 @@ from diffusion import (
     load,
     save,
 )
+from tests.grammars import enumerated
+from theory.exact import GrammarDenoiser
 
 V, SITES = 3, 4
 TOKENS = [Masking(V), UniformNoise(V), EpsilonBelief(V), GaussianProcess(V), GaussianProcess(V, VarianceExploding())]
@@ -316,3 +319,9 @@ def test_a_function_of_the_host_has_nothing_to_save(tmp_path):
     denoiser = from_host(lambda x_t, t: np.zeros((*x_t.shape, V)), Masking(V), SITES)
     with pytest.raises(ValueError, match="holds no arrays: save its network in the library that it comes from"):
         save(denoiser, tmp_path / "host")
+
+
+def test_what_is_no_network_is_not_saved(tmp_path):
+    exact = GrammarDenoiser(enumerated("uniform")[0], Masking(V))
+    with pytest.raises(ValueError, match="GrammarDenoiser is not made of a network: save what it is made of"):
+        inspect.unwrap(save)(exact, tmp_path / "exact")  # without the tests' type checker, which refuses it first

@@ -1,5 +1,7 @@
 """Measures against curves and trees whose answer is known by hand."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -231,6 +233,18 @@ def test_retention_among_valid_rows_is_a_ratio_of_means():
     value, stderr, ratio = jax.jit(jax.vmap(repeat))(keys)
     np.testing.assert_allclose(value, ratio, rtol=1e-12)
     np.testing.assert_allclose(np.mean(stderr), np.std(ratio, ddof=1), rtol=5 / np.sqrt(2 * 400))
+
+
+def test_a_crossing_that_is_not_there_is_nan_where_every_nan_is_an_error():
+    with jax.debug_nans(True):
+        found = locate_transition(jax.random.key(0), [0.1, 0.5, 0.9], jnp.full((4, 3), 0.9), 0.5)
+    assert jnp.isnan(found.value)
+
+
+def test_strings_that_are_no_pairs_are_refused():
+    rhm = RandomHierarchyModel(3, 2, 2, 2, key=jax.random.key(7))
+    with pytest.raises(ValueError, match=r"before has shape \(3, 4\), after \(2, 4\): give pairs"):
+        inspect.unwrap(level_retention)(rhm, jnp.zeros((3, 4), jnp.int32), jnp.zeros((2, 4), jnp.int32))
 
 
 def test_retention_of_the_class_of_a_filtered_grammar_is_nan():
