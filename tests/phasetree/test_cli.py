@@ -124,6 +124,7 @@ def raising(error):
     ],
 )
 def test_failures_of_a_run_are_one_line(capsys, monkeypatch, tmp_path, analyse, status, message):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where tracebacks are kept
     monkeypatch.setattr(own, "analyse", analyse)
     assert main([OWN, "--out", str(tmp_path / "run")]) == status
     shown = capsys.readouterr().err
