@@ -99,7 +99,8 @@ def as_numbers(x: Any, dtype: Any = None) -> Float[Array, "*shape"]:
     """
     x = x if isinstance(x, jax.Array) else np.asarray(x)
     if not (jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool):
-        raise ValueError(f"{x!r} is of {x.dtype}: give real numbers")
+        what = repr(x.item()) if isinstance(x, np.ndarray) and x.ndim == 0 else f"an array of shape {x.shape}"
+        raise ValueError(f"{what} is of {x.dtype}: give real numbers")
     if dtype is None:
         dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.result_type(float)
     return jnp.asarray(x).astype(jax.dtypes.canonicalize_dtype(dtype))
