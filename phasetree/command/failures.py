@@ -11,7 +11,6 @@ machine is the reason. A ValueError of NumPy, or of a tuple that did not unpack,
 """
 
 import dis
-import errno
 import importlib.metadata
 import platform
 import shlex
@@ -65,7 +64,9 @@ def explain(error: Exception, words: Sequence[str], config: Any = None) -> Failu
     ):
         return Failure(USAGE, message)
     if isinstance(error, OSError):
-        full = "; finished work is kept: the same command continues" if error.errno == errno.ENOSPC else ""
+        from diffusion.folders.stored import FULL
+
+        full = "; finished work is kept: the same command continues" if error.errno in FULL else ""
         return Failure(FAILED, f"{message}{full}")
     return _bug(error, words)
 

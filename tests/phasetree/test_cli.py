@@ -13,6 +13,7 @@ import pytest
 
 import phasetree
 from diffusion import FolderError, NonFiniteLossError
+from diffusion.folders.stored import WriteError
 from hierarchical.files.memory import available_memory
 from phasetree.cli import main
 from phasetree.command.experiments import summaries
@@ -119,6 +120,7 @@ def raising(error):
         (raising(MemoryError()), 1, "out of memory: lower --num-data"),
         (raising(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")), 1, "lower --num-data"),
         (raising(OSError(28, "No space left on device")), 1, "the same command continues"),
+        (raising(WriteError(28, "it is full", "a/20")), 1, "cannot write a/20: it is full; finished work is kept"),
         (raising(FloatingPointError("invalid value (nan)")), 1, "unset it to run"),
         (of_numpy, 1, "the experiment raised ValueError: cannot reshape array of size 2 into shape (3,)"),
     ],

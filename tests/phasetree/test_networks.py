@@ -1,5 +1,9 @@
 """Networks that runs have trained: read from their folders, sampled from on the command line, trained further."""
 
+import contextlib
+import errno
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from flax import nnx
 import phasetree
 from diffusion import FolderError, LinearVAE, from_vae, generate, save
 from phasetree.cli import main
+from phasetree.runner.folder import RunFolder
 from tests.phasetree import own_training as own
 
 
@@ -56,6 +61,37 @@ def test_sample_refuses_an_autoencoder(tmp_path, capsys):
     assert "holds an autoencoder: give the folder of a denoiser" in capsys.readouterr().err
 
 
+def no_room(file, offset, length):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("out", "reason", "fallocate"),
+    [
+        ("file/new.npz", "Not a directory", os.posix_fallocate),
+        ("file/deeper/new.npz", "Not a directory", os.posix_fallocate),
+        ("new.npz", "No space left on device", no_room),
+    ],
+)
+def test_sample_names_a_file_that_cannot_be_written_before_it_generates(
+    finished, tmp_path, monkeypatch, capsys, out, reason, fallocate
+):
+    monkeypatch.setattr("phasetree.command.sample.generate", None)
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    (tmp_path / "file").touch()
+    assert main(["sample", str(finished), "--network", "train-1", "--out", str(tmp_path / out)]) == 1
+    message = f"cannot write to {tmp_path / out}: {reason}; choose another file with --out"
+    assert capsys.readouterr().err == f"phasetree sample: {message}\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_sample_names_a_file_that_cannot_be_written_after_all(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("phasetree.command.sample.write_whole", lambda file, content: no_room(file, 0, 0))
+    assert main(["sample", str(finished), "--network", "train-1", "-n", "3", "--out", str(tmp_path / "new.npz")]) == 1
+    message = f"cannot write to {tmp_path / 'new.npz'}: No space left on device; choose another file with --out"
+    assert capsys.readouterr().err.endswith(f"phasetree sample: {message}\n") and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -72,6 +108,14 @@ def test_what_cannot_be_sampled_is_one_line(finished, tmp_path, monkeypatch, cap
     assert main(["sample", *(word.format(run=finished) for word in words)]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_the_reason_why_a_network_is_not_kept(finished, tmp_path, monkeypatch):
+    network = phasetree.open_network(finished, "train-0")
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    message = r"cannot write to .*networks/train-0: No space left on device; choose another folder"
+    with contextlib.closing(RunFolder(tmp_path, {})) as folder, pytest.raises(FolderError, match=message):
+        folder.write_network("train-0", network)
 
 
 def test_a_run_goes_on_from_another_and_is_the_longer_run(finished, tmp_path):
