@@ -16,6 +16,7 @@ from typing import Any
 
 from diffusion import AbstractNetworkDenoiser, Autoencoder, FolderError, save
 from diffusion.folders.run_folder import LOCK, locked
+from diffusion.folders.stored import verify
 
 ELSEWHERE = "choose another folder with --out"
 CHECKPOINTS, NETWORKS = "checkpoints", "networks"
@@ -87,6 +88,16 @@ class RunFolder:
         with writing(folder):
             shutil.rmtree(folder, ignore_errors=True)
             save(network, folder)
+
+    def check_network(self, name: str) -> None:
+        """Compare what `write_network` wrote, if anything is there, with its checksums.
+
+        Raises:
+          FolderError: if it is damaged.
+        """
+        folder, stage = self.path / NETWORKS / name, self.path / "stages" / f"{name}.nc"
+        if folder.exists():
+            verify(folder, f"delete {folder} to do without, or {stage}, and the next run trains again")
 
     def begin_from(self, other: pathlib.Path) -> None:
         """Copy the checkpoints of another run, unless this run has its own: its trainings go on where those ended.

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -15,6 +16,8 @@ from phasetree.cli import main
 from phasetree.runner.folder import RunFolder
 from tests.phasetree import own_training as own
 
+TRAININGS = ["train-0", "train-1"]
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -22,8 +25,8 @@ def finished(tmp_path_factory):
 
 
 def test_networks_are_read_by_the_names_of_their_stages(finished):
-    assert phasetree.network_names(finished) == ["train-0", "train-1"]
-    first, second = (phasetree.open_network(finished, name) for name in ("train-0", "train-1"))
+    assert phasetree.network_names(finished) == TRAININGS
+    first, second = (phasetree.open_network(finished, name) for name in TRAININGS)
     assert first.shape == (2,) and first.trained_up_to is not None
     one, other = (np.asarray(jax.tree.leaves(network.params)[0]) for network in (first, second))
     assert not np.array_equal(one, other)
@@ -108,6 +111,40 @@ def test_what_cannot_be_sampled_is_one_line(finished, tmp_path, monkeypatch, cap
     assert main(["sample", *(word.format(run=finished) for word in words)]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_network_is_written_again_by_the_same_command(finished, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    kept = {name: np.asarray(jax.tree.leaves(phasetree.open_network(run, name).params)[0]) for name in TRAININGS}
+    largest = max((run / "networks" / "train-1").rglob("*"), key=lambda file: file.stat().st_size * file.is_file())
+    largest.write_bytes(bytes(byte ^ 4 for byte in largest.read_bytes()))
+    (run / "networks" / "train-0" / "denoiser.json").unlink()
+    for name in TRAININGS:
+        with pytest.raises(FolderError, match="is damaged: run the same command again, which writes it anew"):
+            phasetree.open_network(run, name)
+    findings = phasetree.run(own, out=run).findings
+    said = capsys.readouterr().err
+    assert findings == phasetree.open_result(finished)[1]
+    for name in TRAININGS:
+        assert f"networks/{name} is damaged: it is written again from its checkpoint" in said
+        np.testing.assert_array_equal(kept[name], jax.tree.leaves(phasetree.open_network(run, name).params)[0])
+    phasetree.run(own, out=run)
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_a_damaged_network_without_checkpoints_is_named(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    phasetree.run(own, out=run)
+    (run / "networks" / "train-0" / "denoiser.json").write_text("{}")
+    message = (
+        r"networks/train-0/denoiser\.json is damaged: delete .*train-0 to do without, or .*stages/train-0\.nc, and"
+    )
+    with pytest.raises(FolderError, match=message):
+        phasetree.run(own, out=run)
+    shutil.rmtree(run / "networks" / "train-0")
+    phasetree.run(own, out=run)
+    assert phasetree.network_names(run) == ["train-1"]
 
 
 def test_a_full_disk_is_the_reason_why_a_network_is_not_kept(finished, tmp_path, monkeypatch):
