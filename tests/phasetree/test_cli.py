@@ -180,6 +180,29 @@ def test_a_device_that_is_not_there_is_named():
     assert "JAX_PLATFORMS=no-such-device: JAX cannot use it" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("JAX_ENABLE_X64", "unset JAX_ENABLE_X64, or set it to 0 or 1"),
+        ("JAX_DEFAULT_MATMUL_PRECISION", "unset JAX_DEFAULT_MATMUL_PRECISION"),
+        ("JAX_DEFAULT_DEVICE", "unset JAX_DEFAULT_DEVICE"),
+        ("JAX_COMPILER_DETAILED_LOGGING_MIN_OPS", "unset JAX_COMPILER_DETAILED_LOGGING_MIN_OPS"),
+        ("EQX_ON_ERROR", "unset EQX_ON_ERROR"),
+    ],
+)
+def test_a_variable_that_jax_does_not_take_is_named(name, advice):
+    done = child("from phasetree.cli import main; raise SystemExit(main(['transition']))", **{name: "maybe"})
+    assert done.returncode == 2 and len(lines(done.stderr)) == 1
+    assert f"phasetree transition: {name}=maybe cannot be used (" in done.stderr and f": {advice}" in done.stderr
+
+
+def test_python_runs_the_package():
+    done = subprocess.run([sys.executable, "-m", "phasetree", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("phasetree ") and not done.stderr
+    done = subprocess.run([sys.executable, "-m", "phasetree"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout.startswith("usage: phasetree EXPERIMENT")
+
+
 def test_any_terminal_and_any_backend_of_figures_show_help_whose_end_is_quiet():
     program = f"from phasetree.cli import main; raise SystemExit(main(['{OWN}', '--help']))"
     done = child(program, PYTHONIOENCODING="ascii", MPLBACKEND="no-such-backend")
