@@ -3,6 +3,7 @@
 What an earlier run has done is skipped: it moves the bar and leaves the rate, from which the time left follows, alone.
 """
 
+import sys
 from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
@@ -52,6 +53,10 @@ class Progress:
         self._bar.initial += units
         self._bar.n += units
         self._bar.last_print_n += units
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        self._bar.write(line, file=sys.stderr)
 
     def __enter__(self) -> "Progress":
         return self

@@ -15,9 +15,12 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from diffusion import AbstractNetworkDenoiser, Autoencoder, FolderError, load
+from diffusion.folders.stored import verify
 from phasetree.findings import Findings
 from phasetree.report import Report
 from phasetree.runner.folder import NETWORKS, read_checked
+
+AGAIN = "run the same command again, which writes it anew"
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ def open_result(folder: str | os.PathLike) -> tuple[xr.Dataset, Findings]:
     Raises:
       FolderError: if they are not there, or damaged.
     """
-    path, advice = pathlib.Path(folder).expanduser(), "run the same command again, which writes it anew"
-    data, findings = (read_checked(path, name, advice) for name in ("data.nc", "findings.json"))
+    path = pathlib.Path(folder).expanduser()
+    data, findings = (read_checked(path, name, AGAIN) for name in ("data.nc", "findings.json"))
     return xr.load_dataset(io.BytesIO(data), engine="h5netcdf"), Findings.from_json(findings.decode())
 
 
@@ -67,7 +70,9 @@ def open_network(folder: str | os.PathLike, name: str | None = None) -> Abstract
         raise ValueError(f"{path} holds several networks: choose one of {', '.join(names)}")
     if name not in (None, *names):
         raise ValueError(f"network = {name!r}: {path} holds {', '.join(names)}")
-    return load(path / NETWORKS / (name or names[0]))
+    network = path / NETWORKS / (name or names[0])
+    verify(network, AGAIN)
+    return load(network)
 
 
 def provenance(wall_seconds: float) -> dict[str, Any]:

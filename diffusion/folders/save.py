@@ -23,7 +23,7 @@ from .stored import read_arrays, verify, write_arrays
 
 FORMAT = 1
 DESCRIPTION = "denoiser.json"
-AGAIN = "copy it again from where it was saved, or save the denoiser again"
+AGAIN = "copy it again from where it was saved, or save it again, which the command of a run does"
 
 
 def save(denoiser: Saved, folder: str | os.PathLike) -> None:

@@ -19,6 +19,7 @@ import os
 import pathlib
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 
@@ -31,20 +32,28 @@ from .run_folder import FolderError
 ARRAYS = "arrays"
 CHECKSUMS = "checksums.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OWN = 2**20  # bytes that Orbax's own files stay below
+
+
+class WriteError(OSError):
+    """A folder that cannot be written: the system's number of the error or None, the reason, the folder."""
+
+    def __str__(self) -> str:
+        return f"cannot write {self.filename}: {self.strerror}"
 
 
 def write_arrays(folder: pathlib.Path, arrays: PyTree, documents: Mapping[str, str] | None = None) -> None:
     """Make `folder`, an absolute path, of `arrays` and of `documents`, texts by the name of their file.
 
     Raises:
-      OSError: if it cannot be written, in one line; nothing is left behind.
+      WriteError: if it cannot be written, in one line; nothing is left behind.
     """
     part = folder.with_name(f".{folder.name}.part")
     with _silent_threads():
         try:
             shutil.rmtree(part, ignore_errors=True)  # what a kill left
             part.mkdir(parents=True)
-            _check_room(part, arrays)
+            check_room(part, sum(array.nbytes for array in jax.tree.leaves(arrays)) + _OWN)
             with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
                 checkpointer.save(part / ARRAYS, args=ocp.args.StandardSave(arrays))
             for name, text in (documents or {}).items():
@@ -57,7 +66,8 @@ def write_arrays(folder: pathlib.Path, arrays: PyTree, documents: Mapping[str, s
             if not isinstance(error, Exception):
                 raise
             # full disks reach us as errors of Orbax and of its storage layer, of many types
-            raise OSError(f"cannot write {folder}: {_reason(error)}") from error
+            number = error.errno if isinstance(error, OSError) else None
+            raise WriteError(number, _reason(error), str(folder)) from error
 
 
 def verify(folder: pathlib.Path, advice: str) -> None:
@@ -89,13 +99,16 @@ def read_arrays(folder: pathlib.Path, like: PyTree, advice: str) -> PyTree:
         raise FolderError(f"{folder} cannot be read ({type(error).__name__}): {advice}") from error
 
 
-def _check_room(part: pathlib.Path, arrays: PyTree) -> None:
-    """Take the room that Orbax will need, and give it back.
+def check_room(folder: pathlib.Path, room: int) -> None:
+    """Take so many bytes in `folder`, and give them back.
 
-    A full disk, quota or limit is one error here; Orbax raises one and prints hundreds of its threads.
+    A full disk, quota or limit is one error here; later it would cost the work, and Orbax raises one error and prints
+    hundreds of its threads.
+
+    Raises:
+      OSError: if they are not there, or nothing can be written.
     """
-    room = sum(array.nbytes for array in jax.tree.leaves(arrays)) + 2**20  # which its own files stay below
-    with (part / "room").open("wb") as file:
+    with tempfile.TemporaryFile(dir=folder) as file:
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, room)
@@ -104,8 +117,7 @@ def _check_room(part: pathlib.Path, arrays: PyTree) -> None:
         except OSError as error:
             if error.errno in FULL:
                 raise
-            # else the file system has no such call: what it lacks shows while Orbax writes
-    (part / "room").unlink()
+            # else the file system has no such call: what it lacks shows in writing
 
 
 def _discard(part: pathlib.Path) -> None:

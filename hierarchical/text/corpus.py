@@ -61,8 +61,8 @@ def load_text(source: str | pathlib.Path | None = None) -> Text:
 
     Raises:
       FileNotFoundError: if neither a file nor a packaged text has that name.
-      ValueError: if the path is a directory or a device, the file is in another encoding, is larger than the memory,
-        or has fewer than `MIN_CHARACTERS` characters.
+      ValueError: if the path is a directory or a device, the file is in another encoding, holds control characters, is
+        larger than the memory, or has fewer than `MIN_CHARACTERS` characters.
       ImportError: if the package that carries the text is not installed.
     """
     path = pathlib.Path("king-james" if source is None else source)

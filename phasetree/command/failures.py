@@ -11,7 +11,6 @@ machine is the reason. A ValueError of NumPy, or of a tuple that did not unpack,
 """
 
 import dis
-import errno
 import importlib.metadata
 import platform
 import shlex
@@ -44,12 +43,14 @@ class Failure(NamedTuple):
 
 def explain(error: Exception, words: Sequence[str], config: Any = None) -> Failure:
     """The status and sentence of an error that ended the command `words`, run with `config`."""
+    message = str(error).strip()
+    if isinstance(error, UsageError):  # perhaps because JAX cannot be imported
+        return Failure(USAGE, message)
     import equinox as eqx
     import jax
 
     from diffusion import FolderError, NonFiniteLossError
 
-    message = str(error).strip()
     if isinstance(error, MemoryError) or (
         isinstance(error, jax.errors.JaxRuntimeError) and "out of memory" in message.lower()
     ):
@@ -60,12 +61,12 @@ def explain(error: Exception, words: Sequence[str], config: Any = None) -> Failu
         return Failure(FAILED, message)
     if isinstance(error, FloatingPointError):
         return Failure(FAILED, f"{message}; JAX_DEBUG_NANS asks for this stop: unset it to run")
-    if isinstance(error, UsageError) or (
-        isinstance(error, ValueError | FileNotFoundError) and _raised_by_us(error, words[0])
-    ):
+    if isinstance(error, ValueError | FileNotFoundError) and _raised_by_us(error, words[0]):
         return Failure(USAGE, message)
     if isinstance(error, OSError):
-        full = "; finished work is kept: the same command continues" if error.errno == errno.ENOSPC else ""
+        from diffusion.folders.stored import FULL
+
+        full = "; finished work is kept: the same command continues" if error.errno in FULL else ""
         return Failure(FAILED, f"{message}{full}")
     return _bug(error, words)
 

@@ -6,11 +6,14 @@ draws without a display whatever MPLBACKEND says.
 """
 
 import contextlib
+import importlib
 import os
 import pathlib
 from collections.abc import Iterator
 
 from phasetree.command.terminal import UsageError
+
+_TAKEN = {"truth value": "0 or 1", "literal for int": "a whole number"}  # where these words are in JAX's message
 
 
 @contextlib.contextmanager
@@ -18,8 +21,10 @@ def settings_of_a_run() -> Iterator[None]:
     """Inside, JAX and matplotlib are set up for experiments.
 
     Raises:
-      UsageError: if JAX has no device of the kind that JAX_PLATFORMS asks for.
+      UsageError: if JAX has no device of the kind that JAX_PLATFORMS asks for, or another variable has a value that JAX
+        does not take.
     """
+    _check_variables()
     import jax
 
     before = {name: jax.config.values[name] for name in _cache_settings(None)}
@@ -37,6 +42,23 @@ def settings_of_a_run() -> Iterator[None]:
         os.environ.pop("MPLBACKEND", None)
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
+
+
+def _check_variables() -> None:
+    """Import JAX and Equinox, which read their variables then."""
+    try:
+        for library in ("jax", "equinox"):
+            importlib.import_module(library)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        lower = reason.lower().replace(".", "_")
+        ours = [name for name in os.environ if name.startswith(("JAX", "EQX"))]
+        named = [name for name in ours if name.lower() in lower] or [n for n in ours if repr(os.environ[n]) in reason]
+        if not named:
+            raise
+        name = max(named, key=len)  # others may be its beginning
+        taken = next((f", or set it to {what}" for words, what in _TAKEN.items() if words in reason), "")
+        raise UsageError(f"{name}={os.environ[name]} cannot be used ({reason}): unset {name}{taken}") from error
 
 
 def _check_devices() -> None:

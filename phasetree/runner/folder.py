@@ -16,6 +16,7 @@ from typing import Any
 
 from diffusion import AbstractNetworkDenoiser, Autoencoder, FolderError, save
 from diffusion.folders.run_folder import LOCK, locked
+from diffusion.folders.stored import verify
 
 ELSEWHERE = "choose another folder with --out"
 CHECKPOINTS, NETWORKS = "checkpoints", "networks"
@@ -33,7 +34,7 @@ class RunFolder:
         """
         self.path = pathlib.Path(folder).expanduser()
         self._made = [parent for parent in self.path.parents if not parent.exists()]  # innermost first
-        with contextlib.ExitStack() as held, self._writing(self.path):
+        with contextlib.ExitStack() as held, writing(self.path):
             held.enter_context(locked(self.path, ELSEWHERE))
             if not self.has("config.json") and {entry.name for entry in self.path.iterdir()} - OURS:
                 raise FolderError(f"{self.path} is not empty and holds no run of this program: {ELSEWHERE}")
@@ -73,7 +74,7 @@ class RunFolder:
           FolderError: if it cannot be written, as on a full disk.
         """
         file = self.path / name
-        with self._writing(file):
+        with writing(file):
             write_whole(_checksum_file(self.path, name), _checksum(name, content))
             write_whole(file, content)
 
@@ -84,9 +85,19 @@ class RunFolder:
           FolderError: if it cannot be written.
         """
         folder = self.path / NETWORKS / name
-        with self._writing(folder):
+        with writing(folder):
             shutil.rmtree(folder, ignore_errors=True)
             save(network, folder)
+
+    def check_network(self, name: str) -> None:
+        """Compare what `write_network` wrote, if anything is there, with its checksums.
+
+        Raises:
+          FolderError: if it is damaged.
+        """
+        folder, stage = self.path / NETWORKS / name, self.path / "stages" / f"{name}.nc"
+        if folder.exists():
+            verify(folder, f"delete {folder} to do without, or {stage}, and the next run trains again")
 
     def begin_from(self, other: pathlib.Path) -> None:
         """Copy the checkpoints of another run, unless this run has its own: its trainings go on where those ended.
@@ -100,7 +111,7 @@ class RunFolder:
         if not source.is_dir():
             raise FolderError(f"{other} holds no checkpoints: give the folder of a run that trained")
         part = self.path / f".{CHECKPOINTS}.part"
-        with self._writing(target):
+        with writing(target):
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(source, part, ignore=shutil.ignore_patterns(LOCK))
             part.rename(target)
@@ -126,12 +137,14 @@ class RunFolder:
                         parent.rmdir()
             raise
 
-    @contextlib.contextmanager
-    def _writing(self, file: pathlib.Path) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise FolderError(f"cannot write to {file}: {error.strerror}; {ELSEWHERE}") from error
+
+@contextlib.contextmanager
+def writing(file: pathlib.Path, elsewhere: str = ELSEWHERE) -> Iterator[None]:
+    """Errors of the system inside are FolderErrors that name the file and advise to write `elsewhere`."""
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(f"cannot write to {file}: {error.strerror}; {elsewhere}") from error
 
 
 def read_checked(folder: pathlib.Path, name: str, advice: str) -> bytes:

@@ -1,7 +1,8 @@
 """Runs the stages of a plan in this process, one after the other; each result is kept, and read by a repeated run.
 
 If a stage that has to be computed needs a trained model, the training stage is called again and reads its checkpoints:
-so a model may be any object. A denoiser or autoencoder is also saved under `networks/`, for its users.
+so a model may be any object. A denoiser or autoencoder is also saved under `networks/`, for its users; one that is
+damaged there is written again.
 """
 
 import io
@@ -62,6 +63,7 @@ class _Run:
             dataset = self._kept(file, self.identities[stage.name], lambda s=stage: self._computed(s))
             if dataset.attrs.pop("training", 0):
                 self.trainings.add(stage.name)
+                self._repair(stage.name)
             self.done[stage.name] = dataset
             needed = {name for later in waiting for name in later.inputs}
             self.models = {name: model for name, model in self.models.items() if name in needed}
@@ -91,14 +93,30 @@ class _Run:
             raise
 
     def _result(self, name: str) -> xr.Dataset | Training:
-        """A dataset as kept; of a training stage the model too, from its checkpoints if it is not in memory."""
-        if name not in self.trainings:
-            return self.done[name]
+        """A dataset as kept; of a training stage the model too."""
+        return self._training(name) if name in self.trainings else self.done[name]
+
+    def _training(self, name: str) -> Training:
+        """The model of a training stage, from its checkpoints if it is not in memory, and what it recorded."""
         if name not in self.models:
             result = self._called(self.stages[name], Silent())
             assert isinstance(result, Training)
             self.models[name] = result
         return self.models[name]
+
+    def _repair(self, training: str) -> None:
+        """Write a network that was damaged since it was saved again, from the checkpoints of its training.
+
+        Raises:
+          FolderError: if there are no checkpoints.
+        """
+        try:
+            self.folder.check_network(training)
+        except FolderError:
+            if not self.folder.has(f"{CHECKPOINTS}/{training}"):
+                raise
+            self.progress.say(f"networks/{training} is damaged: it is written again from its checkpoint")
+            self.folder.write_network(training, self._training(training).model)
 
     def _kept(self, file: str, identity: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
         """The dataset in `file`, computed and kept if it is missing; then read, so that both cases are the same."""

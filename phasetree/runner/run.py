@@ -4,7 +4,8 @@
       config.json       the identity of the run: experiment, generation, every option
       stages/NAME.nc    the result of each finished stage; a repeated run reads it instead of computing
       checkpoints/      of the training stages
-      networks/NAME/    the denoiser that the training stage NAME ended with: `phasetree.open_network` reads it
+      networks/NAME/    the denoiser that the training stage NAME ended with: `phasetree.open_network` reads it;
+                        a repeated run writes one that is damaged again, from its checkpoint
       data.nc           the result: named dimensions, opened by anything that reads netCDF
       findings.json     the named numbers that the report is made of
       figure.png, figure.pdf

@@ -13,6 +13,7 @@ import pytest
 
 import phasetree
 from diffusion import FolderError, NonFiniteLossError
+from diffusion.folders.stored import WriteError
 from hierarchical.files.memory import available_memory
 from phasetree.cli import main
 from phasetree.command.experiments import summaries
@@ -119,6 +120,7 @@ def raising(error):
         (raising(MemoryError()), 1, "out of memory: lower --num-data"),
         (raising(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")), 1, "lower --num-data"),
         (raising(OSError(28, "No space left on device")), 1, "the same command continues"),
+        (raising(WriteError(28, "it is full", "a/20")), 1, "cannot write a/20: it is full; finished work is kept"),
         (raising(FloatingPointError("invalid value (nan)")), 1, "unset it to run"),
         (of_numpy, 1, "the experiment raised ValueError: cannot reshape array of size 2 into shape (3,)"),
     ],
@@ -177,6 +179,29 @@ def test_a_device_that_is_not_there_is_named():
     done = child(f"from phasetree.cli import main; raise SystemExit(main(['{OWN}']))", JAX_PLATFORMS="no-such-device")
     assert done.returncode == 2 and len(lines(done.stderr)) == 1
     assert "JAX_PLATFORMS=no-such-device: JAX cannot use it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("JAX_ENABLE_X64", "unset JAX_ENABLE_X64, or set it to 0 or 1"),
+        ("JAX_DEFAULT_MATMUL_PRECISION", "unset JAX_DEFAULT_MATMUL_PRECISION"),
+        ("JAX_DEFAULT_DEVICE", "unset JAX_DEFAULT_DEVICE"),
+        ("JAX_COMPILER_DETAILED_LOGGING_MIN_OPS", "unset JAX_COMPILER_DETAILED_LOGGING_MIN_OPS"),
+        ("EQX_ON_ERROR", "unset EQX_ON_ERROR"),
+    ],
+)
+def test_a_variable_that_jax_does_not_take_is_named(name, advice):
+    done = child("from phasetree.cli import main; raise SystemExit(main(['transition']))", **{name: "maybe"})
+    assert done.returncode == 2 and len(lines(done.stderr)) == 1
+    assert f"phasetree transition: {name}=maybe cannot be used (" in done.stderr and f": {advice}" in done.stderr
+
+
+def test_python_runs_the_package():
+    done = subprocess.run([sys.executable, "-m", "phasetree", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("phasetree ") and not done.stderr
+    done = subprocess.run([sys.executable, "-m", "phasetree"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout.startswith("usage: phasetree EXPERIMENT")
 
 
 def test_any_terminal_and_any_backend_of_figures_show_help_whose_end_is_quiet():

@@ -1,5 +1,10 @@
 """Networks that runs have trained: read from their folders, sampled from on the command line, trained further."""
 
+import contextlib
+import errno
+import os
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +13,10 @@ from flax import nnx
 import phasetree
 from diffusion import FolderError, LinearVAE, from_vae, generate, save
 from phasetree.cli import main
+from phasetree.runner.folder import RunFolder
 from tests.phasetree import own_training as own
+
+TRAININGS = ["train-0", "train-1"]
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +25,8 @@ def finished(tmp_path_factory):
 
 
 def test_networks_are_read_by_the_names_of_their_stages(finished):
-    assert phasetree.network_names(finished) == ["train-0", "train-1"]
-    first, second = (phasetree.open_network(finished, name) for name in ("train-0", "train-1"))
+    assert phasetree.network_names(finished) == TRAININGS
+    first, second = (phasetree.open_network(finished, name) for name in TRAININGS)
     assert first.shape == (2,) and first.trained_up_to is not None
     one, other = (np.asarray(jax.tree.leaves(network.params)[0]) for network in (first, second))
     assert not np.array_equal(one, other)
@@ -56,6 +64,37 @@ def test_sample_refuses_an_autoencoder(tmp_path, capsys):
     assert "holds an autoencoder: give the folder of a denoiser" in capsys.readouterr().err
 
 
+def no_room(file, offset, length):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("out", "reason", "fallocate"),
+    [
+        ("file/new.npz", "Not a directory", os.posix_fallocate),
+        ("file/deeper/new.npz", "Not a directory", os.posix_fallocate),
+        ("new.npz", "No space left on device", no_room),
+    ],
+)
+def test_sample_names_a_file_that_cannot_be_written_before_it_generates(
+    finished, tmp_path, monkeypatch, capsys, out, reason, fallocate
+):
+    monkeypatch.setattr("phasetree.command.sample.generate", None)
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    (tmp_path / "file").touch()
+    assert main(["sample", str(finished), "--network", "train-1", "--out", str(tmp_path / out)]) == 1
+    message = f"cannot write to {tmp_path / out}: {reason}; choose another file with --out"
+    assert capsys.readouterr().err == f"phasetree sample: {message}\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_sample_names_a_file_that_cannot_be_written_after_all(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("phasetree.command.sample.write_whole", lambda file, content: no_room(file, 0, 0))
+    assert main(["sample", str(finished), "--network", "train-1", "-n", "3", "--out", str(tmp_path / "new.npz")]) == 1
+    message = f"cannot write to {tmp_path / 'new.npz'}: No space left on device; choose another file with --out"
+    assert capsys.readouterr().err.endswith(f"phasetree sample: {message}\n") and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -72,6 +111,48 @@ def test_what_cannot_be_sampled_is_one_line(finished, tmp_path, monkeypatch, cap
     assert main(["sample", *(word.format(run=finished) for word in words)]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_network_is_written_again_by_the_same_command(finished, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    kept = {name: np.asarray(jax.tree.leaves(phasetree.open_network(run, name).params)[0]) for name in TRAININGS}
+    largest = max((run / "networks" / "train-1").rglob("*"), key=lambda file: file.stat().st_size * file.is_file())
+    largest.write_bytes(bytes(byte ^ 4 for byte in largest.read_bytes()))
+    (run / "networks" / "train-0" / "denoiser.json").unlink()
+    for name in TRAININGS:
+        with pytest.raises(FolderError, match="is damaged: run the same command again, which writes it anew"):
+            phasetree.open_network(run, name)
+    findings = phasetree.run(own, out=run).findings
+    said = capsys.readouterr().err
+    assert findings == phasetree.open_result(finished)[1]
+    for name in TRAININGS:
+        assert f"networks/{name} is damaged: it is written again from its checkpoint" in said
+        np.testing.assert_array_equal(kept[name], jax.tree.leaves(phasetree.open_network(run, name).params)[0])
+    phasetree.run(own, out=run)
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_a_damaged_network_without_checkpoints_is_named(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    phasetree.run(own, out=run)
+    (run / "networks" / "train-0" / "denoiser.json").write_text("{}")
+    message = (
+        r"networks/train-0/denoiser\.json is damaged: delete .*train-0 to do without, or .*stages/train-0\.nc, and"
+    )
+    with pytest.raises(FolderError, match=message):
+        phasetree.run(own, out=run)
+    shutil.rmtree(run / "networks" / "train-0")
+    phasetree.run(own, out=run)
+    assert phasetree.network_names(run) == ["train-1"]
+
+
+def test_a_full_disk_is_the_reason_why_a_network_is_not_kept(finished, tmp_path, monkeypatch):
+    network = phasetree.open_network(finished, "train-0")
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    message = r"cannot write to .*networks/train-0: No space left on device; choose another folder"
+    with contextlib.closing(RunFolder(tmp_path, {})) as folder, pytest.raises(FolderError, match=message):
+        folder.write_network("train-0", network)
 
 
 def test_a_run_goes_on_from_another_and_is_the_longer_run(finished, tmp_path):

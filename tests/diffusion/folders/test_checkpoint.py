@@ -242,11 +242,12 @@ def end_on_a_full_disk(folder):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(entry.name for entry in folder.iterdir()) == ["40", "60", "run.json"]
-    return str(error.value)
+    return error.value
 
 
 def test_a_full_disk_is_an_error_of_the_system_and_keeps_the_checkpoint_before(half_done, uninterrupted):
-    assert end_on_a_full_disk(half_done) == f"cannot write {half_done}/80: File too large"
+    error = end_on_a_full_disk(half_done)
+    assert str(error) == f"cannot write {half_done}/80: File too large" and error.errno == errno.EFBIG
     assert_same_bits(tiny_run.run(half_done), uninterrupted)
 
 
@@ -254,8 +255,8 @@ def test_a_disk_that_fills_while_orbax_writes_is_one_line_and_keeps_the_checkpoi
     half_done, uninterrupted, monkeypatch
 ):
     """Its threads fail one after the other, and those that do not fail write on after the error."""
-    monkeypatch.setattr(stored, "_check_room", lambda part, arrays: None)
-    message = end_on_a_full_disk(half_done)
+    monkeypatch.setattr(stored, "check_room", lambda part, room: None)
+    message = str(end_on_a_full_disk(half_done))
     assert "File too large" in message and "\n" not in message
     assert_same_bits(tiny_run.run(half_done), uninterrupted)
 
