@@ -26,7 +26,7 @@ MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")  # not tab, newline, form feed, return
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")  # not tab, newline, form feed, return
 _CONTROL_BYTE = re.compile(b"[\x00-\x08\x0b\x0e-\x1f]")
 _FOREIGN_BYTE = re.compile(b"[^\x20-\x7e]")
 _HIGH_BYTES = (("UTF-32BE", "UTF-16BE"), ("UTF-32LE", "UTF-16LE"))  # at even places, at odd places

@@ -185,10 +185,15 @@ def test_a_device_that_is_not_there_is_named():
     ("name", "advice"),
     [
         ("JAX_ENABLE_X64", "unset JAX_ENABLE_X64, or set it to 0 or 1"),
-        ("JAX_DEFAULT_MATMUL_PRECISION", "unset JAX_DEFAULT_MATMUL_PRECISION"),
-        ("JAX_DEFAULT_DEVICE", "unset JAX_DEFAULT_DEVICE"),
-        ("JAX_COMPILER_DETAILED_LOGGING_MIN_OPS", "unset JAX_COMPILER_DETAILED_LOGGING_MIN_OPS"),
         ("EQX_ON_ERROR", "unset EQX_ON_ERROR"),
+        *[
+            pytest.param(name, f"unset {name}", marks=pytest.mark.slow)
+            for name in (
+                "JAX_DEFAULT_MATMUL_PRECISION",
+                "JAX_DEFAULT_DEVICE",
+                "JAX_COMPILER_DETAILED_LOGGING_MIN_OPS",
+            )
+        ],
     ],
 )
 def test_a_variable_that_jax_does_not_take_is_named(name, advice):
