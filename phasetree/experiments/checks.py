@@ -85,13 +85,14 @@ def check_memory(numbers: int | float, what: str, lower: str) -> None:
 def check_counts(config: Any, *products: str | tuple[str, ...]) -> None:
     """Check that of each product of options a number for every unit fits into memory: a run holds them at one time.
 
-    An option that holds several values counts their number.
+    An option that holds several values counts their number; `steps` may be that of `train`, which keeps every loss.
 
     Raises:
       ValueError: naming the options of the product, and the largest of them as what to lower.
     """
+    options = {**vars(getattr(config, "train", config)), **vars(config)}
     for product in products:
-        given = {name: getattr(config, name) for name in ((product,) if isinstance(product, str) else product)}
+        given = {name: options[name] for name in ((product,) if isinstance(product, str) else product)}
         several = {name for name, value in given.items() if isinstance(value, tuple)}
         sizes = {name: len(value) if name in several else value for name, value in given.items()}
         what = " x ".join(f"{size} {name}" if name in several else f"{name} = {size}" for name, size in sizes.items())

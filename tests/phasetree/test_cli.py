@@ -99,6 +99,10 @@ def test_home_is_expanded(monkeypatch, tmp_path):
             ["transition", "-s", "1000", "-L", "1"],
             "branching = 1000, depth = 1: the network's weights in training need",
         ),
+        (["windows", "--steps", str(10**12)], "steps = 1000000000000: as many numbers need 4e+03 GB"),
+        (["memorisation-time", "--steps-per-point", str(10**12)], "the losses of all steps need"),
+        (["symmetry", "--num-latents", str(10**12)], "num_latents = 1000000000000 x width = 128: as many numbers"),
+        (["text-demo", "--tokens-per-step", str(10**12)], "tokens_per_step = 1000000000000: as many numbers need"),
         (["images", "--patch", str(10**8)], "patch = 100000000, square = 2, levels = 2: the pixels of an image need"),
         (
             ["recovery", "--num-grammars", str(10**11)],

@@ -50,6 +50,7 @@ class Config:
         check_counts(self, "num_draws")
         if not self.no_train:
             check_network(self, WHITENED_MLP)
+            check_counts(self, "steps")
         if self.file is not None and self.images is not None:
             raise ValueError(f"file = {str(self.file)!r}, images = {str(self.images)!r}: give one of them")
         if not self.sets or len(set(self.sets)) < len(self.sets):

@@ -56,7 +56,7 @@ class Config:
     def __post_init__(self):
         check_options(self, side=8, patch=1, width=1, levels=1, square=1, encoder_steps=1, sampler_steps=1)
         check_options(self, num_data=4, num_trajectories=2)
-        check_counts(self, "num_trajectories", "sampler_steps", "encoder_steps")
+        check_counts(self, "num_trajectories", "sampler_steps", "encoder_steps", "steps")
         check_conv_network(self)
         side = math.lcm(self.patch, self.square * 2 ** (self.levels - 1))
         held = f"patch = {self.patch}, square = {self.square}, levels = {self.levels}: the pixels of an image"

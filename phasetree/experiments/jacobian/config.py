@@ -53,6 +53,7 @@ class Config:
         check_counts(self, ("num_grammars", "num_times", "num_data"))
         if not self.no_train:
             check_tree_network(self)
+            check_counts(self, "steps")
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
 
     @property

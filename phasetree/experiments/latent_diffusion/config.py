@@ -56,7 +56,7 @@ class Config:
         if list(values) != sorted(set(values)) or len(values) < 2 or values[0] < 1:
             raise ValueError(f"samples = {values}: give at least two increasing whole numbers from 1 on")
         check_grammar(self, "num_data", "num_generated", "samples")
-        check_counts(self, ("num_grammars", "samples"), "num_points", "student_steps")
+        check_counts(self, ("num_grammars", "samples"), "num_points", "student_steps", "steps")
         check_tree_network(self)
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
 

@@ -60,7 +60,7 @@ class Config:
         check_options(self, num_train=20, num_planted=2, copies=2, num_pairs=2, num_repeats=2, modes_steps=1)
         check_options(self, width=1, side=1)
         check_counts(
-            self, ("num_planted", "copies"), "num_train", "num_pairs", ("num_repeats", "shares"), "modes_steps"
+            self, ("num_planted", "copies"), "num_train", "num_pairs", ("num_repeats", "shares"), "modes_steps", "steps"
         )
         check_network(self, VECTOR_MLP)
         check_positive(self, "noises")

@@ -68,6 +68,8 @@ class Config:
         largest, d = max(self.points), self.dimension
         check_memory(largest * d, f"points up to {largest}, dimension = {d}: the data", "points or dimension")
         check_network(self, VECTOR_MLP)
+        losses = f"points up to {largest}, steps_per_point = {self.steps_per_point}: the losses of all steps"
+        check_memory(largest * self.steps_per_point, losses, "points or steps_per_point")
         check_counts(self, ("num_repeats", "points"), ("num_data", "dimension"), "observations", "sampler_steps")
         if self.train.steps != TRAINING.steps:
             raise ValueError(f"train.steps = {self.train.steps}: steps follow from the points, set steps_per_point")

@@ -66,7 +66,8 @@ class Config:
         check_grammar(self, "num_data")
         check_tree_network(self)
         check_network(self, TRANSFORMER * self.num_layers, also=("num_layers",))
-        check_counts(self, ("num_grammars", "times", "num_data"), ("num_features", "width"), "feature_steps")
+        check_counts(self, ("num_grammars", "times", "num_data"), ("num_features", "width"))
+        check_counts(self, "feature_steps", "steps")
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         if not self.times or not all(0 < t < 1 for t in self.times) or sorted(self.times) != list(self.times):
             raise ValueError(f"times = {self.times}: give increasing masked fractions between 0 and 1")

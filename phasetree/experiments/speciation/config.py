@@ -63,6 +63,7 @@ class Config:
         check_counts(self, "sampler_steps")
         if self.trained and not self.no_train:
             check_network(self, VECTOR_MLP)
+            check_counts(self, "steps")
 
     @property
     def label(self) -> str:

@@ -67,6 +67,7 @@ class Config:
         check_counts(self, ("num_grammars", "num_times", "num_data"))
         if self.trains:
             check_tree_network(self)
+            check_counts(self, "steps")
         if self.rules is None:
             jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name, least in {"num_times": 3, "num_data": 4, "num_trajectories": 2, "num_grammars": 1}.items():

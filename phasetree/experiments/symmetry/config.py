@@ -72,6 +72,8 @@ class Config:
             raise ValueError(f"num_latents = {self.num_latents}: must be at least 1")
         check_counts(self, "num_data", "num_taus", "num_seeds", "num_trials")
         check_counts(self, "steps", "dense_steps", "switch_steps", "score_steps")
+        if self.num_latents is not None:
+            check_counts(self, ("num_latents", "width"))
         if not self.no_train:
             check_network(self, WHITENED_MLP)
         check_positive(self, "tau", "noise", "set_noise", "factors", "dense_factors")

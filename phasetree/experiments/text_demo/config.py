@@ -50,7 +50,7 @@ class Config:
     def __post_init__(self):
         check_options(self, window=1, width=1, layers=1, heads=1, readings=1, strata=1, num_trajectories=1)
         check_options(self, tokens_per_step=1)
-        check_counts(self, "num_data", "num_trajectories", "strata")
+        check_counts(self, "num_data", "num_trajectories", "strata", "tokens_per_step")
         check_network(self, TRANSFORMER * self.layers, also=("layers",))
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")

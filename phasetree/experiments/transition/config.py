@@ -76,6 +76,7 @@ class Config:
         check_counts(self, ("ensemble", "num_times"))
         if self.trains:
             check_tree_network(self)
+            check_counts(self, "steps")
         jax.eval_shape(self.random_grammar, jax.random.key(0))  # refuses impossible sizes
         for name in ("num_times", "close_times", "num_data", "ensemble"):
             if getattr(self, name) < 2:

@@ -63,6 +63,7 @@ class Config:
         check_counts(self, "sampler_steps")
         if not self.no_train:
             check_network(self, VECTOR_MLP)
+            check_counts(self, "steps")
         if not self.offsets[0] < 0 < self.offsets[-1]:
             raise ValueError(f"offsets = {self.offsets}: 0, the predicted time, must lie inside")
         lowest = min(self.level_offsets)
