@@ -113,13 +113,9 @@ def check_network(config: Any, matrices: int | float, sites: int | float = 1, al
     names, width = ("width", *also), config.width
     what = ", ".join(f"{name} = {getattr(config, name)}" for name in names)
     check_memory(4 * matrices * width**2, f"{what}: the network's weights in training", _either(names))
-    if hasattr(config, "train"):
-        batch = config.train.batch_size
-        check_memory(
-            batch * sites * width,
-            f"batch_size = {batch}, {what}: the states of a batch",
-            _either(("batch_size", *names)),
-        )
+    if train := getattr(config, "train", None):
+        what, names = f"batch_size = {train.batch_size}, {what}", ("batch_size", *names)
+        check_memory(train.batch_size * sites * width, f"{what}: the states of a batch", _either(names))
 
 
 def check_tree_network(config: Any) -> None:
