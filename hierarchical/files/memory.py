@@ -15,21 +15,20 @@ _LIMITS = tuple(map(pathlib.Path, ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
-def check_memory(needed: int, action: str) -> None:
+def check_memory(needed: int, action: str, advice: str = "make it smaller") -> None:
     """Refuse what needs more memory than there is.
 
     Args:
       needed: bytes, of all arrays that exist at the same time.
       action: what needs them, the subject of the message: "reading images.npz".
+      advice: what to change.
 
     Raises:
       ValueError: if `needed` exceeds `available_memory()`.
     """
     available = available_memory()
     if needed > available:
-        raise ValueError(
-            f"{action} needs {in_units(needed)} of memory, {in_units(available)} are free: make it smaller"
-        )
+        raise ValueError(f"{action} needs {in_units(needed)} of memory, {in_units(available)} are free: {advice}")
 
 
 def available_memory() -> int:

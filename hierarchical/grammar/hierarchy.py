@@ -292,8 +292,8 @@ class RandomHierarchyModel(AbstractLaw):
         """
         if size * self.num_leaves > LARGEST:
             raise ValueError(
-                f"{size} strings of {self.num_leaves:.3g} leaves (depth = {self.depth}) do not fit an array of at most "
-                f"2^31 - 1: lower depth or branching, or draw fewer at a time"
+                f"{size} strings of 10^{math.log10(self.num_leaves):.3g} leaves (depth = {self.depth}) do not fit an "
+                f"array of at most 2^31 - 1: lower depth or branching, or draw fewer at a time"
             )
 
     def _sample_tree(self, key: Key[Array, ""]) -> Derivation:

@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Int32, Key
 
 from ..arguments import Given
+from .sizes import LARGEST
 
 Rules = Int[Array, "_parents _synonyms _branching"]
 Table = Rules | Int32[np.ndarray, "_parents _synonyms _branching"]
@@ -148,6 +149,11 @@ def check_level(level: int, parents: int, synonyms: int, branching: int, symbols
         raise ValueError(
             f"level {level}: {parents} symbols with {synonyms} synonyms need {needed} distinct {branching}-tuples, "
             f"only {existing} of {symbols} symbols exist: lower num_synonyms or raise branching or num_symbols"
+        )
+    if max(needed, symbols) > LARGEST:
+        raise ValueError(
+            f"level {level}: {parents} symbols with {synonyms} synonyms have {needed} rules of {symbols} symbols, "
+            f"more than 2^31 - 1, the largest int32: lower num_symbols, num_classes or num_synonyms"
         )
 
 

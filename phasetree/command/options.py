@@ -40,6 +40,9 @@ SEEDS = Annotated[
 ]
 DEBUG = Annotated[bool, arg(help="Show the traceback of an error instead of one line.")]
 
+MOST_SEEDS = 10_000
+"""Each is a whole run, with a folder of its own."""
+
 
 @dataclasses.dataclass(frozen=True)
 class First:
@@ -88,8 +91,8 @@ def read_options(prog: str, presets: Mapping[str, Any], preset: str, words: Sequ
             description=f"{kind.__doc__}\n\n{_describe(presets)}",
             config=(OmitArgPrefixes, FlagCreatePairsOff),
         )
-    if got.seeds < 1 or (got.seeds > 1 and got.start):
-        raise UsageError(f"--seeds {got.seeds}: give 1 or more, and 1 beside --start")
+    if not 1 <= got.seeds <= MOST_SEEDS or (got.seeds > 1 and got.start):
+        raise UsageError(f"--seeds {got.seeds}: give 1 to {MOST_SEEDS}, and 1 beside --start")
     return Options(kind(**_fields(got, names)), _home("out", got.out), got.seeds, _home("start", got.start))
 
 

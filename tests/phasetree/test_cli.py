@@ -1,5 +1,6 @@
 """The command line on an experiment of one's own: what it prints, returns and leaves, also when something fails."""
 
+import dataclasses
 import json
 import math
 import os
@@ -84,11 +85,34 @@ def test_home_is_expanded(monkeypatch, tmp_path):
         ([OWN, "--out", "\x1b[31mred\x07"], "'\\\\x1b[31mred\\\\x07' holds control characters"),
         (["transition", "--learning-rate", "-1"], "phasetree transition: learning_rate = -1.0: must be positive"),
         (["transition", "--depth", "60"], "depth = 60, branching = 2: the beliefs of one string need 3.69e+10 GB"),
-        (["transition", "--depth", str(10**9)], "lower num_symbols or depth"),
-        (["transition", "-v", str(10**9)], "num_symbols = 1000000000, depth = 4: the rules of all levels need 144 GB"),
+        (["transition", "--depth", str(10**9)], "lower num_symbols, num_synonyms or depth"),
+        (["transition", "-v", str(10**9)], "num_synonyms = 3, depth = 4: the rules of all levels need 144 GB"),
+        (["transition", "-v", str(10**20)], "num_symbols = 100000000000000000000: must be below 2^63"),
+        (["transition", "--steps", str(10**20)], "steps = 100000000000000000000: must be below 2^63"),
+        (["transition", "-n", str(10**12)], "training_set = 1000000000000, depth = 4, branching = 2: 1000000000000"),
+        (["transition", "--depths", "2", "1000"], "depths = 1000, branching = 2: the beliefs of one string need more"),
+        (["transition", "--depths", "2", "26"], "depths = 26, branching = 2: 64 strings do not fit"),
+        (["transition", "--num-grammars", str(10**8)], "num_data = 2048: as many numbers need"),
+        (["transition", "--close-times", str(10**9)], "are free: lower close_times"),
+        (["transition", "--ensemble", str(10**13)], "ensemble = 10000000000000 x num_times = 17: as many numbers need"),
+        (["transition", "--batch-size", str(10**10)], "batch_size = 10000000000, width = 64, branching = 2, depth = 4"),
+        (
+            ["transition", "-s", "1000", "-L", "1"],
+            "branching = 1000, depth = 1: the network's weights in training need",
+        ),
+        (["windows", "--steps", str(10**12)], "steps = 1000000000000: as many numbers need 4e+03 GB"),
+        (["memorisation-time", "--steps-per-point", str(10**12)], "the losses of all steps need"),
+        (["symmetry", "--num-latents", str(10**12)], "num_latents = 1000000000000 x width = 128: as many numbers"),
+        (["text-demo", "--tokens-per-step", str(10**12)], "tokens_per_step = 1000000000000: as many numbers need"),
+        (["images", "--patch", str(10**8)], "patch = 100000000, square = 2, levels = 2: the pixels of an image need"),
+        (
+            ["recovery", "--num-grammars", str(10**11)],
+            "num_grammars = 100000000000 x 7 statistics x 10 samples: as many",
+        ),
+        (["collapse", "--sampler-steps", str(10**12)], "sampler_steps = 1000000000000: as many numbers need"),
         (["speciation", "--num-trajectories", str(10**12)], "num_trajectories = 1000000000000: the trajectories need"),
         (["windows", "--dimension", str(10**9)], "dimension = 1000000000, 8 clusters"),
-        (["memorisation-time", "--width", str(10**6)], "width = 1000000: data and network need"),
+        (["memorisation-time", "--width", str(10**6)], "width = 1000000: the network's weights in training need"),
         (["transition", "--rules", "nowhere.json"], "no file 'nowhere.json': give a .json or .npz file of rule tables"),
         (["susceptibility", "--rules", __file__], "is neither .json nor .npz: rename it"),
     ],
@@ -272,6 +296,22 @@ def test_sizes_are_compared_with_the_memory_of_the_process():
         checks.check_memory(float(available_memory()), "a = 3: numbers", "a")
     with pytest.raises(ValueError, match="need more memory than any machine has"):
         checks.check_memory(math.inf, "numbers", "a")
+
+
+@pytest.mark.parametrize("name", [name for name in experiment_names() if name not in ("collapse", "recovery")])
+def test_whatever_trains_compares_its_network_with_the_memory(name):
+    dense = {"dense": True} if name == "level-collapse" else {}
+    with pytest.raises(
+        ValueError, match=r"^width = 1000000000.*: the network's weights in training need .*: lower width"
+    ):
+        configured(name, width=10**9, **dense)
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_no_preset_is_refused_on_a_small_machine(monkeypatch, name):
+    monkeypatch.setattr(checks, "available_memory", lambda: 2**33)
+    for preset in find_experiment(name)[1].PRESETS.values():
+        dataclasses.replace(preset)
 
 
 def test_rules_of_many_children_need_no_table_of_tuples():

@@ -96,7 +96,8 @@ def test_rows_of_ones_own_stand_in_the_place_of_images(tmp_path, whole):
         planted_images(dataclasses.replace(config, num_train=40), jax.random.key(0))
 
 
-def test_too_few_images_say_how_many_there_are():
+def test_too_few_images_say_how_many_there_are_and_leave_no_folder(tmp_path):
     many = dataclasses.replace(TINY, num_train=5000, num_planted=4, images=pathlib.Path("digits"))
     with pytest.raises(ValueError, match="lower num_train to"):
-        planted_images(many, jax.random.key(0))
+        execute("memorisation", experiment, many, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -91,7 +91,10 @@ def test_sequences_of_ones_own(tmp_path):
         ({"samples": (4, 16)}, "increasing whole numbers from 8 on"),
         ({"file": pathlib.Path("x.txt")}, "strings of a file have one"),
         ({"num_grammars": 1}, "num_grammars = 1"),
-        ({"depths": (2, 60)}, "lower samples, depths or branching"),
+        (
+            {"depths": (2, 60)},
+            "depths = 60, branching = 2: the beliefs of one string need .*: lower depths or branching",
+        ),
     ],
 )
 def test_what_is_refused(options, message):

@@ -43,7 +43,9 @@ def test_the_command_line_prints_the_average(tmp_path, monkeypatch, capsys):
     assert "Averages of 2 findings over 2 seeds (4, 5)." in printed and "seed 5: Heads: " in " ".join(printed.split())
     folders = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert folders == [f"own-experiment-default-{name}" for name in ("seed4", "seed5", "seeds4-5")]
-    assert main([own.__name__, "--seeds", "0"]) == 2
+    for seeds in ("0", str(10**12)):
+        assert main([own.__name__, "--seeds", seeds]) == 2
+        assert f"--seeds {seeds}: give 1 to 10000, and 1 beside --start" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seeds", [[], [3], [3, 3]])

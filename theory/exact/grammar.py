@@ -5,11 +5,14 @@ import equinox as eqx
 from diffusion.denoise.denoiser import AbstractJointDenoiser, AbstractTokenDenoiser
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel
+from hierarchical.files.memory import check_memory
 
 from ..inference.belief_propagation import cavity_marginals, marginals, posterior_sample
 from ..inference.evidence import noised_evidence
 from ..inference.fast.segments import data_at_once, in_pieces
 from ..logspace import log_where_positive
+
+_BYTES = 4  # of a number, in float32
 
 
 class GrammarDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
@@ -20,6 +23,9 @@ class GrammarDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
 
     def __check_init__(self):
         check_alphabet(self.rhm.num_symbols, self.process, "grammar")
+        numbers = max(self.rhm.vocabulary) * (sum(self.rhm.num_nodes) + self.rhm.num_leaves)  # upward messages, answer
+        about = f"inference about one string (depth = {self.rhm.depth}, branching = {self.rhm.branching[0]})"
+        check_memory(_BYTES * numbers, about, "lower depth or branching")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ import itertools
 import math
 from typing import Literal
 
-from phasetree.experiments.checks import check_grid, check_options, check_positive
+from phasetree.experiments.checks import check_counts, check_grid, check_options, check_positive
 
 LARGEST = 1e9  # numbers of a training set, 4 GB
 
@@ -57,6 +57,7 @@ class Config:
                 f"{self.num_data}, num_trajectories = {self.num_trajectories}: give at least 3 points, no more data "
                 f"than those, no more trajectories than data"
             )
+        check_counts(self, ("num_sets", "times"), "sampler_steps")
         check_grid("times", self.times, 0.0)
         if min(abs(time - 1) for time in self.times) > 1e-6:
             raise ValueError(f"times = {self.times}: the collapse time itself, 1, must be among them")

@@ -5,7 +5,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import WHITENED_MLP, check_counts, check_network, check_options
 from phasetree.experiments.dimension.sets import check_set
 
 TRAINING = TrainConfig(steps=5000, batch_size=256, ema_decay=0.998)
@@ -45,6 +45,12 @@ class Config:
 
     def __post_init__(self):
         check_options(self, num_data=4, num_points=10, num_draws=2, width=1, side=1)
+        if self.file is None and self.images is None:  # of data of one's own these are limits
+            check_counts(self, "num_data", "num_points")
+        check_counts(self, "num_draws")
+        if not self.no_train:
+            check_network(self, WHITENED_MLP)
+            check_counts(self, "steps")
         if self.file is not None and self.images is not None:
             raise ValueError(f"file = {str(self.file)!r}, images = {str(self.images)!r}: give one of them")
         if not self.sets or len(set(self.sets)) < len(self.sets):

@@ -1,11 +1,12 @@
 """Options of the experiment `images`, and their presets."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_grid, check_options
+from phasetree.experiments.checks import check_conv_network, check_counts, check_grid, check_memory, check_options
 
 TRAINING = TrainConfig(steps=2000, batch_size=64, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -55,6 +56,11 @@ class Config:
     def __post_init__(self):
         check_options(self, side=8, patch=1, width=1, levels=1, square=1, encoder_steps=1, sampler_steps=1)
         check_options(self, num_data=4, num_trajectories=2)
+        check_counts(self, "num_trajectories", "sampler_steps", "encoder_steps", "steps")
+        check_conv_network(self)
+        side = math.lcm(self.patch, self.square * 2 ** (self.levels - 1))
+        held = f"patch = {self.patch}, square = {self.square}, levels = {self.levels}: the pixels of an image"
+        check_memory(side**2, held, "patch, square or levels")
         if len(self.classes) == 1:
             raise ValueError(f"classes = {self.classes[0]}: give two or more, or none for all")
         check_grid("noise_levels", self.noise_levels, 0.0)

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from diffusion import GaussianProcess, TrainConfig
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_grammar, check_options
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network
 
 TIMES = (0.3, 2.3)  # first and last noise time, in units of the annealed threshold, if there is one
 
@@ -49,7 +49,11 @@ class Config:
 
     def __post_init__(self):
         check_options(self, width=1, num_grammars=4, num_data=2, num_times=3, search_steps=1)
-        check_grammar(self)
+        check_grammar(self, "num_data")
+        check_counts(self, ("num_grammars", "num_times", "num_data"))
+        if not self.no_train:
+            check_tree_network(self)
+            check_counts(self, "steps")
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
 
     @property

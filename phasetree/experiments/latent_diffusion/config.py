@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from diffusion import Masking, TrainConfig
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_grammar, check_memory, check_options
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network
 
 _TRAIN = TrainConfig(steps=1500, learning_rate=3e-3)
 
@@ -52,14 +52,13 @@ class Config:
         check_options(
             self, depth=1, num_grammars=1, num_data=8, num_generated=2, width=1, num_points=8, student_steps=1
         )
-        check_grammar(self)
-        jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         values = self.samples
         if list(values) != sorted(set(values)) or len(values) < 2 or values[0] < 1:
             raise ValueError(f"samples = {values}: give at least two increasing whole numbers from 1 on")
-        leaves = float(self.branching) ** self.depth
-        held = f"samples up to {values[-1]}, depth = {self.depth}: the strings"
-        check_memory(4.0 * leaves * values[-1], held, "samples, depth or branching")
+        check_grammar(self, "num_data", "num_generated", "samples")
+        check_counts(self, ("num_grammars", "samples"), "num_points", "student_steps", "steps")
+        check_tree_network(self)
+        jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
 
     @property
     def label(self) -> str:

@@ -7,7 +7,15 @@ from typing import Literal
 import numpy as np
 
 from hierarchical import TreeGaussian
-from phasetree.experiments.checks import check_different, check_memory, check_options, check_positive
+from phasetree.experiments.checks import (
+    DENSE_VAE,
+    check_counts,
+    check_different,
+    check_memory,
+    check_network,
+    check_options,
+    check_positive,
+)
 from theory import linear_vae
 
 OUTSIDE = 2.0  # the grid reaches this factor below the first threshold and above the last
@@ -49,6 +57,9 @@ class Config:
 
     def __post_init__(self):
         check_options(self, num_data=8, num_taus=1, steps=2, width=1, dense_steps=2)
+        check_counts(self, "num_taus", "steps", "dense_steps")
+        if self.dense:
+            check_network(self, DENSE_VAE)
         check_positive(self, *["taus"] * bool(self.taus))
         check_different("taus", self.taus)
         if any(b <= a for a, b in itertools.pairwise(self.taus)):

@@ -5,7 +5,14 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_different, check_options, check_positive
+from phasetree.experiments.checks import (
+    VECTOR_MLP,
+    check_counts,
+    check_different,
+    check_network,
+    check_options,
+    check_positive,
+)
 
 DIGITS = pathlib.Path("digits")
 TRAINING = TrainConfig(steps=12_000, batch_size=128, learning_rate=1e-3, ema_decay=0.999)
@@ -52,6 +59,10 @@ class Config:
     def __post_init__(self):
         check_options(self, num_train=20, num_planted=2, copies=2, num_pairs=2, num_repeats=2, modes_steps=1)
         check_options(self, width=1, side=1)
+        check_counts(
+            self, ("num_planted", "copies"), "num_train", "num_pairs", ("num_repeats", "shares"), "modes_steps", "steps"
+        )
+        check_network(self, VECTOR_MLP)
         check_positive(self, "noises")
         check_different("noises", self.noises)
         check_different("shares", self.shares)

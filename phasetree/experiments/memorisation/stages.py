@@ -63,13 +63,13 @@ class Planted(NamedTuple):
 
 
 def plan(config: Config) -> list[Stage]:
-    """Three modes, mixed scores, images."""
+    """The network of the images, which refuses what they do not allow; three modes, mixed scores, images."""
     return [
+        Stage("train", trained, units=20),
         Stage("landscape-exact", landscape),
         Stage("train-modes", trained_on_modes, units=4),
         Stage("landscape-trained", landscape, ("train-modes",), options={"network": "train-modes"}),
         Stage("shares", shares, units=6),
-        Stage("train", trained, units=20),
         Stage("images", images, ("train",), units=4),
     ]
 

@@ -7,7 +7,14 @@ from typing import Literal
 import numpy as np
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_memory, check_options, check_positive
+from phasetree.experiments.checks import (
+    VECTOR_MLP,
+    check_counts,
+    check_memory,
+    check_network,
+    check_options,
+    check_positive,
+)
 
 TRAINING = TrainConfig(
     steps=1,  # of no meaning here: steps follow from the points
@@ -59,8 +66,11 @@ class Config:
             raise ValueError(f"points = {self.points}: give at least 2 increasing sizes from 3 on")
         check_positive(self, "std")
         largest, d = max(self.points), self.dimension
-        held = f"points up to {largest}, dimension = {d}, width = {self.width}: data and network"
-        check_memory(float(largest) * d + 8.0 * self.width * (self.width + d), held, "points, dimension or width")
+        check_memory(largest * d, f"points up to {largest}, dimension = {d}: the data", "points or dimension")
+        check_network(self, VECTOR_MLP)
+        losses = f"points up to {largest}, steps_per_point = {self.steps_per_point}: the losses of all steps"
+        check_memory(largest * self.steps_per_point, losses, "points or steps_per_point")
+        check_counts(self, ("num_repeats", "points"), ("num_data", "dimension"), "observations", "sampler_steps")
         if self.train.steps != TRAINING.steps:
             raise ValueError(f"train.steps = {self.train.steps}: steps follow from the points, set steps_per_point")
         if self.points[0] * self.steps_per_point < 4 * self.train.steps_per_chunk:

@@ -1,7 +1,6 @@
 """The options of the experiment `recovery`, and what each statistic counts."""
 
 import dataclasses
-import math
 import pathlib
 from typing import Annotated, Literal
 
@@ -9,7 +8,7 @@ from tyro.conf import arg
 
 from diffusion.measure import recovery
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_memory, check_options
+from phasetree.experiments.checks import check_counts, check_grammar, check_options
 
 STATISTICS: dict[str, tuple[recovery.AbstractStatistic, recovery.AbstractClustering]] = {
     "labels": (recovery.Labels(), recovery.KMeans()),
@@ -72,10 +71,8 @@ class Config:
             raise ValueError(f"statistics = {self.statistics}: give at least one, each once")
         if self.file is not None and len(self.depths) > 1:
             raise ValueError(f"depths = {self.depths}: strings of a file have one, give --depths L")
-        most, deepest = max(self.samples), max(self.depths)
-        leaves = float(self.branching) ** deepest if deepest < 64 else math.inf
-        held = f"samples = {most}, depths up to {deepest}: the strings"
-        check_memory(4.0 * leaves * most, held, "samples, depths or branching")
+        check_grammar(self, "samples", "held_out", deepest="depths")
+        check_counts(self, ("num_grammars", "statistics", "samples"))
 
     @property
     def learned_depth(self) -> int | None:

@@ -9,7 +9,15 @@ from tyro.conf import arg
 
 from diffusion import Masking, TrainConfig
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_different, check_grammar, check_options
+from phasetree.experiments.checks import (
+    TRANSFORMER,
+    check_counts,
+    check_different,
+    check_grammar,
+    check_network,
+    check_options,
+    check_tree_network,
+)
 
 KINDS = "tree", "transformer", "causal"
 FORCED = "true", "wrong"
@@ -55,7 +63,11 @@ class Config:
 
     def __post_init__(self):
         check_options(self, num_grammars=1, num_data=16, num_layers=1, num_active=1, feature_steps=2, width=4)
-        check_grammar(self)
+        check_grammar(self, "num_data")
+        check_tree_network(self)
+        check_network(self, TRANSFORMER * self.num_layers, also=("num_layers",))
+        check_counts(self, ("num_grammars", "times", "num_data"), ("num_features", "width"))
+        check_counts(self, "feature_steps", "steps")
         jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         if not self.times or not all(0 < t < 1 for t in self.times) or sorted(self.times) != list(self.times):
             raise ValueError(f"times = {self.times}: give increasing masked fractions between 0 and 1")

@@ -4,7 +4,14 @@ import dataclasses
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_grid, check_memory, check_options
+from phasetree.experiments.checks import (
+    VECTOR_MLP,
+    check_counts,
+    check_grid,
+    check_memory,
+    check_network,
+    check_options,
+)
 
 TRAINING = TrainConfig(steps=3000, batch_size=256)
 
@@ -53,6 +60,10 @@ class Config:
         d, rows = max(self.dimensions), self.num_trajectories
         held = f"dimensions up to {d}, num_trajectories = {rows}: the trajectories"
         check_memory(4.0 * d * rows, held, "dimensions or num_trajectories")
+        check_counts(self, "sampler_steps")
+        if self.trained and not self.no_train:
+            check_network(self, VECTOR_MLP)
+            check_counts(self, "steps")
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from diffusion import TrainConfig
 from hierarchical import RandomHierarchyModel, load_rules
-from phasetree.experiments.checks import check_grammar, check_options
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network
 from phasetree.experiments.own_rules import take_rules
 
 
@@ -63,7 +63,11 @@ class Config:
     def __post_init__(self):
         check_options(self, width=1)
         take_rules(self)
-        check_grammar(self)
+        check_grammar(self, "num_data", "num_trajectories")
+        check_counts(self, ("num_grammars", "num_times", "num_data"))
+        if self.trains:
+            check_tree_network(self)
+            check_counts(self, "steps")
         if self.rules is None:
             jax.eval_shape(self.grammar, jax.random.key(0))  # refuses impossible sizes
         for name, least in {"num_times": 3, "num_data": 4, "num_trajectories": 2, "num_grammars": 1}.items():
@@ -75,6 +79,8 @@ class Config:
             raise ValueError(
                 f"depths = {self.depths} are of random grammars under a channel: leave out rules and epsilon"
             )
+        if self.depths:
+            check_grammar(self, "num_data", "num_trajectories", deepest="depths")
         if not 0 < self.first_time < self.last_time < 1:
             raise ValueError(
                 f"first_time = {self.first_time}, last_time = {self.last_time}: give 0 < first_time < last_time < 1"

@@ -4,7 +4,14 @@ import dataclasses
 import pathlib
 from typing import Literal
 
-from phasetree.experiments.checks import check_different, check_options, check_positive
+from phasetree.experiments.checks import (
+    WHITENED_MLP,
+    check_counts,
+    check_different,
+    check_network,
+    check_options,
+    check_positive,
+)
 from phasetree.experiments.symmetry.sets import CASES, OWN, check_set
 
 SCORED = "ring", "mass-shell"  # sets on which a denoiser is trained
@@ -63,6 +70,12 @@ class Config:
         check_options(self, **least, steps=2, dense_steps=2, switch_steps=2, score_steps=2)
         if self.num_latents is not None and self.num_latents < 1:
             raise ValueError(f"num_latents = {self.num_latents}: must be at least 1")
+        check_counts(self, "num_data", "num_taus", "num_seeds", "num_trials")
+        check_counts(self, "steps", "dense_steps", "switch_steps", "score_steps")
+        if self.num_latents is not None:
+            check_counts(self, ("num_latents", "width"))
+        if not self.no_train:
+            check_network(self, WHITENED_MLP)
         check_positive(self, "tau", "noise", "set_noise", "factors", "dense_factors")
         for name in ("factors", "dense_factors"):
             check_different(name, getattr(self, name))

@@ -6,7 +6,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_options
+from phasetree.experiments.checks import TRANSFORMER, check_counts, check_network, check_options
 
 TRAINING = TrainConfig(steps=1500, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -58,6 +58,8 @@ class Config:
     def __post_init__(self):
         check_options(self, window=4, width=1, layers=1, heads=1, readings=1, num_trajectories=2, num_data=4)
         check_options(self, tokens_per_step=1, control_steps=1, vocabulary=256)
+        check_counts(self, "num_data", "num_trajectories", "control_steps", "tokens_per_step")
+        check_network(self, TRANSFORMER * self.layers, also=("layers",))
         if self.file and self.sequences:
             raise ValueError(f"file = {str(self.file)!r}, sequences = {str(self.sequences)!r}: give one of them")
         if self.width % self.heads:

@@ -5,7 +5,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_different, check_options
+from phasetree.experiments.checks import TRANSFORMER, check_counts, check_different, check_network, check_options
 
 TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -50,6 +50,8 @@ class Config:
     def __post_init__(self):
         check_options(self, window=1, width=1, layers=1, heads=1, readings=1, strata=1, num_trajectories=1)
         check_options(self, tokens_per_step=1)
+        check_counts(self, "num_data", "num_trajectories", "strata", "tokens_per_step")
+        check_network(self, TRANSFORMER * self.layers, also=("layers",))
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}: change one of them")
         if self.vocabulary < 256:

@@ -12,10 +12,11 @@ from tyro.conf import arg
 from diffusion import TrainConfig
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel, load_rules
-from phasetree.experiments.checks import check_grammar, check_options
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network
 from phasetree.experiments.own_rules import take_rules
 from phasetree.experiments.processes import PROCESSES
 
+STRINGS = 64  # of each grammar of the ensemble
 # first and last noise time of the grid; for Gaussian noise in units of the annealed threshold, if there is one
 TIMES = {"masking": (0.05, 0.95), "uniform": (0.05, 0.95), "gaussian": (0.2, 3.2), "epsilon": (0.05, 0.99)}
 
@@ -70,13 +71,20 @@ class Config:
     def __post_init__(self):
         check_options(self, width=1, num_grammars=1, training_set=0, close_data=2)
         take_rules(self)
-        check_grammar(self)
+        check_grammar(self, "num_data", "close_data", "training_set", STRINGS)
+        check_counts(self, ("num_grammars", "num_times", "num_data"), ("num_grammars", "close_times", "close_data"))
+        check_counts(self, ("ensemble", "num_times"))
+        if self.trains:
+            check_tree_network(self)
+            check_counts(self, "steps")
         jax.eval_shape(self.random_grammar, jax.random.key(0))  # refuses impossible sizes
         for name in ("num_times", "close_times", "num_data", "ensemble"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} = {getattr(self, name)} is too small for a curve with errors: raise it")
         if any(depth < 1 for depth in self.depths) or len(set(self.depths)) < len(self.depths):
             raise ValueError(f"depths = {self.depths}: give different numbers from 1 on")
+        if self.depths:
+            check_grammar(self, STRINGS, deepest="depths")
 
     @property
     def label(self) -> str:

@@ -20,7 +20,7 @@ from diffusion import AbstractDenoiser, Fresh
 from diffusion.measure import locate_transition
 from hierarchical import Derivation, RandomHierarchyModel, sample_trees
 from phasetree.experiment import Inputs, Stage
-from phasetree.experiments.transition.config import Config
+from phasetree.experiments.transition.config import STRINGS, Config
 from phasetree.experiments.transition.networks import trained
 from phasetree.experiments.transition.sweeps import believed, noised, regenerated, sweep
 from phasetree.recipes.training import named_key
@@ -29,7 +29,6 @@ from theory.ensemble.information import level_entropies
 from theory.exact import EmpiricalDenoiser, GrammarDenoiser
 
 INFORMATION = 512  # strings whose entropies are computed
-STRINGS = 64  # of each grammar of the ensemble
 CLOSE = 1 / 6  # of the grid's length, to either side of the crossing
 ALL = ("t", "level")
 

@@ -6,7 +6,15 @@ import math
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_grid, check_memory, check_options, check_positive
+from phasetree.experiments.checks import (
+    VECTOR_MLP,
+    check_counts,
+    check_grid,
+    check_memory,
+    check_network,
+    check_options,
+    check_positive,
+)
 
 TRAINING = TrainConfig(steps=20_000, batch_size=512)
 
@@ -52,6 +60,10 @@ class Config:
         held = f"dimension = {self.dimension}, {clusters:.3g} clusters, num_trajectories = {rows}: the trajectories"
         needed = rows * (4 * self.dimension + clusters) + clusters * self.dimension
         check_memory(needed, held, "dimension, the number of levels or num_trajectories")
+        check_counts(self, "sampler_steps")
+        if not self.no_train:
+            check_network(self, VECTOR_MLP)
+            check_counts(self, "steps")
         if not self.offsets[0] < 0 < self.offsets[-1]:
             raise ValueError(f"offsets = {self.offsets}: 0, the predicted time, must lie inside")
         lowest = min(self.level_offsets)

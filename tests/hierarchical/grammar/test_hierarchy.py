@@ -153,6 +153,8 @@ def test_zipf_probabilities_fall_as_a_power():
         (dict(num_symbols=4, num_synonyms=2, branching=2, depth=3, filter_level=4), "filter_level = 4 is outside"),
         (dict(num_symbols=4, num_synonyms=True, branching=2, depth=3), "num_synonyms = True: give a whole number"),
         (dict(num_symbols=4, num_synonyms=2, branching=2, depth=3, num_classes=2, shared_rules=True), "same sizes"),
+        (dict(num_symbols=10**9, num_synonyms=3, branching=2, depth=2), "3000000000 rules .*: lower num_symbols"),
+        (dict(num_symbols=2**31, num_synonyms=1, branching=2, depth=1, num_classes=2), "2147483648 symbols, more"),
     ],
 )
 def test_impossible_sizes_are_refused(sizes, message):

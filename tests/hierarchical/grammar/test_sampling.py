@@ -71,3 +71,9 @@ def test_what_cannot_be_drawn_is_refused():
         sample_strings(jax.random.key(8), rhm, 3, dtype=jnp.int8)
     with pytest.raises(ValueError, match="size = 0"):
         sample_strings(jax.random.key(8), rhm, 0)
+
+
+def test_strings_longer_than_any_float_are_refused_by_their_depth():
+    deep = RandomHierarchyModel.of_tables([np.zeros((2, 1, 2), np.int32)] * 1100, [None] * 1100, (2,) * 1101)
+    with pytest.raises(ValueError, match=r"1 strings of 10\^331 leaves \(depth = 1100\) .* lower depth or branching"):
+        deep.check_fits(1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from diffusion import GaussianProcess, Masking, UniformNoise
+from hierarchical import RandomHierarchyModel
 from tests.grammars import enumerated
 from tests.laws import assert_drawn_from, count
 from tests.references import channels
@@ -127,6 +128,12 @@ def test_impossible_strings_have_rows_of_minus_infinity(kind, dtype):
 def test_grammar_refuses_a_process_with_another_alphabet():
     with pytest.raises(ValueError, match="the grammar has 3 symbols, the process 4: make them agree"):
         GrammarDenoiser(rhm=all_strings()[0], process=Masking(4))
+
+
+def test_grammar_refuses_strings_whose_messages_fit_no_memory():
+    deep = RandomHierarchyModel(2, 2, 2, 40, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"\(depth = 40, branching = 2\) needs .* TiB .*: lower depth or branching"):
+        GrammarDenoiser(rhm=deep, process=Masking(2))
 
 
 def test_training_set_with_symbols_outside_the_alphabet_is_refused():
