@@ -74,6 +74,8 @@ def read_options(prog: str, presets: Mapping[str, Any], preset: str, words: Sequ
     Raises:
       UsageError: if an option is unknown or its value impossible.
     """
+    from phasetree.experiments.checks import for_any_machine  # here, for it imports JAX
+
     if preset not in presets:
         raise UsageError(f"--preset {preset}: choose one of {', '.join(presets)}")
     config, kind = presets[preset], type(presets[preset])
@@ -82,11 +84,13 @@ def read_options(prog: str, presets: Mapping[str, Any], preset: str, words: Sequ
     if "preset" not in names:
         extra.append(("preset", tyro.extras.literal_type_from_choices(list(presets)), preset))
     merged = dataclasses.make_dataclass(kind.__name__, extra, bases=(kind,), frozen=True)
+    with for_any_machine():
+        default = merged(**_fields(config, names))
     with one_sentence():
         got = tyro.cli(
             merged,
             args=words,
-            default=merged(**_fields(config, names)),
+            default=default,
             prog=prog,
             description=f"{kind.__doc__}\n\n{_describe(presets)}",
             config=(OmitArgPrefixes, FlagCreatePairsOff),

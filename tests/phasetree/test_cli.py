@@ -19,6 +19,7 @@ from hierarchical.files.memory import available_memory
 from phasetree.cli import main
 from phasetree.command.experiments import summaries
 from phasetree.command.interrupt import MESSAGE
+from phasetree.command.options import read_options
 from phasetree.command.terminal import printable
 from phasetree.experiments import checks
 from phasetree.runner.choose import configure, experiment_names, find_experiment
@@ -312,6 +313,19 @@ def test_no_preset_is_refused_on_a_small_machine(monkeypatch, name):
     monkeypatch.setattr(checks, "available_memory", lambda: 2**33)
     for preset in find_experiment(name)[1].PRESETS.values():
         dataclasses.replace(preset)
+
+
+def test_a_preset_that_is_too_large_for_this_machine_leaves_the_others_usable(monkeypatch):
+    """Presets are compared with memory where they are chosen, with their options."""
+    presets = find_experiment("speciation")[1].PRESETS
+    monkeypatch.setattr(checks, "available_memory", lambda: 2**30)
+    with checks.for_any_machine():
+        dataclasses.replace(presets["paper"])
+    with pytest.raises(ValueError, match=r"the trajectories need .* GB, 1\.07 GB are free: lower dimensions or"):
+        read_options("phasetree speciation", presets, "paper", [])
+    smaller = ["--dimensions", "64", "--trained", "64", "--num-trajectories", "1024", "--width", "64"]
+    assert read_options("phasetree speciation", presets, "paper", smaller).config.width == 64
+    assert read_options("phasetree speciation", presets, "quick", []).config == presets["quick"]
 
 
 def test_rules_of_many_children_need_no_table_of_tuples():

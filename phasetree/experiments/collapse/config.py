@@ -5,7 +5,7 @@ import itertools
 import math
 from typing import Literal
 
-from phasetree.experiments.checks import check_counts, check_grid, check_options, check_positive
+from phasetree.experiments.checks import check_counts, check_grid, check_options, check_positive, for_any_machine
 
 LARGEST = 1e9  # numbers of a training set, 4 GB
 
@@ -72,8 +72,9 @@ class Config:
         return self.preset
 
 
-PRESETS = {
-    "quick": Config(preset="quick", dimensions=(12, 20), num_sets=128),
-    "default": Config(),
-    "paper": Config(preset="paper", dimensions=(12, 20, 28, 36, 48), num_sets=5120),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(preset="quick", dimensions=(12, 20), num_sets=128),
+        "default": Config(),
+        "paper": Config(preset="paper", dimensions=(12, 20, 28, 36, 48), num_sets=5120),
+    }

@@ -5,7 +5,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import WHITENED_MLP, check_counts, check_network, check_options
+from phasetree.experiments.checks import WHITENED_MLP, check_counts, check_network, check_options, for_any_machine
 from phasetree.experiments.dimension.sets import check_set
 
 TRAINING = TrainConfig(steps=5000, batch_size=256, ema_decay=0.998)
@@ -70,21 +70,22 @@ class Config:
         return self.sets if self.file is None and self.images is None else ("own",)
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick",
-        sets=("sphere-10",),
-        num_data=16,
-        num_points=1000,
-        width=96,
-        train=TrainConfig(steps=600, batch_size=256, ema_decay=0.998),
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper",
-        sets=("sphere-10", "sphere-50", "line", "union", "squares-10", "squares-20", "squares-100", "blobs-10",
-              "blobs-20", "blobs-100"),
-        width=512,
-        train=TrainConfig(steps=8000, batch_size=256, ema_decay=0.998),
-    ),
-}  # fmt: skip
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick",
+            sets=("sphere-10",),
+            num_data=16,
+            num_points=1000,
+            width=96,
+            train=TrainConfig(steps=600, batch_size=256, ema_decay=0.998),
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper",
+            sets=("sphere-10", "sphere-50", "line", "union", "squares-10", "squares-20", "squares-100", "blobs-10",
+                  "blobs-20", "blobs-100"),
+            width=512,
+            train=TrainConfig(steps=8000, batch_size=256, ema_decay=0.998),
+        ),
+    }  # fmt: skip

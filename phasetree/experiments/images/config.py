@@ -6,7 +6,14 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import check_conv_network, check_counts, check_grid, check_memory, check_options
+from phasetree.experiments.checks import (
+    check_conv_network,
+    check_counts,
+    check_grid,
+    check_memory,
+    check_options,
+    for_any_machine,
+)
 
 TRAINING = TrainConfig(steps=2000, batch_size=64, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -73,26 +80,27 @@ class Config:
         return "-".join([self.preset, self.images.stem, *self.classes])
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick",
-        images=pathlib.Path("digits"),
-        patch=2,
-        square=1,
-        train=TrainConfig(steps=1000, batch_size=64, steps_per_chunk=20, steps_per_checkpoint=200),
-        encoder_steps=400,
-        noise_levels=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper",
-        width=128,
-        levels=3,
-        square=1,
-        train=TrainConfig(steps=100_000, batch_size=256, learning_rate=3e-4, ema_decay=0.9995, bfloat16=True),
-        encoder_steps=5000,
-        num_data=344,
-        num_trajectories=128,
-        sampler_steps=64,
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick",
+            images=pathlib.Path("digits"),
+            patch=2,
+            square=1,
+            train=TrainConfig(steps=1000, batch_size=64, steps_per_chunk=20, steps_per_checkpoint=200),
+            encoder_steps=400,
+            noise_levels=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper",
+            width=128,
+            levels=3,
+            square=1,
+            train=TrainConfig(steps=100_000, batch_size=256, learning_rate=3e-4, ema_decay=0.9995, bfloat16=True),
+            encoder_steps=5000,
+            num_data=344,
+            num_trajectories=128,
+            sampler_steps=64,
+        ),
+    }

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from diffusion import GaussianProcess, TrainConfig
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network, for_any_machine
 
 TIMES = (0.3, 2.3)  # first and last noise time, in units of the annealed threshold, if there is one
 
@@ -80,13 +80,14 @@ class Config:
         return np.linspace(*TIMES, self.num_times) * (threshold if np.isfinite(threshold) else 1.0)
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick", depth=3, num_grammars=8, num_data=32, num_times=11, train=TrainConfig(steps=500)
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper", num_symbols=16, num_synonyms=4, depth=5, num_grammars=32, num_data=64, num_times=31,
-        search_steps=12, train=TrainConfig(steps=10_000, learning_rate=3e-3),
-    ),
-}  # fmt: skip
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick", depth=3, num_grammars=8, num_data=32, num_times=11, train=TrainConfig(steps=500)
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper", num_symbols=16, num_synonyms=4, depth=5, num_grammars=32, num_data=64, num_times=31,
+            search_steps=12, train=TrainConfig(steps=10_000, learning_rate=3e-3),
+        ),
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from diffusion import Masking, TrainConfig
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network, for_any_machine
 
 _TRAIN = TrainConfig(steps=1500, learning_rate=3e-3)
 
@@ -80,14 +80,15 @@ class Config:
         return RandomHierarchyModel(self.num_symbols, self.num_synonyms, self.branching, self.depth, key=key)
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick", depth=2, num_grammars=1, samples=(32, 100, 320, 1000), num_points=1024,
-        student_steps=600, train=dataclasses.replace(_TRAIN, steps=600),
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper", depth=4, num_grammars=10, samples=(32, 100, 320, 1000, 3200, 10_000, 32_000), width=96,
-        student_steps=20_000, train=dataclasses.replace(_TRAIN, steps=10_000),
-    ),
-}  # fmt: skip
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick", depth=2, num_grammars=1, samples=(32, 100, 320, 1000), num_points=1024,
+            student_steps=600, train=dataclasses.replace(_TRAIN, steps=600),
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper", depth=4, num_grammars=10, samples=(32, 100, 320, 1000, 3200, 10_000, 32_000), width=96,
+            student_steps=20_000, train=dataclasses.replace(_TRAIN, steps=10_000),
+        ),
+    }  # fmt: skip

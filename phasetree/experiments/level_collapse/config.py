@@ -15,6 +15,7 @@ from phasetree.experiments.checks import (
     check_network,
     check_options,
     check_positive,
+    for_any_machine,
 )
 from theory import linear_vae
 
@@ -99,8 +100,9 @@ class Config:
         return self.preset
 
 
-PRESETS = {
-    "quick": Config(preset="quick", num_taus=1, num_data=2048, steps=1500),
-    "default": Config(),
-    "paper": Config(preset="paper", num_taus=5, num_data=16_384, steps=6000, dense=True),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(preset="quick", num_taus=1, num_data=2048, steps=1500),
+        "default": Config(),
+        "paper": Config(preset="paper", num_taus=5, num_data=16_384, steps=6000, dense=True),
+    }

@@ -12,6 +12,7 @@ from phasetree.experiments.checks import (
     check_network,
     check_options,
     check_positive,
+    for_any_machine,
 )
 
 DIGITS = pathlib.Path("digits")
@@ -84,23 +85,24 @@ class Config:
         return self.file or self.images
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick",
-        num_train=60,
-        num_planted=10,
-        num_repeats=2,
-        width=64,
-        train=dataclasses.replace(TRAINING, steps=1500),
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper",
-        images=pathlib.Path("mnist"),
-        num_train=500,
-        num_planted=50,
-        num_repeats=24,
-        width=1024,
-        train=dataclasses.replace(TRAINING, steps=30_000),
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick",
+            num_train=60,
+            num_planted=10,
+            num_repeats=2,
+            width=64,
+            train=dataclasses.replace(TRAINING, steps=1500),
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper",
+            images=pathlib.Path("mnist"),
+            num_train=500,
+            num_planted=50,
+            num_repeats=24,
+            width=1024,
+            train=dataclasses.replace(TRAINING, steps=30_000),
+        ),
+    }

@@ -14,6 +14,7 @@ from phasetree.experiments.checks import (
     check_network,
     check_options,
     check_positive,
+    for_any_machine,
 )
 
 TRAINING = TrainConfig(
@@ -91,16 +92,17 @@ class Config:
         return self.preset
 
 
-PRESETS = {
-    "quick": Config(preset="quick", points=(64, 128), num_repeats=1, dimension=16, width=128, num_data=256),
-    "default": Config(),
-    "paper": Config(
-        preset="paper",
-        points=(512, 1024, 2048, 4096, 8192),
-        num_repeats=5,
-        dimension=64,
-        width=1024,
-        num_data=4096,
-        train=dataclasses.replace(TRAINING, batch_size=512, learning_rate=5e-4),
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(preset="quick", points=(64, 128), num_repeats=1, dimension=16, width=128, num_data=256),
+        "default": Config(),
+        "paper": Config(
+            preset="paper",
+            points=(512, 1024, 2048, 4096, 8192),
+            num_repeats=5,
+            dimension=64,
+            width=1024,
+            num_data=4096,
+            train=dataclasses.replace(TRAINING, batch_size=512, learning_rate=5e-4),
+        ),
+    }

@@ -8,7 +8,7 @@ from tyro.conf import arg
 
 from diffusion.measure import recovery
 from hierarchical import RandomHierarchyModel
-from phasetree.experiments.checks import check_counts, check_grammar, check_options
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, for_any_machine
 
 STATISTICS: dict[str, tuple[recovery.AbstractStatistic, recovery.AbstractClustering]] = {
     "labels": (recovery.Labels(), recovery.KMeans()),
@@ -97,14 +97,15 @@ class Config:
         return RandomHierarchyModel(self.num_symbols, self.num_synonyms, self.branching, depth, key=key)
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick", depths=(2, 3), num_grammars=2, samples=(64, 256, 1024, 4096),
-        statistics=("labels", "tuples", "latents-pmi"), held_out=1024,
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper", num_grammars=10, samples=(32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
-        held_out=32_768,
-    ),
-}  # fmt: skip
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick", depths=(2, 3), num_grammars=2, samples=(64, 256, 1024, 4096),
+            statistics=("labels", "tuples", "latents-pmi"), held_out=1024,
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper", num_grammars=10, samples=(32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
+            held_out=32_768,
+        ),
+    }  # fmt: skip

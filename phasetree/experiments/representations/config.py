@@ -17,6 +17,7 @@ from phasetree.experiments.checks import (
     check_network,
     check_options,
     check_tree_network,
+    for_any_machine,
 )
 
 KINDS = "tree", "transformer", "causal"
@@ -122,8 +123,11 @@ def shown_layer(kind: str, level: int, depth: int, num_layers: int) -> str:
     return layers[len(layers) // 2]
 
 
-PRESETS = {
-    "quick": Config("quick", num_grammars=1, times=(0.5,), width=32, train=dataclasses.replace(_TRAIN, steps=800)),
-    "default": Config(),
-    "paper": Config("paper", num_grammars=10, num_data=4096, width=64, train=dataclasses.replace(_TRAIN, steps=10_000)),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config("quick", num_grammars=1, times=(0.5,), width=32, train=dataclasses.replace(_TRAIN, steps=800)),
+        "default": Config(),
+        "paper": Config(
+            "paper", num_grammars=10, num_data=4096, width=64, train=dataclasses.replace(_TRAIN, steps=10_000)
+        ),
+    }

@@ -11,6 +11,7 @@ from phasetree.experiments.checks import (
     check_memory,
     check_network,
     check_options,
+    for_any_machine,
 )
 
 TRAINING = TrainConfig(steps=3000, batch_size=256)
@@ -71,23 +72,24 @@ class Config:
         return self.preset
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick",
-        dimensions=(16, 64),
-        trained=(16,),
-        num_trajectories=2048,
-        width=128,
-        train=TrainConfig(steps=1000, batch_size=256),
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper",
-        dimensions=(64, 256, 1024, 4096),
-        trained=(64, 256, 1024, 4096),
-        num_trajectories=65_536,
-        sampler_steps=64,
-        width=2048,
-        train=TrainConfig(steps=30_000, batch_size=1024, learning_rate=5e-4),
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick",
+            dimensions=(16, 64),
+            trained=(16,),
+            num_trajectories=2048,
+            width=128,
+            train=TrainConfig(steps=1000, batch_size=256),
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper",
+            dimensions=(64, 256, 1024, 4096),
+            trained=(64, 256, 1024, 4096),
+            num_trajectories=65_536,
+            sampler_steps=64,
+            width=2048,
+            train=TrainConfig(steps=30_000, batch_size=1024, learning_rate=5e-4),
+        ),
+    }

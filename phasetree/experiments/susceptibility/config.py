@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from diffusion import TrainConfig
 from hierarchical import RandomHierarchyModel, load_rules
-from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network, for_any_machine
 from phasetree.experiments.own_rules import take_rules
 
 
@@ -106,30 +106,31 @@ class Config:
         return RandomHierarchyModel(self.num_symbols, self.num_synonyms, self.branching, self.depth, key=key)
 
 
-PRESETS = {
-    "quick": Config(
-        "quick",
-        depth=3,
-        num_times=7,
-        num_data=64,
-        num_trajectories=32,
-        train=TrainConfig(steps=1000, learning_rate=4e-3),
-    ),
-    "default": Config(),
-    "paper": Config(
-        "paper", 32, 8, 2, 9, last_time=0.6, num_times=12, num_trajectories=256, controls=False, no_train=True
-    ),
-    "epsilon": Config(
-        "epsilon",
-        32,
-        8,
-        2,
-        9,
-        process="epsilon",
-        first_time=0.5,
-        num_times=19,
-        num_data=32,
-        controls=False,
-        no_train=True,
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            "quick",
+            depth=3,
+            num_times=7,
+            num_data=64,
+            num_trajectories=32,
+            train=TrainConfig(steps=1000, learning_rate=4e-3),
+        ),
+        "default": Config(),
+        "paper": Config(
+            "paper", 32, 8, 2, 9, last_time=0.6, num_times=12, num_trajectories=256, controls=False, no_train=True
+        ),
+        "epsilon": Config(
+            "epsilon",
+            32,
+            8,
+            2,
+            9,
+            process="epsilon",
+            first_time=0.5,
+            num_times=19,
+            num_data=32,
+            controls=False,
+            no_train=True,
+        ),
+    }

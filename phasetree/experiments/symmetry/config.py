@@ -11,6 +11,7 @@ from phasetree.experiments.checks import (
     check_network,
     check_options,
     check_positive,
+    for_any_machine,
 )
 from phasetree.experiments.symmetry.sets import CASES, OWN, check_set
 
@@ -99,31 +100,32 @@ class Config:
         return self.sets if self.file is None else (OWN,)
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick",
-        sets=("ring", "muon-pairs"),
-        num_data=1024,
-        num_taus=3,
-        num_seeds=2,
-        num_trials=1,
-        steps=1500,
-        dense_steps=1500,
-        switch_steps=1000,
-        score_steps=800,
-        width=64,
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper",
-        sets=tuple(CASES),
-        num_data=16_384,
-        num_taus=9,
-        num_trials=4,
-        steps=6000,
-        dense_steps=30_000,
-        switch_steps=10_000,
-        score_steps=8000,
-        width=192,
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick",
+            sets=("ring", "muon-pairs"),
+            num_data=1024,
+            num_taus=3,
+            num_seeds=2,
+            num_trials=1,
+            steps=1500,
+            dense_steps=1500,
+            switch_steps=1000,
+            score_steps=800,
+            width=64,
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper",
+            sets=tuple(CASES),
+            num_data=16_384,
+            num_taus=9,
+            num_trials=4,
+            steps=6000,
+            dense_steps=30_000,
+            switch_steps=10_000,
+            score_steps=8000,
+            width=192,
+        ),
+    }

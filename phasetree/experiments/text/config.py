@@ -6,7 +6,7 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import TRANSFORMER, check_counts, check_network, check_options
+from phasetree.experiments.checks import TRANSFORMER, check_counts, check_network, check_options, for_any_machine
 
 TRAINING = TrainConfig(steps=1500, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -77,31 +77,34 @@ class Config:
         return f"{self.preset}-{source.stem if source else self.corpus}"
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick",
-        width=64,
-        layers=2,
-        train=TrainConfig(steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100),
-        noise_levels=(0.1, 0.4, 0.6, 0.8, 1.0),
-        num_data=24,
-        num_trajectories=12,
-        tokens_per_step=8,
-        control_steps=100,
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper",
-        vocabulary=8192,
-        window=128,
-        width=768,
-        layers=12,
-        heads=12,
-        train=TrainConfig(steps=50_000, batch_size=256, learning_rate=3e-4, bfloat16=True),
-        noise_levels=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
-        num_data=300,
-        num_trajectories=50,
-        tokens_per_step=1,
-        control_steps=2000,
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick",
+            width=64,
+            layers=2,
+            train=TrainConfig(
+                steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100
+            ),
+            noise_levels=(0.1, 0.4, 0.6, 0.8, 1.0),
+            num_data=24,
+            num_trajectories=12,
+            tokens_per_step=8,
+            control_steps=100,
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper",
+            vocabulary=8192,
+            window=128,
+            width=768,
+            layers=12,
+            heads=12,
+            train=TrainConfig(steps=50_000, batch_size=256, learning_rate=3e-4, bfloat16=True),
+            noise_levels=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+            num_data=300,
+            num_trajectories=50,
+            tokens_per_step=1,
+            control_steps=2000,
+        ),
+    }

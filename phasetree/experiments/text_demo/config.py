@@ -5,7 +5,14 @@ import pathlib
 from typing import Literal
 
 from diffusion import TrainConfig
-from phasetree.experiments.checks import TRANSFORMER, check_counts, check_different, check_network, check_options
+from phasetree.experiments.checks import (
+    TRANSFORMER,
+    check_counts,
+    check_different,
+    check_network,
+    check_options,
+    for_any_machine,
+)
 
 TRAINING = TrainConfig(steps=2000, batch_size=32, learning_rate=2e-3, steps_per_chunk=20, steps_per_checkpoint=200)
 
@@ -68,16 +75,19 @@ class Config:
         return f"{self.preset}-{self.file.stem}" if self.file else self.preset
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick",
-        width=64,
-        layers=2,
-        train=TrainConfig(steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100),
-        noise_levels=(0.2, 0.5, 0.8),
-        strata=4,
-        num_data=24,
-        num_trajectories=1,
-    ),
-    "default": Config(),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick",
+            width=64,
+            layers=2,
+            train=TrainConfig(
+                steps=600, batch_size=32, learning_rate=4e-3, steps_per_chunk=20, steps_per_checkpoint=100
+            ),
+            noise_levels=(0.2, 0.5, 0.8),
+            strata=4,
+            num_data=24,
+            num_trajectories=1,
+        ),
+        "default": Config(),
+    }

@@ -12,7 +12,7 @@ from tyro.conf import arg
 from diffusion import TrainConfig
 from diffusion.noise.process import AbstractTokenProcess
 from hierarchical import RandomHierarchyModel, load_rules
-from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network
+from phasetree.experiments.checks import check_counts, check_grammar, check_options, check_tree_network, for_any_machine
 from phasetree.experiments.own_rules import take_rules
 from phasetree.experiments.processes import PROCESSES
 
@@ -121,11 +121,14 @@ class Config:
 
 
 _SHORT = TrainConfig(steps=1000, learning_rate=4e-3)
-PRESETS = {
-    "quick": Config("quick", depth=3, num_data=512, close_data=2048, ensemble=16, train=_SHORT),
-    "default": Config(),
-    "paper": Config("paper", 0, 32, 8, 2, 9, num_data=256, close_data=1024, ensemble=12, training_set=0, no_train=True),
-    "paper-trained": Config(
-        "paper-trained", 0, 16, 4, 2, 4, width=128, train=TrainConfig(steps=10_000, learning_rate=3e-3)
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config("quick", depth=3, num_data=512, close_data=2048, ensemble=16, train=_SHORT),
+        "default": Config(),
+        "paper": Config(
+            "paper", 0, 32, 8, 2, 9, num_data=256, close_data=1024, ensemble=12, training_set=0, no_train=True
+        ),
+        "paper-trained": Config(
+            "paper-trained", 0, 16, 4, 2, 4, width=128, train=TrainConfig(steps=10_000, learning_rate=3e-3)
+        ),
+    }

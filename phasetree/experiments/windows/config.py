@@ -14,6 +14,7 @@ from phasetree.experiments.checks import (
     check_network,
     check_options,
     check_positive,
+    for_any_machine,
 )
 
 TRAINING = TrainConfig(steps=20_000, batch_size=512)
@@ -80,23 +81,24 @@ class Config:
         return self.preset
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick",
-        level_offsets=(8.0, 2.5),
-        dimension=8,
-        num_trajectories=2048,
-        width=64,
-        train=TrainConfig(steps=1500, batch_size=256),
-    ),
-    "default": Config(),
-    "paper": Config(
-        preset="paper",
-        level_offsets=(64.0, 24.0, 9.0, 3.6, 1.5),
-        dimension=256,
-        num_trajectories=65_536,
-        sampler_steps=96,
-        width=1024,
-        train=TrainConfig(steps=50_000, batch_size=1024, learning_rate=5e-4),
-    ),
-}
+with for_any_machine():
+    PRESETS = {
+        "quick": Config(
+            preset="quick",
+            level_offsets=(8.0, 2.5),
+            dimension=8,
+            num_trajectories=2048,
+            width=64,
+            train=TrainConfig(steps=1500, batch_size=256),
+        ),
+        "default": Config(),
+        "paper": Config(
+            preset="paper",
+            level_offsets=(64.0, 24.0, 9.0, 3.6, 1.5),
+            dimension=256,
+            num_trajectories=65_536,
+            sampler_steps=96,
+            width=1024,
+            train=TrainConfig(steps=50_000, batch_size=1024, learning_rate=5e-4),
+        ),
+    }
