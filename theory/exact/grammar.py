@@ -23,7 +23,8 @@ class GrammarDenoiser(AbstractTokenDenoiser, AbstractJointDenoiser):
 
     def __check_init__(self):
         check_alphabet(self.rhm.num_symbols, self.process, "grammar")
-        numbers = max(self.rhm.vocabulary) * (sum(self.rhm.num_nodes) + self.rhm.num_leaves)  # upward messages, answer
+        messages = sum(v * nodes for v, nodes in zip(self.rhm.vocabulary, self.rhm.num_nodes, strict=True))
+        numbers = messages + self.rhm.num_symbols * self.rhm.num_leaves  # those upward, and the answer
         about = f"inference about one string (depth = {self.rhm.depth}, branching = {self.rhm.branching[0]})"
         check_memory(_BYTES * numbers, about, "lower depth or branching")
 
