@@ -9,8 +9,9 @@ tell(dataset, findings)    -> Report
 ```
 
 A module with these five functions, a frozen dataclass `Config` (with `preset`, `seed` and `label`), `PRESETS` (with
-"default"), `GENERATION` and `SUMMARY` is an experiment: `phasetree.run(module)` runs it. Stages know nothing of files,
-caches or the command line: the runner owns those, so that one plan runs anywhere.
+"default"), `GENERATION` and `SUMMARY` is an experiment: `phasetree.run(module)` runs it. A config that compares its
+sizes with memory defines `PRESETS` inside `checks.for_any_machine`. Stages know nothing of files, caches or the command
+line: the runner owns those, so that one plan runs anywhere.
 
 The common schema: dims `denoiser`, `t`, `datum`, `trajectory`, `level` or `distance`, `step`. `t` grows with noise and
 carries `units` and `process` as attributes. What else an experiment varies (dimension, curve ...) is a dim of its own.

@@ -68,7 +68,7 @@ def decode(content: bytes, path: pathlib.Path) -> str:
         line, column = characters.count("\n", 0, place) + 1, place - characters.rfind("\n", 0, place)
         raise ValueError(
             f"{str(path)!r} holds the control character U+{code:04X} (line {line}, column {column}): "
-            f"{'remove it' if mark else _no_text(path)}"
+            f"remove it{'' if mark else f'; {_no_text(path)}'}"
         )
     return characters
 
@@ -93,7 +93,7 @@ def _advice(content: bytes, path: pathlib.Path, mark: bytes, error: UnicodeDecod
 
 def _no_text(path: pathlib.Path) -> str:
     """Advice where there are control characters and no mark."""
-    return f"it is not a text, or UTF-16 without a byte-order mark (LE or BE): {_command(path, 'UTF-16LE')}"
+    return f"perhaps it is not a text, or UTF-16 without a byte-order mark (LE or BE): {_command(path, 'UTF-16LE')}"
 
 
 def _command(path: pathlib.Path, encoding: str) -> str:
